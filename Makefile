@@ -1,0 +1,91 @@
+# Every target works alone on a bare checkout with Python 3.11 or newer, g++ and make: it sets up .venv first.
+#
+#   make PYTHON=python3.12 test      another Python for the environment
+#   make test ARGS="-k cpu -x"       more arguments for pytest, `diffuser-fast demo` or `diffuser-fast bench`
+#   make test WORKERS=1              how many test processes
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV    ?= .venv
+ARGS    ?=
+WORKERS ?= auto
+# The first Python that starts and is new enough for the pins in requirements/dev.txt (the package itself runs on 3.10).
+PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# A developer's build fails when the engine does not compile; an installation by a user skips it (setup.py).
+export DIFFUSER_FAST_BUILD ?= cpu
+
+PY        := $(VENV)/bin/python
+PIP       := $(PY) -m pip --disable-pip-version-check -q
+CXX       ?= g++
+ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
+FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
+
+.PHONY: help venv build demo test lint format bench wheel sanitize clean
+
+help:           ## this list
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(VENV)/.requirements: requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv (make PYTHON=... names one)" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON): about a minute"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -r requirements/dev.txt
+	@touch $@
+
+# pip installs in the editable mode: a changed .py counts at once, a changed C++ file rebuilds the engine here.
+$(VENV)/.installed: $(VENV)/.requirements setup.py pyproject.toml $(ENGINE)
+	@echo "building the engine and installing diffuser-fast into $(VENV)"
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+venv: $(VENV)/.requirements    ## the environment with its tools, in .venv
+build: $(VENV)/.installed      ## the package with its C++ engine, installed into .venv
+
+demo: build     ## a plan, its picture and its time
+	@$(VENV)/bin/diffuser-fast demo $(ARGS)
+
+# One process per core and one thread per process: the suite is many small cases.
+test: build     ## all tests
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable $(ARGS)
+
+lint: venv      ## ruff and clang-format, changing nothing
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(if $(FORMATTED),$(VENV)/bin/clang-format --dry-run -Werror $(FORMATTED))
+
+format: venv    ## what lint asks for, done
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+	@$(if $(FORMATTED),$(VENV)/bin/clang-format -i $(FORMATTED))
+
+bench: build    ## the benchmarks
+	@$(VENV)/bin/diffuser-fast bench $(ARGS)
+
+wheel: venv     ## dist/: a source distribution, a wheel built from it, and the wheel tried in an empty environment
+	@rm -rf dist
+	@$(PY) -m build -q --no-isolation --outdir dist .
+	@$(PY) tests/packaging/check_wheel.py dist/*.whl
+
+# The package built with sanitizers and its tests, in a folder of their own: the installation stays as it is.
+# libstdc++ is loaded early as well, because AddressSanitizer must find its exception machinery before Python starts.
+# Nothing is captured, so that a report is seen although its process ends. No test passed: that is an error.
+SANE := build/sanitize
+sanitize: venv  ## the C++ tests on the scalar engine under AddressSanitizer and UBSan
+	@rm -rf $(SANE) && mkdir -p $(SANE)
+	@cp -R pyproject.toml csrc tests $(SANE)
+	@DIFFUSER_FAST_SANITIZE=address,undefined $(PY) -W ignore setup.py -q build --build-base $(SANE)/temp --build-lib $(SANE)
+	@cd $(SANE) && export \
+	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    DIFFUSER_FAST_CPU_TARGET=scalar OMP_NUM_THREADS=1 PYTHONMALLOC=malloc && \
+	$(abspath $(PY)) -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
+	{ $(abspath $(PY)) -m pytest -q -n $(WORKERS) -s --benchmark-disable tests/csrc $(ARGS) || touch failed; } | tee log && \
+	test ! -e failed && grep -q '[0-9] passed' log
+
+clean:          ## removes what was built; .venv keeps its tools
+	@rm -rf build dist *.egg-info $(VENV)/.installed .pytest_cache .ruff_cache .hypothesis .benchmarks
+	@find diffuser_fast kernels tests bench examples \( -name '*.so' -o -name '*.pyc' \) -delete 2>/dev/null || true

@@ -1,0 +1,56 @@
+"""The register of backends: what can run a sampling loop here, what cannot, and why."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..core.loop import SamplingLoop
+from .engine import Backend, Engine, Seeded
+
+# In order of preference for "auto": the reference is for checking, and comes last.
+NAMES = ("cpu", "reference")
+NEEDS = {"reference": "torch"}
+LATER = {"triton": "the GPU backend is not in this release", "cuda": "the GPU backend is not in this release"}
+
+__all__ = ["NAMES", "Backend", "Engine", "Seeded", "choose", "get", "why_not"]
+
+
+def get(name: str) -> Backend:
+    """A backend's module; ValueError on an unknown name, ImportError naming the cure where something is missing."""
+    if name in LATER:
+        raise ValueError(f"backend: {name!r} cannot run here: {LATER[name]}; there are {', '.join(NAMES)}")
+    if name not in NAMES:
+        raise ValueError(f"backend: found {name!r}, expected 'auto' or one of {', '.join((*NAMES, *LATER))}")
+    try:
+        return importlib.import_module(f".{name}", __name__)
+    except ImportError as error:
+        missing = NEEDS.get(name)
+        if missing and error.name == missing:
+            raise ImportError(
+                f"backend {name!r} needs {missing}: pip install diffuser-fast[{missing}]", name=missing
+            ) from None
+        raise
+
+
+def why_not(name: str, loop: SamplingLoop, device: str | None = None) -> str | None:
+    """Why this backend cannot run the loop here, in a sentence, or None."""
+    try:
+        return get(name).why_not(loop, device)
+    except (ImportError, ValueError) as error:
+        return str(error)
+
+
+def choose(name: str, loop: SamplingLoop, device: str | None = None) -> str:
+    """The backend to use: ``name`` if it can run (ValueError says why it cannot), for "auto" the first that can."""
+    if name != "auto":
+        get(name)  # an unknown name is its own error
+        reason = why_not(name, loop, device)
+        if reason:
+            raise ValueError(f"backend: {name!r} cannot run here: {reason}")
+        return name
+    reasons = {}
+    for candidate in NAMES:
+        reasons[candidate] = why_not(candidate, loop, device)
+        if reasons[candidate] is None:
+            return candidate
+    raise RuntimeError("no backend can run here: " + "; ".join(f"{n}: {r}" for n, r in reasons.items()))

@@ -1,0 +1,60 @@
+"""What a backend is: a module with ``why_not`` and ``ready``; ``ready`` gives an Engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from numpy.typing import NDArray
+
+from ..core.conditions import Known
+from ..core.loop import Result, SamplingLoop
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Noise drawn by the engine itself: Philox, addressed by (seed, plan, row, sample, time, dim); see core/noise.py."""
+
+    seed: int
+    plan: int
+
+
+Noise = Seeded | NDArray  # or a tape, float32 [R + 1, N, H, D]: entry 0 the first noise, entry k + 1 of row k
+
+
+class Engine(Protocol):
+    """A SamplingLoop made ready for one device and one batch of N plans. A call waits once, at its end."""
+
+    def __call__(
+        self,
+        known: Known,
+        noise: Noise,
+        *,
+        x: NDArray | None = None,
+        start: int = 0,
+        tables: tuple[NDArray, NDArray | None] | None = None,
+        candidates: int | None = None,
+        chain: bool = False,
+    ) -> Result:
+        """Denoise N plans together.
+
+        known: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of row ``start``
+        (warm start, restart); otherwise the first noise. tables: step tables of this plan (denoiser ``[R, S]``,
+        guide's or None), where they depend on a condition. candidates: plans are ranked within groups of this many
+        (default N). A number that is not finite raises FloatingPointError naming the row.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """The module-level interface of every backend."""
+
+    def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
+        """A sentence a person understands, or None if this backend can run the loop here."""
+        ...
+
+    def ready(
+        self, loop: SamplingLoop, *, device: str | None, batch: int, precision: str, threads: int | None = None
+    ) -> Engine:
+        """Everything on the load clock: lowering, packing, placement, capture."""
+        ...

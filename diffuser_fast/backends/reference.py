@@ -1,0 +1,231 @@
+"""The living definition of every op and of the sampling loop, in torch: any dtype, any device, differentiable.
+
+Nothing here is fast. Engines are judged against it, and training runs through ``run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core.conditions import Known
+from ..core.loop import Network, Result, SamplingLoop, ranking
+from ..core.noise import draw
+from ..core.program import Op, Program, Shape
+from .engine import Noise, Seeded
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def run(
+    program: Program, weights: Mapping[str, Tensor], inputs: Sequence[Tensor], table: Tensor | None = None
+) -> list[Tensor]:
+    """Evaluate a program. inputs: ``[B, C, H]`` each; table: ``[S]``, or ``[B, S]`` where steps differ."""
+    values = dict(zip(program.inputs, inputs, strict=True))
+    for op in program.ops:
+        ins = [values[i] for i in op.ins]
+        out = OPS[op.kind](op, program.shapes[op.outs[0]], ins, [weights[name] for name in op.weights], table)
+        values.update(zip(op.outs, out if isinstance(out, tuple) else (out,), strict=False))
+    return [values[i] for i in program.outputs]
+
+
+def _conv(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    x, w = ins[0], weights[0]
+    bias = weights[1] if len(weights) > 1 else None
+    k, stride, pad = op.attrs["k"], op.attrs["stride"], op.attrs["pad"]
+    if op.attrs["transposed"]:
+        # The adjoint of a strided conv may be longer than the usual transposed one: its last inputs met no tap.
+        usual = (x.shape[-1] - 1) * stride - 2 * pad + k
+        y = F.conv_transpose1d(x, w, None, stride)[..., pad:]
+        y = F.pad(y, (0, max(0, shape[1] - y.shape[-1])))[..., : shape[1]]
+        assert usual <= shape[1] < usual + stride or stride == 1
+        y = y if bias is None else y + bias[:, None]
+    else:
+        y = F.conv1d(x, w, bias, stride, pad)
+    return y + ins[1] if len(ins) > 1 else y
+
+
+def _group_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    return F.group_norm(ins[0], op.attrs["groups"], *weights, op.attrs["eps"])
+
+
+def _channel_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    return F.layer_norm(ins[0].transpose(1, 2), (shape[0],), *weights, op.attrs["eps"]).transpose(1, 2)
+
+
+def _act(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    return F.mish(ins[0])
+
+
+def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    at = op.attrs["table"]
+    return ins[0] + table[..., at : at + shape[0], None]
+
+
+def _linear_attention(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
+    """Softmax of the keys over time, then context[d, e] = sum_n k[d, n] v[e, n] and out[e, n] = sum_d context q."""
+    batch, _, length = ins[0].shape
+    q, k, v = ins[0].reshape(batch, 3, op.attrs["heads"], -1, length).unbind(1)
+    context = torch.einsum("bhdn,bhen->bhde", k.softmax(dim=-1), v)
+    return torch.einsum("bhde,bhdn->bhen", context, q * op.attrs["q_scale"]).reshape(batch, -1, length)
+
+
+def _act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    """d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))."""
+    x, dy = ins
+    t = torch.tanh(F.softplus(x))
+    return dy * (t + x * torch.sigmoid(x) * (1 - t * t))
+
+
+def _group_norm_vjp(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
+    """dx = r (d - mean(d) - n mean(d n)), d = dy gamma, n the normalised x, r = 1 / std; means over each group."""
+    x, dy = ins
+    grouped = x.reshape(len(x), op.attrs["groups"], -1)
+    variance, mean = torch.var_mean(grouped, dim=-1, correction=0, keepdim=True)
+    r = torch.rsqrt(variance + op.attrs["eps"])
+    n = (grouped - mean) * r
+    d = (dy * weights[0][:, None]).reshape(grouped.shape)
+    return (r * (d - d.mean(-1, keepdim=True) - n * (d * n).mean(-1, keepdim=True))).reshape(x.shape)
+
+
+def _conv_block(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> tuple[Tensor, ...]:
+    u = _conv(op, shape, ins[:1], weights[:2], table)
+    y = F.mish(_group_norm(op, shape, [u], weights[2:], table))
+    if op.attrs["table"] >= 0:
+        y = _step_bias(op, shape, [y], [], table)
+    return (y + ins[1] if len(ins) > 1 else y), u
+
+
+def _norm_act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    u, dy = ins
+    n = _group_norm(op, shape, [u], weights, table)
+    return _group_norm_vjp(op, shape, [u, _act_vjp(op, shape, [n, dy], [], table)], weights[:1], table)
+
+
+OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+    "conv": _conv,
+    "group_norm": _group_norm,
+    "channel_norm": _channel_norm,
+    "act": _act,
+    "add": lambda op, shape, ins, weights, table: ins[0] + ins[1],
+    "concat": lambda op, shape, ins, weights, table: torch.cat(ins, dim=1),
+    "slice": lambda op, shape, ins, weights, table: ins[0][:, op.attrs["lo"] : op.attrs["lo"] + shape[0]],
+    "step_bias": _step_bias,
+    "linear_attention": _linear_attention,
+    "group_norm_vjp": _group_norm_vjp,
+    "act_vjp": _act_vjp,
+    "conv_block": _conv_block,
+    "norm_act_vjp": _norm_act_vjp,
+}
+
+
+def why_not(loop: SamplingLoop, device: str | None = None) -> str | None:
+    """The reference runs everything that torch can put on the device."""
+    try:
+        torch.empty(1, device=device or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        return f"torch cannot use device {device!r}: {str(error).splitlines()[0]}"
+    return None
+
+
+def ready(
+    loop: SamplingLoop, *, device: str | None = None, batch: int, precision: str = "float32", threads: int | None = None
+) -> ReferenceEngine:
+    """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
+    if precision not in DTYPES:
+        raise ValueError(f"precision: the reference backend has {', '.join(DTYPES)}, found {precision!r}")
+    return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
+
+
+class ReferenceEngine:
+    """The sampling loop as written in core/loop.py, one torch op at a time."""
+
+    def __init__(self, loop: SamplingLoop, device: torch.device, batch: int, dtype: torch.dtype) -> None:
+        self.loop, self.batch, self.device, self.dtype = loop, batch, device, dtype
+        self.denoiser = self._weights(loop.denoiser)
+        self.guide = self._weights(loop.guide) if loop.guide else {}
+        self.seed_gradient = torch.ones(batch, 1, 1, dtype=dtype, device=device)
+
+    def __call__(
+        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
+    ) -> Result:  # fmt: skip
+        """See backends/engine.py."""
+        loop, steps = self.loop, self.loop.steps
+        net_tables, guide_tables = self._tables(tables)
+        mask, given = torch.tensor(known.mask, device=self.device), self._tensor(known.values)
+
+        def project(x: Tensor) -> Tensor:
+            return torch.where(mask, given, x)
+
+        with torch.no_grad():
+            state = project(self._tensor(x) if x is not None else self._noise(noise, 0))
+            before = torch.zeros_like(state)
+            values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
+            states = [state]
+            for k in range(start, loop.rows):
+                for _ in range(steps.guide_steps[k]):
+                    values, gradient = self._gradient(state, guide_tables[k])
+                    state = project(state + steps.gx[k] * gradient)
+                if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
+                    values = self._value(state, guide_tables[k])
+                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables[k])
+                if steps.g0[k]:
+                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables[k])[1]
+                if loop.clip:
+                    x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
+                state = project(
+                    steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * before + steps.s[k] * self._noise(noise, k + 1)
+                )
+                before = x0
+                if not torch.isfinite(state).all():
+                    raise FloatingPointError(f"row {k} (t = {steps.t[k]}): the plan is no longer finite")
+                states.append(state)
+        values = values.cpu().numpy()
+        dtype = np.float64 if self.dtype == torch.float64 else np.float32
+        return Result(
+            x=state.cpu().numpy().astype(dtype),
+            values=values.astype(dtype),
+            order=ranking(values, candidates or self.batch),
+            chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
+        )
+
+    def _denoise(self, x: Tensor, row: Tensor) -> Tensor:
+        (y,) = run(self.loop.denoiser.program, self.denoiser, [x.transpose(1, 2)], row)
+        return y.transpose(1, 2)
+
+    def _value(self, x: Tensor, row: Tensor) -> Tensor:
+        (y,) = run(self.loop.guide.program, self.guide, [x.transpose(1, 2)], row)
+        return y.reshape(-1)
+
+    def _gradient(self, x: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        y, dx = run(self.loop.guide.gradient, self.guide, [x.transpose(1, 2), self.seed_gradient], row)
+        return y.reshape(-1), dx.transpose(1, 2)
+
+    def _noise(self, noise: Noise, entry: int) -> Tensor:
+        if isinstance(noise, Seeded):
+            shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
+            return self._tensor(draw(noise.seed, noise.plan, entry, *shape))
+        return self._tensor(noise[entry])
+
+    def _tables(self, tables: tuple[NDArray, NDArray | None] | None) -> tuple[Tensor, Tensor | None]:
+        guide = self.loop.guide.tables if self.loop.guide else None
+        net, guide = tables or (self.loop.denoiser.tables, guide)
+        return self._tensor(net), None if guide is None else self._tensor(guide)
+
+    def _weights(self, network: Network) -> dict[str, Tensor]:
+        return {name: self._tensor(array) for name, array in network.weights.items()}
+
+    def _tensor(self, array: NDArray) -> Tensor:
+        return torch.tensor(np.asarray(array), dtype=self.dtype, device=self.device)

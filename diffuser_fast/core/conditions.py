@@ -1,0 +1,115 @@
+"""What is given of a trajectory, and the projection that keeps it so (inpainting; Janner et al. 2022, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .normalizers import Normalizers
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """mask: bool ``[H, D]``, where the trajectory is given; values: float32 ``[B or 1, H, D]``, normalised.
+
+    Values outside the mask are zeros and mean nothing. D is actions first, then observations.
+    """
+
+    mask: NDArray[np.bool_]
+    values: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        mask = np.ascontiguousarray(self.mask, np.bool_)
+        values = np.ascontiguousarray(self.values, np.float32)
+        if mask.ndim != 2 or values.ndim != 3 or values.shape[1:] != mask.shape:
+            raise ValueError(f"known: mask {mask.shape} and values {values.shape} must be [H, D] and [B or 1, H, D]")
+        object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "values", values)
+
+    def project(self, x: NDArray) -> NDArray:
+        """``x [B, H, D]`` with what is known put in its place."""
+        return np.where(self.mask, self.values.astype(x.dtype), x)
+
+
+def nothing_known(horizon: int, transition_dim: int) -> Known:
+    """No conditions at all."""
+    return Known(np.zeros((horizon, transition_dim), bool), np.zeros((1, horizon, transition_dim), np.float32))
+
+
+def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers) -> tuple[Known, int | None]:
+    """Conditions in physical units -> Known, and E if any of them was given for E situations (else None).
+
+    conditions: ``{t: observation [O] or [E, O]}``, or ``{t: {dim: value or [E] values}}`` for some dimensions of the
+    observation. t may be negative. Known.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
+    condition, on a wrong shape, a number that is not finite, t outside the horizon, or the same t twice.
+    """
+    if not isinstance(conditions, Mapping):
+        raise TypeError(f"conditions: expected a mapping {{t: observation}}, found {type(conditions).__name__}")
+    obs_dim, act_dim = normalizers.observations.dim, normalizers.actions.dim
+    given = {_time(key, horizon): key for key in conditions}
+    if len(given) != len(conditions):
+        raise ValueError(f"conditions: keys {sorted(conditions)} name the same time twice at horizon {horizon}")
+    parsed = {t: _observation(key, conditions[key], obs_dim) for t, key in given.items()}
+    counts = {len(obs) for obs, _ in parsed.values() if obs.ndim == 2}
+    if len(counts) > 1:
+        raise ValueError(f"conditions: given for different numbers of situations: {sorted(counts)}")
+    situations = counts.pop() if counts else None
+    mask = np.zeros((horizon, act_dim + obs_dim), bool)
+    values = np.zeros((situations or 1, *mask.shape), np.float32)
+    for t, (obs, dims) in parsed.items():
+        columns = np.flatnonzero(dims)
+        mask[t, act_dim + columns] = True
+        values[:, t, act_dim + columns] = normalizers.observations.normalize(obs)[..., columns]
+    return Known(mask, values), situations
+
+
+def _time(key: Any, horizon: int) -> int:
+    # Keys read from JSON may be floats or strings; only whole numbers name a time.
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer, float, np.floating)) or key != int(key):
+        raise ValueError(f"conditions: key {key!r} is not a whole number; keys are times in 0 .. {horizon - 1}")
+    if not -horizon <= key < horizon:
+        raise ValueError(f"conditions: time {int(key)} is outside the horizon {horizon} (0 .. {horizon - 1}, or negative)")
+    return int(key) % horizon
+
+
+def _observation(key: Any, value: Any, obs_dim: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """An observation ``[O]`` or ``[E, O]`` in physical units and the dimensions given, bool ``[O]``."""
+    name = f"conditions[{key!r}]"
+    if not isinstance(value, Mapping):
+        obs = _numbers(name, value)
+        if obs.ndim not in (1, 2) or obs.shape[-1] != obs_dim or not obs.size:
+            raise ValueError(
+                f"{name}: expected an observation of shape [{obs_dim}] or [E, {obs_dim}], found {list(obs.shape)}"
+            )
+        return obs, np.ones(obs_dim, bool)
+    dims = np.zeros(obs_dim, bool)
+    columns = {}
+    for dim, number in value.items():
+        if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 0 <= dim < obs_dim:
+            raise ValueError(f"{name}: dimension {dim!r} is not one of 0 .. {obs_dim - 1} of the observation")
+        columns[dim] = _numbers(f"{name}[{dim}]", number)
+        if columns[dim].ndim > 1 or not columns[dim].size:
+            raise ValueError(f"{name}[{dim}]: expected a number or [E] numbers, found shape {list(columns[dim].shape)}")
+    lengths = {c.shape for c in columns.values() if c.ndim}
+    if len(lengths) > 1:
+        raise ValueError(f"{name}: given for different numbers of situations: {sorted(n for (n,) in lengths)}")
+    obs = np.zeros((*(lengths.pop() if lengths else ()), obs_dim))
+    for dim, column in columns.items():
+        obs[..., dim] = column
+        dims[dim] = True
+    return obs, dims
+
+
+def _numbers(name: str, value: Any) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected numbers, found {type(value).__name__}") from None
+    if not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise ValueError(f"{name}: expected finite numbers, found {array[tuple(where)]} at index {where}")
+    return array

@@ -1,0 +1,40 @@
+"""Guidance conventions -> columns of a StepTable."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .samplers import StepTable
+
+
+@dataclass(frozen=True)
+class Guide:
+    """How the value network's gradient moves a plan (Janner et al. 2022, algorithm 1, as released).
+
+    scale: multiplies the gradient. n_steps: gradient steps per row, each at the row's own noise level, on x before
+    the network sees it; 0 samples unguided and ranks by value. t_stopgrad: rows with t below it are not moved.
+    scale_by_variance: multiply by the posterior variance too (the original's ``scale_grad_by_std`` does this).
+    """
+
+    scale: float = 0.1
+    n_steps: int = 2
+    t_stopgrad: int = 2
+    scale_by_variance: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scale, (int, float)) or not math.isfinite(self.scale):
+            raise ValueError(f"Guide: scale must be a finite number, found {self.scale!r}")
+        for name in ("n_steps", "t_stopgrad"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise ValueError(f"Guide: {name} must be a whole number, at least 0, found {value!r}")
+
+
+def guided(steps: StepTable, guide: Guide) -> StepTable:
+    """``steps`` with the guide's columns. Rows it does not move have no guide steps: their guide is a no-op."""
+    factor = steps.variance if guide.scale_by_variance else np.ones(steps.rows)
+    gx = np.where(steps.t >= guide.t_stopgrad, guide.scale * factor, 0.0)
+    return replace(steps, gx=gx, guide_steps=np.where(gx != 0, guide.n_steps, 0))

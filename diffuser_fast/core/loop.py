@@ -1,0 +1,113 @@
+"""The sampling loop as one record: everything an engine needs to turn noise into plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checkpoint import Checkpoint, Weights
+from .guidance import Guide, guided
+from .lower import lower
+from .passes import fold, fuse, vjp
+from .program import Program
+from .samplers import StepTable
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """program: unfused, over ``[D, H]``. weights: by name, float32. tables: ``[R, S]`` float32, a row per step.
+
+    ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
+    """
+
+    program: Program
+    weights: MappingProxyType[str, NDArray[np.float32]]
+    tables: NDArray[np.float32]
+    fused: Program
+    gradient: Program | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingLoop:
+    """One plan, start to end. Engines run its rows in order:
+
+    for each guide step of the row: y, g = value and gradient of the guide at x;  x += gx * g;  x = known(x)
+    the network, x0 = p x + q net(x);  x0 += g0 * gradient at x;  x0 clipped;  x = a x0 + b x + d x0_before + s noise;
+    x = known(x).
+    A plan's value is the guide's last evaluation in the last row; where that row has no guide step it is evaluated
+    once, at the row's input. Without a guide all values are zero. Plans are ranked by value, stable, best first.
+    """
+
+    denoiser: Network
+    guide: Network | None
+    steps: StepTable
+    horizon: int
+    transition_dim: int
+    clip: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None  # (lo, hi), each [D]
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self.steps.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What an engine returns; all float32, normalised, in sample order.
+
+    x: ``[N, H, D]``; values: ``[N]``; order: int64 ``[N]``, within each group of candidates the indices (of the group)
+    best first; chain: ``[N, R + 1, H, D]`` or None, entry 0 the first noise with what is known put in place.
+    """
+
+    x: NDArray[np.float32]
+    values: NDArray[np.float32]
+    order: NDArray[np.int64]
+    chain: NDArray[np.float32] | None = None
+
+
+def ranking(values: NDArray, candidates: int) -> NDArray[np.int64]:
+    """Order of each group of ``candidates`` consecutive plans: by value, descending, stable. ``[N]`` of group indices."""
+    groups = np.asarray(values).reshape(-1, candidates)
+    return np.argsort(-groups, axis=1, kind="stable").reshape(-1)
+
+
+def sampling_loop(
+    checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None
+) -> SamplingLoop:
+    """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit."""
+    horizon = checkpoint.unet.spec.horizon if horizon is None else horizon
+    depth = checkpoint.unet.spec.transition_dim
+    checkpoint.unet.spec.check_horizon(horizon)
+    value = None
+    if guide is not None:
+        if checkpoint.value is None:
+            raise ValueError("guide: the checkpoint has no value network (load(path, value=...) adds one)")
+        checkpoint.value.spec.check_horizon(horizon)
+        steps = guided(steps, guide)
+        value = network(checkpoint.value, steps, horizon, with_gradient=True)
+    bound = np.ones(depth, np.float32)
+    return SamplingLoop(
+        denoiser=network(checkpoint.unet, steps, horizon),
+        guide=value,
+        steps=steps,
+        horizon=horizon,
+        transition_dim=depth,
+        clip=(-bound, bound) if checkpoint.clip_denoised else None,
+    )
+
+
+def network(weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False) -> Network:
+    """A network made ready for a sampler: lowered, its step tables computed, its gradient derived if asked for."""
+    lowered = lower(weights.spec, horizon)
+    tables = fold(lowered.time, weights.arrays, steps.t, weights.spec.dim)
+    used = {name: weights.arrays[name] for name in lowered.net.weights}
+    return Network(
+        program=lowered.net,
+        weights=MappingProxyType(used),
+        tables=tables.astype(np.float32),
+        fused=fuse(lowered.net),
+        gradient=fuse(vjp(lowered.net)) if with_gradient else None,
+    )

@@ -1,0 +1,226 @@
+"""The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all; needs no torch.
+
+Tensors are ``unet.<name>`` and ``value.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
+The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
+
+    {"format": "diffuser-fast", "version": 1, "dtype": "float32", "unet": spec, "value": spec or null,
+     "prediction": "x0", "clip_denoised": false, "action_dim": 3, "guide": {...}, "normalizers": {...} or null,
+     "metadata": {...}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors
+
+from ..core.checkpoint import Checkpoint, Weights
+from ..core.guidance import Guide
+from ..core.normalizers import Normalizers
+from ..core.schedule import BUFFERS, Schedule
+from ..core.spec import spec_from_json, spec_to_json
+
+FORMAT, VERSION = "diffuser-fast", 1
+DTYPES = {"float32": np.float32, "float16": np.float16}
+MAX_HEADER = 100_000_000  # bytes; what the safetensors reader itself allows
+
+
+def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "float32") -> Path:
+    """Write ``checkpoint`` to ``path``, whole or not at all, and return the path.
+
+    dtype: of the weights, "float32" or "float16" (half the size; ``load`` widens it again). Schedule and statistics
+    keep their full precision. Raises ValueError before anything is written: an unknown dtype, weights beyond
+    float16's range, metadata that JSON cannot hold. A process killed while writing, or a full disk (OSError), leaves
+    the file that was there before.
+    """
+    path = Path(path)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
+    tensors: dict[str, NDArray] = {}
+    for part in ("unet", "value"):
+        weights = getattr(checkpoint, part)
+        if weights is not None:
+            tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
+    tensors |= {f"schedule.{name}": np.array(getattr(checkpoint.schedule, name)) for name in BUFFERS}
+    _write(path, safetensors.save(tensors, metadata={FORMAT: _record(checkpoint, dtype)}))
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a file that ``save`` wrote.
+
+    Raises ValueError in one sentence that names the file: not safetensors, cut short, safetensors of another
+    program, a newer format version, fields or tensors missing or of another shape; FileNotFoundError.
+    """
+    path = Path(path)
+    header = read_header(path)
+    record = _read_record(path, header)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: its tensors cannot be read ({error})") from None
+    try:
+        return _checkpoint(record, tensors)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its header is damaged ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON header of a safetensors file: ``__metadata__``, and dtype, shape and data_offsets of each tensor.
+
+    Raises ValueError, naming the file, if it is not safetensors or is shorter than its header says.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or not 2 <= length <= MAX_HEADER:
+            raise ValueError(f"{path}: not a safetensors file (it does not start with the length of a JSON header)")
+        text = file.read(length)
+    if text[:1] != b"{":
+        raise ValueError(f"{path}: not a safetensors file (no JSON header)")
+    if len(text) < length:
+        raise ValueError(f"{path}: cut short; it has {size} bytes, its header alone needs {8 + length}")
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        needed = 8 + length + max(ends, default=0)
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
+        raise ValueError(f"{path}: not a safetensors file (its header is not a table of tensors)") from None
+    if size < needed:
+        raise ValueError(f"{path}: cut short; it has {size} bytes, its header asks for {needed}")
+    return header
+
+
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether a file starts like safetensors (it may still be foreign, or cut short)."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= MAX_HEADER
+
+
+def _record(checkpoint: Checkpoint, dtype: str) -> str:
+    """All but the tensors, as JSON. Its numbers are written in full: they read back to the same float64."""
+    value, normalizers = checkpoint.value, checkpoint.normalizers
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dtype": dtype,
+        "unet": spec_to_json(checkpoint.unet.spec),
+        "value": None if value is None else spec_to_json(value.spec),
+        "prediction": checkpoint.prediction,
+        "clip_denoised": bool(checkpoint.clip_denoised),
+        "action_dim": int(checkpoint.action_dim),
+        "guide": asdict(checkpoint.guide),
+        "normalizers": None if normalizers is None else normalizers.to_json(),
+        "metadata": dict(checkpoint.metadata),
+    }
+    try:
+        return json.dumps(record, allow_nan=False, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"metadata: must be plain JSON values, to be written to a file ({error})") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):  # a numpy number is as good as Python's
+        return value.item()
+    raise TypeError(f"found {type(value).__name__}")
+
+
+def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = header.get("__metadata__")
+    text = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
+    if not isinstance(text, str):
+        some = ", ".join(sorted(header.keys() - {"__metadata__"})[:3]) or "no tensors"
+        raise ValueError(f"{path}: safetensors of another program (it holds {some}), expected one of {FORMAT}")
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path}: its {FORMAT} header is damaged (not the JSON record it should be)")
+    version = record.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"{path}: its format version is {version!r}, expected a whole number")
+    if version > VERSION:
+        raise ValueError(
+            f"{path}: its format version is {version}, this release reads up to {VERSION}; "
+            "a newer diffuser-fast will (pip install -U diffuser-fast)"
+        )
+    return record
+
+
+def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Checkpoint:
+    """Raises KeyError, TypeError or ValueError on anything that does not fit."""
+    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}}
+    for name, array in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts or not rest or (part == "value" and record["value"] is None):
+            raise ValueError(f"tensor {name} is none that the header speaks of")
+        parts[part][rest] = array
+    normalizers = record["normalizers"]
+    return Checkpoint(
+        unet=_weights("unet", record["unet"], parts["unet"]),
+        value=None if record["value"] is None else _weights("value", record["value"], parts["value"]),
+        schedule=Schedule.from_buffers(parts["schedule"]),
+        action_dim=record["action_dim"],
+        prediction=record["prediction"],
+        clip_denoised=record["clip_denoised"],
+        guide=Guide(**record["guide"]),
+        normalizers=None if normalizers is None else Normalizers.from_json(normalizers),
+        metadata=record["metadata"],
+    )
+
+
+def _weights(part: str, spec: dict[str, Any], arrays: Mapping[str, NDArray]) -> Weights:
+    try:
+        return Weights(spec_from_json(spec), {name: a.astype(np.float32) for name, a in arrays.items()})
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from None
+
+
+def _narrow(name: str, array: NDArray[np.float32], dtype: str) -> NDArray:
+    with np.errstate(over="ignore"):
+        narrow = array.astype(DTYPES[dtype])
+    if not np.isfinite(narrow).all():
+        largest = float(np.abs(array).max())
+        raise ValueError(f"dtype: {name} holds {largest:.6g}, {dtype} ends at {np.finfo(narrow.dtype).max}")
+    return narrow
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole content under a temporary name beside ``path``, on the disk, then renamed: readers see old or new."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, expected the name of a file to write")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:  # not tempfile: its files are closed to other users
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if os.name == "posix":  # the rename itself must survive a power cut
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

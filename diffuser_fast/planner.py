@@ -1,0 +1,208 @@
+"""From what is known to a ranked set of plans, and from a plan to an action."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import backends
+from .backends.engine import Engine, Noise, Seeded
+from .core.checkpoint import Checkpoint
+from .core.conditions import Known, known
+from .core.guidance import Guide
+from .core.loop import Result, sampling_loop
+from .core.noise import draw
+from .core.samplers import step_table
+from .settings import SETTINGS
+
+GUIDED_BATCH = 64  # the original's
+CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Plans in physical units, best first; float32, C-contiguous, the caller's own.
+
+    actions: ``[B, H, A]``; observations: ``[B, H, O]``; values: ``[B]``, zeros without a value network;
+    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions first) from noise to plan, or None;
+    exactness: "exact", "close", "fast" or "approximate" (another sampler or fewer steps than trained).
+    Planned for E situations at once, every array has a leading ``[E]``.
+    """
+
+    actions: NDArray[np.float32]
+    observations: NDArray[np.float32]
+    values: NDArray[np.float32]
+    latency_ms: float
+    exactness: str
+    chain: NDArray[np.float32] | None = None
+
+
+class Planner:
+    """A checkpoint made ready to plan (Janner et al. 2022, algorithm 1, and section 3.3 without a guide).
+
+    backend: "auto", "reference", "cpu", "triton" or "cuda". batch_size: B, candidate plans per call; None: 64 guided,
+    else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
+    rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
+    guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: ``act``
+    starts from its last plan, re-noised to the last k rows. threads: of the CPU engine. seed: of the noise.
+
+    One Planner belongs to one thread at a time; several run side by side.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
+        sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32", guide: Guide | str | None = "auto",
+        warm_start: int | None = None, threads: int | None = None, seed: int = 0, *, device: str | None = None,
+        **sampler_options: float,
+    ) -> None:  # fmt: skip
+        if not isinstance(checkpoint, Checkpoint):
+            raise TypeError(f"checkpoint: expected what load() returns, found {type(checkpoint).__name__}")
+        if checkpoint.normalizers is None:
+            raise ValueError(
+                "checkpoint: it has no normaliser statistics (the original stores none with its weights); "
+                "load(path, normalizer='stats.json') adds them"
+            )
+        self.checkpoint = checkpoint
+        guide = _guide(guide, checkpoint)
+        steps = step_table(
+            sampler, checkpoint.schedule, prediction=checkpoint.prediction, n_steps=n_steps, **sampler_options
+        )
+        self._loop = sampling_loop(checkpoint, steps, horizon=horizon, guide=guide)
+        self.horizon = self._loop.horizon
+        default = GUIDED_BATCH if guide else 1
+        self.batch_size = default if batch_size is None else _whole("batch_size", batch_size, 1)
+        self.warm_start = None if warm_start is None else _whole("warm_start", warm_start, 1, self._loop.rows)
+        self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, self._loop, device)
+        self._module = backends.get(self.backend)
+        self._options = {
+            "device": device, "precision": precision,
+            "threads": SETTINGS.threads if threads is None else _whole("threads", threads, 1),
+        }  # fmt: skip
+        as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
+        self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
+        self._engines: dict[int, Engine] = {}
+        self._engine(self.batch_size)  # whatever cannot be made ready is said now
+        self.reset(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode anew: the next plan is number 0 of ``seed`` (None: the seed there was)."""
+        if seed is not None:
+            self.seed = _whole("seed", seed, 0, 2**64 - 1)
+        self._calls = 0
+        self._last: NDArray[np.float32] | None = None
+
+    def plan(
+        self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
+        *, batch_size: int | None = None,
+    ) -> Plans:  # fmt: skip
+        """Plan from what is known, ``{time: observation}`` in physical units.
+
+        conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
+        at once. noise: None draws from (seed, number of this call); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
+        E, B, H, D]``). batch_size: candidates of this call only. Errors name the condition and what is wrong with it.
+        """
+        count = self.batch_size if batch_size is None else _whole("batch_size", batch_size, 1)
+        return self._plan(conditions, noise, return_chain, count, warm=False)
+
+    def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
+        """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
+
+        It plans anew each time; with ``warm_start = k`` all but the first call denoise only the last k rows, from the
+        last plan moved on by one step.
+        """
+        obs = np.asarray(obs)
+        if obs.shape != (self.checkpoint.observation_dim,):
+            raise ValueError(f"obs: expected shape [{self.checkpoint.observation_dim}], found {list(obs.shape)}")
+        if conditions and 0 in conditions:
+            raise ValueError("conditions: time 0 is obs")
+        given = {0: obs, **(conditions or {})}
+        return self._plan(given, None, False, self.batch_size, warm=self.warm_start is not None).actions[0, 0].copy()
+
+    def _plan(
+        self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, *, warm: bool
+    ) -> Plans:
+        began = time.perf_counter()
+        given, situations = known(conditions, self.horizon, self.checkpoint.normalizers)
+        count = batch_size * (situations or 1)
+        source = self._noise(noise, situations, batch_size)
+        start, x = 0, None
+        if warm and self._last is not None:
+            start, x = self._warm_start(source, count)
+        values = given.values if len(given.values) == 1 else np.repeat(given.values, batch_size, axis=0)
+        result = self._engine(count)(
+            Known(given.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
+        )
+        plans = self._ranked(result, situations, batch_size)
+        if noise is None:
+            self._calls += 1
+        return Plans(*plans[:3], (time.perf_counter() - began) * 1e3, self.exactness, plans[3])
+
+    def _ranked(self, result: Result, situations: int | None, batch_size: int) -> tuple[NDArray | None, ...]:
+        """Actions, observations, values and chain: physical, sorted, with a leading ``[E]`` if there were situations."""
+        lead = (situations or 1, batch_size)
+        order = result.order.reshape(lead)
+
+        def sort(array: NDArray) -> NDArray:
+            array = array.reshape(*lead, *array.shape[1:])
+            array = np.take_along_axis(array, order.reshape(*lead, *[1] * (array.ndim - 2)), axis=1)
+            return array if situations else array[0]
+
+        best = sort(result.x)
+        self._last = best if situations is None else None
+        actions, observations = self._physical(best)
+        chain = None
+        if result.chain is not None:
+            chain = np.concatenate(self._physical(sort(result.chain)), axis=-1)
+        return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
+
+    def _physical(self, x_n: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        split, normalizers = self.checkpoint.action_dim, self.checkpoint.normalizers
+        return (
+            np.ascontiguousarray(normalizers.actions.unnormalize(x_n[..., :split]), np.float32),
+            np.ascontiguousarray(normalizers.observations.unnormalize(x_n[..., split:]), np.float32),
+        )
+
+    def _noise(self, noise: ArrayLike | None, situations: int | None, batch_size: int) -> Noise:
+        if noise is None:
+            return Seeded(self.seed, self._calls)
+        tape = np.ascontiguousarray(noise, np.float32)
+        lead = (situations, batch_size) if situations else (batch_size,)
+        expected = (self._loop.rows + 1, *lead, self.horizon, self._loop.transition_dim)
+        if tape.shape != expected:
+            raise ValueError(f"noise: expected a tape of shape {list(expected)}, found {list(tape.shape)}")
+        if not np.isfinite(tape).all():
+            raise ValueError("noise: the tape holds numbers that are not finite")
+        return tape.reshape(expected[0], -1, *expected[-2:])
+
+    def _warm_start(self, source: Noise, count: int) -> tuple[int, NDArray[np.float32]]:
+        """The last best plan, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.)."""
+        start = self._loop.rows - self.warm_start
+        ahead = np.concatenate((self._last[0, 1:], self._last[0, -1:]))
+        noise = draw(source.seed, source.plan, 0, count, *ahead.shape)
+        steps = self._loop.steps
+        return start, (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
+
+    def _engine(self, batch: int) -> Engine:
+        if batch not in self._engines:
+            self._engines[batch] = self._module.ready(self._loop, batch=batch, **self._options)
+        return self._engines[batch]
+
+
+def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:
+    if guide == "auto":
+        return checkpoint.guide if checkpoint.value is not None else None
+    if guide is not None and not isinstance(guide, Guide):
+        raise TypeError(f"guide: expected 'auto', None or a Guide, found {guide!r}")
+    return guide
+
+
+def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low or (high and value > high):
+        limit = f"from {low} to {high}" if high else f"at least {low}"
+        raise ValueError(f"{name}: found {value!r}, expected a whole number {limit}")
+    return int(value)

@@ -1,0 +1,35 @@
+"""Every environment variable the package reads: its meaning and default. Read once, at import."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": choose the fastest that can run here).
+    DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
+    DIFFUSER_FAST_ISA: "scalar", "avx2" or "avx512" instead of the widest the CPU has.
+    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean.)
+    """
+
+    backend: str | None = None
+    threads: int | None = None
+    isa: str | None = None
+
+
+def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
+    """The settings of an environment; ValueError names a variable that makes no sense."""
+    threads = environ.get("DIFFUSER_FAST_THREADS") or None
+    if threads is not None and (not threads.isdigit() or int(threads) < 1):
+        raise ValueError(f"DIFFUSER_FAST_THREADS: found {threads!r}, expected a whole number, at least 1")
+    isa = environ.get("DIFFUSER_FAST_ISA") or None
+    if isa not in (None, "scalar", "avx2", "avx512"):
+        raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected scalar, avx2 or avx512")
+    return Settings(
+        backend=environ.get("DIFFUSER_FAST_BACKEND") or None, threads=int(threads) if threads else None, isa=isa
+    )
+
+
+SETTINGS = read()

@@ -1,0 +1,1 @@
+"""Training: the same Programs that engines run, with gradients for the weights."""

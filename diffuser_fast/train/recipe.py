@@ -1,0 +1,97 @@
+"""Everything that determines a training run, as one record that is stored beside its results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+CONDITIONS = {"first": (0,), "first_last": (0, -1)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Defaults are the original's for Maze2D U-Maze (Janner et al. 2022, released config), but for learning rate
+    and EMA, which suit runs of tens of thousands of steps rather than two million.
+
+    target: "planner" (the denoiser) or "value" (the guide, on discounted returns).
+    horizon, dim, dim_mults, attention: the network. n_timesteps: T, diffusion steps (cosine schedule).
+    conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
+    action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
+    discount, termination_penalty: of the returns a value network learns.
+    steps, batch_size, lr: Adam. warmup: steps of linear rise; decay: last fraction of the run, falling linearly to 0.
+    ema: decay of the averaged weights, per step, reached gradually: min(ema, (1 + step) / (10 + step)).
+    seed: batches, noise and initial weights are all addressed by (seed, step): a resumed run is the same run.
+    """
+
+    target: str = "planner"
+    horizon: int = 128
+    dim: int = 32
+    dim_mults: tuple[int, ...] = (1, 4, 8)
+    attention: bool = False
+    n_timesteps: int = 64
+    conditions: str = "first_last"
+    normalizer: str = "limits"
+    clip_denoised: bool = True
+    prediction: str = "x0"
+    action_weight: float = 1.0
+    loss_discount: float = 1.0
+    discount: float = 0.997
+    termination_penalty: float | None = None
+    use_padding: bool = False
+    max_path_length: int | None = None
+    steps: int = 20_000
+    batch_size: int = 32
+    lr: float = 3e-4
+    warmup: int = 500
+    decay: float = 0.25
+    ema: float = 0.999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("target", self.target, ("planner", "value"))
+        _one_of("conditions", self.conditions, tuple(CONDITIONS))
+        _one_of("prediction", self.prediction, ("x0", "epsilon"))
+        for name in ("steps", "batch_size", "n_timesteps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        for name in ("decay", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
+        object.__setattr__(self, "dim_mults", tuple(self.dim_mults))
+
+    def learning_rate(self, step: int) -> float:
+        """Of the update that follows ``step`` finished ones."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        falling = self.decay * self.steps
+        return self.lr * rise * (min(1.0, (self.steps - step) / falling) if falling else 1.0)
+
+    def ema_decay(self, step: int) -> float:
+        """Weight of the past average at the update after ``step`` finished ones."""
+        return min(self.ema, (1 + step) / (10 + step))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "dim_mults": list(self.dim_mults)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Recipe:
+        """The inverse of ``to_json``; ValueError on fields that are not a recipe's."""
+        unknown = set(record) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"recipe: unknown fields {sorted(unknown)}")
+        return cls(**record)
+
+
+def published(env: str) -> Recipe:
+    """The original's horizons and step counts per Maze2D layout (config/maze2d.py of the released code)."""
+    sizes = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}
+    layout = next((name for name in sizes if name in env), None)
+    if layout is None:
+        raise ValueError(f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(sizes)}")
+    horizon, n_timesteps = sizes[layout]
+    return Recipe(horizon=horizon, n_timesteps=n_timesteps)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
