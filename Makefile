@@ -81,7 +81,7 @@ sanitize: venv  ## the C++ tests on the scalar engine under AddressSanitizer and
 	@cd $(SANE) && export \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    DIFFUSER_FAST_CPU_TARGET=scalar OMP_NUM_THREADS=1 PYTHONMALLOC=malloc && \
+	    DIFFUSER_FAST_ISA=scalar OMP_NUM_THREADS=1 PYTHONMALLOC=malloc && \
 	$(abspath $(PY)) -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
 	{ $(abspath $(PY)) -m pytest -q -n $(WORKERS) -s --benchmark-disable tests/csrc $(ARGS) || touch failed; } | tee log && \
 	test ! -e failed && grep -q '[0-9] passed' log

@@ -50,6 +50,7 @@ class Planner:
     rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
     guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: ``act``
     starts from its last plan, re-noised to the last k rows. threads: of the CPU engine. seed: of the noise.
+    clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all plans (the original).
 
     One Planner belongs to one thread at a time; several run side by side.
     """
@@ -58,7 +59,7 @@ class Planner:
         self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
         sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32", guide: Guide | str | None = "auto",
         warm_start: int | None = None, threads: int | None = None, seed: int = 0, *, device: str | None = None,
-        **sampler_options: float,
+        clip_scope: str = "plan", **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
             raise TypeError(f"checkpoint: expected what load() returns, found {type(checkpoint).__name__}")
@@ -67,7 +68,9 @@ class Planner:
                 "checkpoint: it has no normaliser statistics (the original stores none with its weights); "
                 "load(path, normalizer='stats.json') adds them"
             )
-        self.checkpoint = checkpoint
+        if clip_scope not in ("plan", "array"):
+            raise ValueError(f"clip_scope: found {clip_scope!r}, expected 'plan' or 'array'")
+        self.checkpoint, self._clip_array = checkpoint, clip_scope == "array"
         guide = _guide(guide, checkpoint)
         steps = step_table(
             sampler, checkpoint.schedule, prediction=checkpoint.prediction, n_steps=n_steps, **sampler_options
@@ -162,9 +165,9 @@ class Planner:
 
     def _physical(self, x_n: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         split, normalizers = self.checkpoint.action_dim, self.checkpoint.normalizers
-        return (
-            np.ascontiguousarray(normalizers.actions.unnormalize(x_n[..., :split]), np.float32),
-            np.ascontiguousarray(normalizers.observations.unnormalize(x_n[..., split:]), np.float32),
+        return tuple(
+            np.ascontiguousarray(field.unnormalize(part, whole_array=self._clip_array), np.float32)
+            for field, part in ((normalizers.actions, x_n[..., :split]), (normalizers.observations, x_n[..., split:]))
         )
 
     def _noise(self, noise: ArrayLike | None, situations: int | None, batch_size: int) -> Noise:

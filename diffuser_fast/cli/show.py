@@ -29,7 +29,7 @@ def progress(label: str, total: int, *, start: int = 0, quiet: bool = False) -> 
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
         task = bars.add_task(label, total=total, completed=start, note="")
-        yield lambda done, note="": bars.update(task, completed=done, note=note)
+        yield lambda done, note="", total=None: bars.update(task, completed=done, note=note, total=total)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -69,7 +69,8 @@ def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers)
 
 def _time(key: Any, horizon: int) -> int:
     # Keys read from JSON may be floats or strings; only whole numbers name a time.
-    if isinstance(key, bool) or not isinstance(key, (int, np.integer, float, np.floating)) or key != int(key):
+    whole = isinstance(key, (int, np.integer)) or (isinstance(key, (float, np.floating)) and float(key).is_integer())
+    if isinstance(key, bool) or not whole:
         raise ValueError(f"conditions: key {key!r} is not a whole number; keys are times in 0 .. {horizon - 1}")
     if not -horizon <= key < horizon:
         raise ValueError(f"conditions: time {int(key)} is outside the horizon {horizon} (0 .. {horizon - 1}, or negative)")

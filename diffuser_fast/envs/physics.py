@@ -102,9 +102,7 @@ class PointMass:
         self._mj_reset = mujoco.mj_resetData
 
     def set_state(self, qpos, qvel) -> None:
-        """Put the point at qpos [2] with velocity qvel [2] and forget all else, the contact solver's warm
-        start included.
-        """
+        """Put the point at qpos [2] with velocity qvel [2]; forget all else, old contacts too."""
         self._mj_reset(self.model, self.data)
         self.qpos[:] = qpos
         self.qvel[:] = qvel

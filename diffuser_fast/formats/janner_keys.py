@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.checkpoint import Weights
 from ..core.lower import lower
+from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
 
 State = Mapping[str, NDArray]
@@ -76,15 +77,13 @@ def is_value(state: State) -> bool:
 
 
 def split(state: State) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """The network's tensors (without ``model.``) and the rest; ValueError on keys that are none of the original's."""
+    """The network's tensors (without ``model.``) and the buffers; ValueError on keys the original does not write."""
     network = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     rest = {key: value for key, value in state.items() if not key.startswith("model.")}
+    unknown = rest.keys() - set(BUFFERS) - _DERIVED
+    if unknown:
+        raise ValueError(f"it has keys that the original does not write: {some(unknown)}")
     return network, rest
-
-
-def unknown(rest: Iterable[str], buffers: Iterable[str]) -> list[str]:
-    """Keys beside the network's that the original does not write."""
-    return sorted(set(rest) - set(buffers) - _DERIVED)
 
 
 def unet_weights(network: State, horizon: int) -> Weights:
@@ -105,22 +104,26 @@ def value_weights(network: State, horizon: int | None, guess: int | None) -> Wei
     sizes = _sizes(network, "blocks")
     middle = "narrowing" if any(key.startswith("mid_") for key in network) else "none"
     halvings = len(sizes["dim_mults"]) + (2 if middle == "narrowing" else 0)
-    channels = sizes["dim"] * sizes["dim_mults"][-1] // (4 if middle == "narrowing" else 1)
+    channels = sizes["dim"] * sizes["dim_mults"][-1] // (4 if middle == "narrowing" else 1) or 1
     columns = _shape(network, "final_block.0.weight", 2)[1] - sizes["dim"]
     length, remainder = divmod(columns, channels)
     if remainder or length < 1:
-        raise ValueError(f"final_block.0.weight takes {columns} numbers, expected a multiple of {channels} channels")
-    # A stride of 2 takes length n to ceil(n / 2): these horizons end at this length.
-    shortest, longest = ((length - 1) << halvings) + 1, length << halvings
-    if horizon is None:
-        horizon = longest if guess is None or not shortest <= guess <= longest else guess
-        if guess is None and shortest != longest:
-            raise ValueError(
-                f"its horizon is not known: the head fits {shortest} to {longest}; pass horizon=, or the "
-                "model_config.pkl it was trained with"
-            )
+        raise ValueError(f"its head takes {columns} numbers, expected a multiple of {channels} channels")
+    # The original sizes the head by horizon >> halvings, at least 1, and its convolutions round up: the two agree for
+    # exact multiples, and for all that end at length 1.
+    longest = length << halvings
+    shortest = 1 if length == 1 else longest
+    fits = "the head's width fits " + (f"{longest}" if shortest == longest else f"{shortest} to {longest}")
+    if horizon is None and shortest == longest:
+        horizon = longest
+    elif horizon is None and guess is not None and shortest <= guess <= longest:
+        horizon = guess
+    elif horizon is None:
+        raise ValueError(
+            f"its horizon is not known ({fits}); no model_config.pkl is beside it; pass horizon="
+        )
     if not shortest <= horizon <= longest:
-        raise ValueError(f"its horizon is said to be {horizon}, but the head's width fits {shortest} to {longest}")
+        raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
     return _weights(ValueSpec(horizon=horizon, middle=middle, **sizes), network, slot=2)
 
 
@@ -163,7 +166,9 @@ def _source(spec: UNetSpec | ValueSpec, name: str, slot: int) -> str:
     return name.replace("SLOT", str(slot))
 
 
-def _fitted(name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int, ...]]) -> NDArray[np.float32]:
+def _fitted(
+    name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int, ...]]
+) -> NDArray[np.float32]:
     """An array of the shape our op wants. Dense layers gain an axis of one tap; attention's norms lose theirs."""
     shape = wanted[name]
     if key == "final_block.0.weight":
@@ -173,7 +178,9 @@ def _fitted(name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int,
         if array.size == np.prod(shape):
             array = array.reshape(shape)
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
-        raise ValueError(f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}")
+        raise ValueError(
+            f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}"
+        )
     return np.array(array.reshape(shape), np.float32)
 
 

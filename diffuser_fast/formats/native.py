@@ -1,4 +1,4 @@
-"""The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all; needs no torch.
+"""The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all, without torch.
 
 Tensors are ``unet.<name>`` and ``value.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
 The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
@@ -32,6 +32,12 @@ from ..core.spec import spec_from_json, spec_to_json
 
 FORMAT, VERSION = "diffuser-fast", 1
 DTYPES = {"float32": np.float32, "float16": np.float16}
+_KINDS = {
+    "action_dim": int,
+    "clip_denoised": bool,
+    "guide": dict,
+    "metadata": dict,
+}  # that Checkpoint takes on trust
 MAX_HEADER = 100_000_000  # bytes; what the safetensors reader itself allows
 
 
@@ -50,7 +56,9 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
     for part in ("unet", "value"):
         weights = getattr(checkpoint, part)
         if weights is not None:
-            tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
+            tensors |= {
+                f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()
+            }
     tensors |= {f"schedule.{name}": np.array(getattr(checkpoint.schedule, name)) for name in BUFFERS}
     _write(path, safetensors.save(tensors, metadata={FORMAT: _record(checkpoint, dtype)}))
     return path
@@ -88,7 +96,9 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or not 2 <= length <= MAX_HEADER:
-            raise ValueError(f"{path}: not a safetensors file (it does not start with the length of a JSON header)")
+            raise ValueError(
+                f"{path}: not a safetensors file (it does not start with the length of a JSON header)"
+            )
         text = file.read(length)
     if text[:1] != b"{":
         raise ValueError(f"{path}: not a safetensors file (no JSON header)")
@@ -145,7 +155,9 @@ def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
     text = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
     if not isinstance(text, str):
         some = ", ".join(sorted(header.keys() - {"__metadata__"})[:3]) or "no tensors"
-        raise ValueError(f"{path}: safetensors of another program (it holds {some}), expected one of {FORMAT}")
+        raise ValueError(
+            f"{path}: safetensors of another program (it holds {some}), expected one of {FORMAT}"
+        )
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -171,6 +183,9 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         if part not in parts or not rest or (part == "value" and record["value"] is None):
             raise ValueError(f"tensor {name} is none that the header speaks of")
         parts[part][rest] = array
+    for name, kind in _KINDS.items():
+        if type(record[name]) is not kind:
+            raise ValueError(f"{name} is {record[name]!r} in its header, expected {kind.__name__}")
     normalizers = record["normalizers"]
     return Checkpoint(
         unet=_weights("unet", record["unet"], parts["unet"]),

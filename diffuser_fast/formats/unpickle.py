@@ -1,4 +1,4 @@
-"""Pickles read as data: a machine for the few opcodes that configuration records need, which can neither import nor call.
+"""Pickles read as data, by a machine for the few opcodes that configurations need. It can neither import nor call.
 
 The original pickles its configurations together with their classes. Python's own reader would import those classes
 (they are not installed, and no longer load on a new Python) and run whatever a foreign file asks for. Here a class is
@@ -55,8 +55,18 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     try:
         return _Machine().run(data)
     except Refused as error:
-        raise ValueError(f"{path}: the pickle {error}; only inert records are read, so nothing was run") from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError) as error:
+        raise ValueError(
+            f"{path}: the pickle {error}; only inert records are read, so nothing was run"
+        ) from None
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+        OverflowError,
+    ) as error:
         raise ValueError(f"{path}: not a whole pickle ({type(error).__name__}: {error})") from None
 
 
@@ -174,7 +184,11 @@ def _pairs(values: Any = ()) -> dict[Any, Any]:
 
 def _reconstructed(kind: Name, parent: Any, state: Any) -> Record:
     """What protocols 0 and 1 call to make an object."""
-    if not isinstance(kind, Name) or parent not in (Name("builtins", "object"), Name("__builtin__", "object")) or state:
+    if (
+        not isinstance(kind, Name)
+        or parent not in (Name("builtins", "object"), Name("__builtin__", "object"))
+        or state
+    ):
         raise Refused(f"asks to make a {_described(kind)} out of {_described(parent)}")
     return Record(kind)
 

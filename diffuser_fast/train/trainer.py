@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,12 @@ class Trainer:
 
         on_step(step, loss) is called every ``LOG_EVERY`` steps, on_save(step) after each save.
         """
-        log, sums, began = LossLog(self.folder / "loss.jsonl", self.step), [], time.monotonic()
-        saved = self.step
-        with _interruptible() as interrupted:
+        sums, began, saved = [], time.monotonic(), self.step
+        with closing(LossLog(self.folder / "loss.jsonl", self.step)) as log, _interruptible() as interrupted:
             while self.step < self.recipe.steps and not interrupted.is_set():
                 sums.append(self._update())
-                if self.step % LOG_EVERY == 0 or self.step == self.recipe.steps:
+                saving = self.step % save_every == 0
+                if saving or self.step % LOG_EVERY == 0 or self.step == self.recipe.steps:
                     loss = float(torch.stack(sums).mean())  # the only synchronisation
                     if not np.isfinite(loss):
                         raise FloatingPointError(f"the loss is {loss} at step {self.step}; the last save is whole")
@@ -94,14 +94,13 @@ class Trainer:
                     sums = []
                     if on_step:
                         on_step(self.step, loss)
-                if self.step % save_every == 0:
+                if saving:
                     self.save()
                     saved = self.step
                     if on_save:
                         on_save(self.step)
             if saved != self.step:
                 self.save()
-        log.close()
         return self.step >= self.recipe.steps
 
     def save(self) -> None:

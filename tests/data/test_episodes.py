@@ -1,4 +1,4 @@
-"""Cutting streams into paths: small streams with known answers, and the released code's rule as a naive loop."""
+"""Cutting streams into paths: small streams with known answers, and the rule as a naive loop."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_goal_paths_lose_their_last_step_and_the_tail():
     #            0  1  2  3    4    5  6  7  8  9    10   11 12
     stream = line([3, 2, 1, 0.4, 0.2, 1, 2, 1, 0, 0.6, 2, 0.3, 0.1])
     episodes = split_at_goal(stream, goal=(0.0, 0.0))
-    # The point leaves after steps 4 and 8; each path loses that very step; it is still near at the end: a tail.
+    # The point leaves after steps 4 and 8, and each path loses that very step; the tail ends near the goal.
     assert paths(episodes) == [[0, 1, 2, 3], [5, 6, 7]]
     assert not episodes.terminated.any()
 

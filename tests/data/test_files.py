@@ -165,7 +165,8 @@ def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
         "    real(file, name, array); file.flush()\n"
         "    if name == 'timeouts': os._exit(9)\n"
         "files._write = dying\n"
-        "save_stream(from_arrays({'observations': np.zeros((9, 2)), 'actions': np.zeros((9, 1))}), sys.argv[1])\n"
+        "arrays = {'observations': np.zeros((9, 2)), 'actions': np.zeros((9, 1))}\n"
+        "save_stream(from_arrays(arrays), sys.argv[1])\n"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 9
     assert path.read_bytes() == before and same(load_stream(path), stream(seed=1))

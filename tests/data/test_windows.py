@@ -74,7 +74,7 @@ def test_padding_is_zero_before_normalisation():
 
 
 def test_the_counts_of_the_released_code():
-    """A locomotion path of the full 1000 steps gives 968 windows of 32, a shorter one of L steps gives L - 1."""
+    """A path of the full 1000 steps gives 968 windows of 32, a shorter one of L steps gives L - 1."""
     e = episodes([1000, 500])
     assert len(Windows.of(e, 32, normalizers(e), use_padding=True, max_path_length=1000)) == 968 + 499
     assert len(Windows.of(e, 32, normalizers(e))) == 968 + 468

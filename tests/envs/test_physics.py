@@ -80,12 +80,12 @@ def test_velocity_is_clipped_before_the_step():
 
 @pytest.mark.parametrize("direction", [(1, 0), (-1, 0), (0, 1), (0, -1)])
 def test_walls_stop_the_point(direction):
-    """From the middle of the top right corner of U-Maze, push for two seconds: it rests a radius from the wall."""
+    """Pushed for two seconds from the corner of U-Maze, it rests a radius from the wall."""
     point = PointMass(LAYOUTS["umaze"])
     point.set_state([0.8, 2.8], [0.0, 0.0])  # the centre of tile (1, 3)
     for _ in range(200):
         state = point.step(*direction)
-    # Faces: x stops at tile 0's, or at tile 4's beyond the free column; y at tile 4's, or at tile 0's along the row.
+    # Column 3 is free from tile 1 to 3 and row 1 too: the faces are those of tiles 0 and 4.
     rest = {(1, 0): (3.2, 2.8), (-1, 0): (0.4, 2.8), (0, 1): (0.8, 3.2), (0, -1): (0.8, 0.4)}[direction]
     assert state[:2] == pytest.approx(rest, abs=0.01)
     assert state[2:] == pytest.approx((0.0, 0.0), abs=1e-3)
@@ -104,7 +104,7 @@ def test_contact_begins_at_the_margin():
 
 
 def test_set_state_forgets_the_past():
-    """The contact solver starts from its last answer, so an old contact would show in the last bits of a new one."""
+    """The solver starts from its last answer: an old contact would show in the last bits of a new one."""
     rng, used = np.random.default_rng(0), PointMass(LAYOUTS["umaze"])
     for _ in range(30):
         corner, velocity = [0.4, 3.2] + rng.uniform(-0.01, 0.01, 2), rng.normal(size=2)

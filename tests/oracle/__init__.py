@@ -12,7 +12,7 @@ normalizers  Gaussian and limits normalisers, DatasetNormalizer
 policies     GuidedPolicy, Policy, ValueGuide: look-alikes of the original's run-time objects
 checkpoint   a folder as the original writes it -> the objects above
 goldens      the recorded traces beside this folder, and the policies that must reproduce them
-weights      random weights for tests
+draws        seeded weights and numbers for tests
 
 Shapes: B plans, H horizon, D = A + O transition (actions first), C channels, T training steps, R rows.
 Networks, trajectories and tapes are [B, H, D] outside and [B, C, H] inside.

@@ -51,9 +51,9 @@ def _fuse_blocks(program: Program) -> Program:
             chain.append(bias)
             table = bias.attrs["table"]
         add = _sole_reader(program, readers, chain[-1].outs[0], "add")
-        if add is not None:
+        if add is not None and id(add) not in new:  # an add of two chains belongs to the first
             residual = tuple(i for i in add.ins if i != chain[-1].outs[0])
-            if len(residual) == 1:  # x + x is no residual
+            if len(residual) == 1 and residual != conv.outs:  # neither x + x nor the block's own u
                 chain.append(add)
             else:
                 residual = ()

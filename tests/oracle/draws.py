@@ -1,4 +1,4 @@
-"""Random weights for tests: networks in which nothing is trivially zero or one."""
+"""Seeded numbers for tests, none of them drawn from torch's global generator."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import math
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
+def normal(seed: int, *shape: int) -> Tensor:
+    """Standard normal numbers of `shape`, float64."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def randomize(net: Net, seed: int, dtype: torch.dtype = torch.float64) -> Net:
-    """Fill every parameter from `seed`, move to `dtype`, freeze. Independent of torch's global generator.
+    """Fill every parameter from `seed` so that none is trivially zero or one, move to `dtype`, freeze.
 
     Weights of layers are N(0, 1 / fan_in), so activations keep their size through the depth; scales of norms
     are N(1, 0.3^2); biases and shifts are N(0, 0.3^2), where fresh networks would have zeros.

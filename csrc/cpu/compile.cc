@@ -1,0 +1,88 @@
+// Flat records of a Program -> Steps.
+#include <algorithm>
+#include <cstring>
+
+#include "program.h"
+
+namespace df {
+namespace {
+
+float as_float(int32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+View view_of(const df_program& p, int value, int n) {
+  View v;
+  if (value < 0) return v;
+  const int32_t* row = p.values + static_cast<int64_t>(value) * kValueFields;
+  if (row[kValueOffset] < 0) return v;
+  v.channels = row[kValueChannels];
+  v.length = row[kValueLength];
+  v.ld = row[kValueLd];
+  v.pitch = static_cast<int64_t>(v.length + 2 * p.halo) * v.ld;
+  v.origin = static_cast<int64_t>(row[kValueOffset]) * n + static_cast<int64_t>(p.halo) * v.ld;
+  v.at = v.origin + row[kValueChannel];
+  return v;
+}
+
+Step step_of(const df_program& p, const int32_t* row, int n) {
+  Step s;
+  s.op = static_cast<Opcode>(row[kOpOpcode]);
+  s.x = view_of(p, row[kOpIn], n);
+  s.y = view_of(p, row[kOpIn2], n);
+  s.out = view_of(p, row[kOpOut], n);
+  s.out2 = view_of(p, row[kOpOut2], n);
+  const int weights[] = {row[kOpW], row[kOpW2], row[kOpW3], row[kOpW4]};
+  for (int i = 0; i < 4; ++i) s.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
+  s.k = row[kOpK];
+  s.stride = row[kOpStride];
+  s.pad = row[kOpPad];
+  s.transposed = row[kOpTransposed];
+  s.lo = row[kOpLo];
+  s.table = row[kOpTable];
+  s.heads = row[kOpHeads];
+  s.groups = row[kOpGroups];
+  s.eps = as_float(row[kOpEps]);
+  s.q_scale = as_float(row[kOpQScale]);
+  s.trajectories = n;
+  s.row_blocks = ceil_div(s.out.length, kRowBlock);
+  return s;
+}
+
+// Scratch of an op: what one thread needs by itself, and what threads need together where they share rows.
+void add_scratch(const Step& s, Compiled* c) {
+  const int64_t width = padded(s.out.channels);
+  int64_t own = 0, shared = 0;
+  if (s.has_groups()) {
+    const int64_t sums = 4 * s.row_blocks * width;
+    own = 4 * width + (s.by_rows ? 0 : sums);
+    shared = s.by_rows ? s.trajectories * sums : 0;
+  } else if (s.op == kLinearAttention) {
+    const int64_t head = padded(s.out.channels / s.heads);
+    own = head * (s.out.length + head + 1);
+  }
+  c->own = std::max(c->own, own);
+  c->shared = std::max(c->shared, shared);
+}
+
+}  // namespace
+
+Compiled compile(const df_program& p, int n, int threads, int segments) {
+  Compiled c;
+  c.arena = p.size * n;
+  for (int i = 0; i < p.n_ops; ++i) {
+    c.steps.push_back(step_of(p, p.ops + static_cast<int64_t>(i) * kOpFields, n));
+  }
+  share(c.steps, threads);
+  for (Step& s : c.steps) {
+    if (s.is_conv()) place_tiles(s, segments);
+    add_scratch(s, &c);
+  }
+  for (int i = 0; i < p.n_inputs; ++i) c.inputs.push_back(view_of(p, p.inputs[i], n));
+  for (int i = 0; i < p.n_outputs; ++i) c.outputs.push_back(view_of(p, p.outputs[i], n));
+  return c;
+}
+
+}  // namespace df

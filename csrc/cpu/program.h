@@ -1,0 +1,97 @@
+// A Program made ready for one number of trajectories and of threads: every address, tile and share is a number here.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "../api.h"
+#include "../ops.gen.h"
+
+namespace df {
+
+constexpr int kBlock = 16;       // channels of one block of packed weights
+constexpr int kSegment = 4;      // most rows of a segment: outputs computed side by side
+constexpr int kMaxSegments = 3;  // most segments of a tile
+constexpr int kRowBlock = 16;    // rows whose sums are added up first: this fixes the order of every sum over time
+
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock; }
+
+// Where a value lies in the arena: element (b, t, c) is at `at + b * pitch + t * ld + c`.
+struct View {
+  int64_t at = -1, origin = -1, pitch = 0;  // origin: where the buffer's first row starts
+  int ld = 0, channels = 0, length = 0;
+
+  int64_t row(int b, int t) const { return at + b * pitch + static_cast<int64_t>(t) * ld; }
+};
+
+// One tap as a tile sees it: rows first .. last - 1 of every segment read it, the others would read padding.
+struct Tap {
+  int weight;  // floats from the start of a block's weights
+  int input;   // floats from a segment's input base to what row `first` reads
+  int first, last;
+
+  bool operator==(const Tap& o) const {
+    return weight == o.weight && input == o.input && first == o.first && last == o.last;
+  }
+};
+
+// Segments of output rows that read the same taps. Offsets are floats from the start of the arena.
+struct Tile {
+  int input[kMaxSegments], out[kMaxSegments], add[kMaxSegments];
+};
+
+// Tiles that differ only in where they lie; a step is the distance of two rows of a segment.
+struct Run {
+  int tap, n_taps;    // in Step::taps
+  int tile, n_tiles;  // in Step::tiles
+  int segments, rows;
+  int input_step, out_step, add_step;
+};
+
+// One thread's share of an op: channels c0 .. c1 - 1 of some rows.
+struct Part {
+  int c0 = 0, c1 = 0;
+  int run = 0, end_run = 0;      // in Step::runs
+  int block = 0, end_block = 0;  // blocks of rows, counted through all trajectories
+};
+
+struct Step {
+  Opcode op{};
+  View x, y, out, out2;  // inputs and outputs; at < 0: absent
+  const float* w[4] = {};
+  int k = 0, stride = 1, pad = 0, transposed = 0, lo = 0;
+  int table = -1, heads = 0, groups = 0;
+  float eps = 0, q_scale = 0;
+  int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
+  bool by_rows = false;                  // threads share rows, not channels
+  bool barrier = false;                  // wait for the other threads before this op
+  std::vector<Tap> taps;
+  std::vector<Tile> tiles;
+  std::vector<Run> runs;
+  std::vector<Part> parts;  // one per thread
+
+  bool is_conv() const { return op == kConv || op == kConvBlock; }
+  bool has_groups() const {
+    return op == kConvBlock || op == kGroupNorm || op == kGroupNormVjp || op == kNormActVjp;
+  }
+  // Where the convolution of a conv_block leaves its result.
+  const View& conv_out() const { return out2.at >= 0 ? out2 : out; }
+};
+
+struct Compiled {
+  std::vector<Step> steps;
+  std::vector<View> inputs, outputs;
+  int64_t arena = 0;   // floats
+  int64_t shared = 0;  // floats of scratch that threads share
+  int64_t own = 0;     // floats of scratch of each thread
+};
+
+// `segments`: the most segments of a tile that the instruction set's kernels take.
+Compiled compile(const df_program& program, int trajectories, int threads, int segments);
+
+// Stages of compile: each thread's share of every op and the barriers between ops (share.cc); the tiles of a
+// convolution (tiles.cc).
+void share(std::vector<Step>& steps, int threads);
+void place_tiles(Step& step, int segments);
+
+}  // namespace df

@@ -1,0 +1,53 @@
+// Vectors of 8 floats. Included inside a target pragma; no include guard, no includes.
+namespace df {
+namespace DF_TARGET {
+
+using Vec = __m256;
+using Int = __m256i;
+constexpr int kLanes = 8;
+
+// Tiles of the convolution: 4 rows x 2 vectors, or fewer rows x 4: with operands they fill 16 registers.
+constexpr int kSegments = 1;
+constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 2 : 4; }
+
+inline __m256i first(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vec zero() { return _mm256_setzero_ps(); }
+inline Vec set(float x) { return _mm256_set1_ps(x); }
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline Vec load(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+inline void store(float* p, Vec x, int n) {  // masked stores are slow on some CPUs
+  float t[8];
+  _mm256_storeu_ps(t, x);
+  for (int i = 0; i < n; ++i) p[i] = t[i];
+}
+
+inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
+// The second operand where one of the two is not a number.
+inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
+inline Vec round(Vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec reciprocal(Vec x) { return _mm256_div_ps(set(1), x); }
+inline Vec blend(Vec mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
+
+inline Int bits(Vec x) { return _mm256_castps_si256(x); }
+inline Vec from_bits(Int x) { return _mm256_castsi256_ps(x); }
+inline Int set_int(int x) { return _mm256_set1_epi32(x); }
+inline Int load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
+inline Int sub(Int a, Int b) { return _mm256_sub_epi32(a, b); }
+inline Int to_exponent(Int x) { return _mm256_slli_epi32(x, 23); }
+inline Int from_exponent(Int x) { return _mm256_srai_epi32(x, 23); }
+inline Int shift_right_8(Int x) { return _mm256_srli_epi32(x, 8); }
+inline Int to_int(Vec x) { return _mm256_cvtps_epi32(x); }
+inline Vec to_float(Int x) { return _mm256_cvtepi32_ps(x); }
+
+}  // namespace DF_TARGET
+}  // namespace df

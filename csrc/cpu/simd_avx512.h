@@ -1,0 +1,54 @@
+// Vectors of 16 floats. Included inside a target pragma; no include guard, no includes.
+namespace df {
+namespace DF_TARGET {
+
+using Vec = __m512;
+using Int = __m512i;
+constexpr int kLanes = 16;
+
+// Tiles of the convolution: segments x 4 rows x vectors = 24 accumulators.
+constexpr int kSegments = 3;
+constexpr int max_vectors(int segments, int rows) { return segments * rows > 8 ? 2 : segments * rows > 4 ? 3 : 6; }
+
+inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+inline Vec zero() { return _mm512_setzero_ps(); }
+inline Vec set(float x) { return _mm512_set1_ps(x); }
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
+inline void store(float* p, Vec x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+
+inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+// The second operand where one of the two is not a number.
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec sqrt(Vec x) { return _mm512_sqrt_ps(x); }
+inline Vec round(Vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// 1 / x to 1 ULP for normal x: the estimate's 14 bits, doubled.
+inline Vec reciprocal(Vec x) {
+  const Vec r = _mm512_rcp14_ps(x);
+  return fma(r, fnma(x, r, set(1)), r);
+}
+inline Vec blend(Vec mask, Vec a, Vec b) {  // a where the mask's bits are ones, b where they are zeros
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(mask), _mm512_castps_si512(a),
+                                                       _mm512_castps_si512(b), 0xCA));
+}
+
+inline Int bits(Vec x) { return _mm512_castps_si512(x); }
+inline Vec from_bits(Int x) { return _mm512_castsi512_ps(x); }
+inline Int set_int(int x) { return _mm512_set1_epi32(x); }
+inline Int load_int(const void* p) { return _mm512_loadu_si512(p); }
+inline Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+inline Int sub(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+inline Int to_exponent(Int x) { return _mm512_slli_epi32(x, 23); }
+inline Int from_exponent(Int x) { return _mm512_srai_epi32(x, 23); }
+inline Int shift_right_8(Int x) { return _mm512_srli_epi32(x, 8); }
+inline Int to_int(Vec x) { return _mm512_cvtps_epi32(x); }
+inline Vec to_float(Int x) { return _mm512_cvtepi32_ps(x); }
+
+}  // namespace DF_TARGET
+}  // namespace df

@@ -1,0 +1,60 @@
+// One float at a time, for any CPU; the compiler's own vectors are welcome. Multiply and add round separately here.
+namespace df {
+namespace DF_TARGET {
+
+using Vec = float;
+using Int = int32_t;
+constexpr int kLanes = 1;
+
+constexpr int kSegments = 1;
+constexpr int max_vectors(int, int) { return 4; }
+
+inline Vec zero() { return 0; }
+inline Vec set(float x) { return x; }
+inline Vec load(const float* p) { return *p; }
+inline Vec load(const float* p, int n) { return n > 0 ? *p : 0; }
+inline void store(float* p, Vec x) { *p = x; }
+inline void store(float* p, Vec x, int n) {
+  if (n > 0) *p = x;
+}
+
+inline Vec add(Vec a, Vec b) { return a + b; }
+inline Vec sub(Vec a, Vec b) { return a - b; }
+inline Vec mul(Vec a, Vec b) { return a * b; }
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+// The second operand where one of the two is not a number.
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec sqrt(Vec x) { return __builtin_sqrtf(x); }
+// To the nearest whole number, ties to even, for |x| < 2^22.
+inline Vec round(Vec x) { return (x + 12582912.0f) - 12582912.0f; }
+inline Vec reciprocal(Vec x) { return 1 / x; }
+
+inline Int bits(Vec x) {
+  Int i;
+  __builtin_memcpy(&i, &x, sizeof i);
+  return i;
+}
+inline Vec from_bits(Int i) {
+  Vec x;
+  __builtin_memcpy(&x, &i, sizeof x);
+  return x;
+}
+inline Vec blend(Vec mask, Vec a, Vec b) { return bits(mask) ? a : b; }
+inline Int set_int(int x) { return x; }
+inline Int load_int(const void* p) {
+  Int i;
+  __builtin_memcpy(&i, p, sizeof i);
+  return i;
+}
+inline Int add(Int a, Int b) { return static_cast<Int>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
+inline Int sub(Int a, Int b) { return static_cast<Int>(static_cast<uint32_t>(a) - static_cast<uint32_t>(b)); }
+inline Int to_exponent(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) << 23); }
+inline Int from_exponent(Int x) { return x >> 23; }
+inline Int shift_right_8(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) >> 8); }
+inline Int to_int(Vec x) { return static_cast<Int>(round(x)); }
+inline Vec to_float(Int x) { return static_cast<Vec>(x); }
+
+}  // namespace DF_TARGET
+}  // namespace df

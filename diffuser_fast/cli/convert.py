@@ -1,0 +1,31 @@
+"""``diffuser-fast convert``: any known checkpoint -> the native format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import show
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--value", help="A value checkpoint to include.")
+@click.option("--normalizer", help="A JSON sidecar of statistics to include.")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@show.json_option
+def command(source: str, target: Path, value: str | None, normalizer: str | None, dtype: str, as_json: bool) -> None:
+    """Write SOURCE (any format ``load`` knows) to TARGET, a native file: one safetensors with everything in it."""
+    from ..formats import load, native
+
+    checkpoint = load(source, value=value, normalizer=normalizer)
+    native.save(checkpoint, target, dtype=dtype)
+    record = {"path": str(target), "bytes": target.stat().st_size, "dtype": dtype}
+    if as_json:
+        show.emit(record)
+        return
+    click.echo(f"{target}: {record['bytes']:,} bytes, {dtype}")
+    if checkpoint.normalizers is None:
+        click.echo("it has no normaliser statistics, so it cannot plan yet; --normalizer adds them", err=True)

@@ -1,0 +1,68 @@
+"""``diffuser-fast demo``: the bundled planner in its maze, on the fastest backend here, to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import show
+
+NAME = "maze2d-umaze"
+
+
+@click.command()
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--checkpoint", default=NAME, show_default=True, help="A bundled name or a path.")
+@click.option("--episodes", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--threads", type=int, help="Default: the cores there are.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@show.json_option
+def command(
+    out: Path, checkpoint: str, episodes: int, backend: str, threads: int | None, seed: int, as_json: bool
+) -> None:
+    """Plan through a MuJoCo maze, score the episodes, time the engine against torch eager, and leave a PNG and a GIF."""
+    import numpy as np
+
+    from .. import Planner, load
+    from ..control.rollout import goal_conditions, rollout
+    from .latency import engine_vs_eager
+    from .pictures import denoising_picture, rollout_film
+
+    planner = Planner(load(checkpoint), backend, threads=threads, seed=seed)
+    env = str(planner.checkpoint.metadata["env"])
+    with show.progress(f"{episodes} episodes of {env}", 1, quiet=as_json) as update:
+        result = rollout(
+            planner, env, episodes=episodes, seed=seed, progress=lambda done, total: update(done, total=total)
+        )
+    # The film and the picture show the episode that had furthest to go.
+    far = int(np.argmax(np.abs(np.diff(result.plans[..., :2], axis=1)).sum(axis=(1, 2))))
+    start, target = result.observations[far : far + 1, 0], result.targets[far : far + 1]
+    conditions = goal_conditions(start[0:1], target, planner.horizon - 1, planner.horizon)
+    single = {t: value[0] for t, value in conditions.items()}
+    planner.reset(seed)
+    plans = planner.plan(single, return_chain=True)
+    png = denoising_picture(out / "denoising.png", env, plans.chain[0], target[0], planner.checkpoint.action_dim)
+    gif = rollout_film(out / "rollout.gif", result, far)
+    rows = engine_vs_eager(planner, single, seconds=4.0)
+    record: dict[str, Any] = {
+        **result.summary(), "backend": planner.backend, "latency": rows, "pictures": [str(png), str(gif)],
+    }  # fmt: skip
+    if as_json:
+        show.emit(record)
+        return
+    error = "" if record["standard_error"] is None else f" +- {record['standard_error']:.1f}"
+    click.echo(
+        f"{env}: score {record['score']:.1f}{error} over {episodes} episodes, "
+        f"{record['reached']:.0%} reached the target (100 is D4RL's reference controller)"
+    )
+    show.table(
+        f"one plan: {planner.horizon} steps ahead, {planner.checkpoint.schedule.n_steps} denoising steps",
+        ["", "p50", "p99", "plans"],
+        [[r["name"], f"{r['p50_ms']:.1f} ms", f"{r['p99_ms']:.1f} ms", str(r["count"])] for r in rows],
+    )
+    if len(rows) > 1:
+        click.echo(f"{rows[-1]['p50_ms'] / rows[0]['p50_ms']:.1f} times faster than torch eager, measured just now")
+    click.echo(f"look at {png} and {gif}")

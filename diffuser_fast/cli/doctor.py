@@ -1,0 +1,93 @@
+"""``diffuser-fast doctor``: what runs here, what does not and why; with --check, whether it computes the right thing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from typing import Any
+
+import click
+
+from . import show
+
+PACKAGES = {
+    "numpy": "everything",
+    "safetensors": "native checkpoints",
+    "torch": "the original's checkpoints, training, the reference backend",
+    "gymnasium": "environments",
+    "mujoco": "environments",
+    "h5py": "data sets",
+    "matplotlib": "pictures",
+    "PIL": "GIFs",
+    "triton": "GPU kernels",
+}
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Run conformance cases on every backend that can run here.")
+@show.json_option
+def command(check: bool, as_json: bool) -> None:
+    """Say which backends run on this machine, which does the planning, and why not the others."""
+    record = examine()
+    if check:
+        from ..conformance import quick_check
+
+        record["conformance"] = quick_check([b for b, reason in record["backends"].items() if reason is None])
+    wrong = [row for row in record.get("conformance", []) if not row["passed"]]
+    if as_json:
+        show.emit(record)
+    else:
+        _print(record)
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} conformance cases failed, the first: {wrong[0]['case']} on {wrong[0]['backend']}")
+
+
+def examine() -> dict[str, Any]:
+    """Machine, packages, backends (None: it runs; else why not), and the one that "auto" takes."""
+    from .. import __version__, backends
+    from ..settings import SETTINGS
+    from .sample import sample_loop
+
+    loop = sample_loop()
+    found = {name: backends.why_not(name, loop) for name in (*backends.NAMES, *backends.LATER)}
+    packages = {name: importlib.util.find_spec(name) is not None for name in PACKAGES}
+    record: dict[str, Any] = {
+        "diffuser-fast": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": packages,
+        "backends": found,
+        "auto": SETTINGS.backend or backends.choose("auto", loop),
+    }
+    if found["cpu"] is None:
+        record["instruction_sets"] = list(backends.get("cpu").isas())
+    return record
+
+
+def _print(record: dict[str, Any]) -> None:
+    facts = [[name, str(record[name])] for name in ("diffuser-fast", "python", "machine", "cores")]
+    if "instruction_sets" in record:
+        facts.append(["CPU engine", ", ".join(record["instruction_sets"])])
+    show.table("machine", ["", ""], facts)
+    missing = [f"{name} ({use})" for name, use in PACKAGES.items() if not record["packages"][name]]
+    show.table(
+        "backends",
+        ["", ""],
+        [
+            [name, ("runs" if reason is None else reason) + (" (auto)" if name == record["auto"] else "")]
+            for name, reason in record["backends"].items()
+        ],
+    )
+    if missing:
+        click.echo("not installed: " + "; ".join(missing))
+    rows = record.get("conformance")
+    if rows is not None:
+        show.table(
+            "conformance: error against float64, as a multiple of what the class allows",
+            ["case", "backend", "error", ""],
+            [[r["case"], r["backend"], f"{r['ratio']:.2f}", "passed" if r["passed"] else "FAILED"] for r in rows],
+        )

@@ -1,0 +1,126 @@
+"""Closed-loop episodes in Maze2D, many environments side by side: scores, latencies, trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.spec import UNetSpec
+from ..envs import make, normalized_score
+from ..planner import Planner
+from .tracking import waypoint_action
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """N episodes of T steps. returns, scores: ``[N]`` (D4RL-normalised, 100 = the reference controller).
+
+    observations: ``[N, T + 1, 4]``; targets: ``[N, 2]``; plans: ``[N, H, 4]``, each episode's first plan; all physical.
+    latency_ms: of every planning call; situations: plans made together in each call.
+    """
+
+    env: str
+    replan: int | None
+    returns: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    observations: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    plans: NDArray[np.float32]
+    latency_ms: NDArray[np.float64]
+    situations: NDArray[np.int64] = field(repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values: mean score, its standard error over episodes, successes, latency percentiles."""
+        n = len(self.scores)
+        error = float(self.scores.std(ddof=1) / n**0.5) if n > 1 else None
+        return {
+            "env": self.env,
+            "episodes": n,
+            "replan": self.replan,
+            "score": float(self.scores.mean()),
+            "standard_error": error,
+            "return": float(self.returns.mean()),
+            "reached": float((self.returns > 0).mean()),
+            "plans": int(self.situations.sum()),
+            "plans_per_call": int(self.situations.max()),
+            "call_latency_ms": {f"p{p}": float(np.percentile(self.latency_ms, p)) for p in PERCENTILES},
+        }
+
+
+def rollout(
+    planner: Planner, env: str, *, episodes: int = 100, replan: int | None = None, seed: int = 0,
+    together: int = 25, progress: Callable[[int, int], None] | None = None,
+) -> Rollout:  # fmt: skip
+    """Run episodes of ``env`` (maze2d-* or multi2d-*) to their cap and score them.
+
+    replan: plan once and follow it (None, the paper's way), or plan again every so many steps. together: episodes
+    side by side, whose plans are made in one call (1 gives the latency of single plans). Episode e starts from
+    ``seed + e``, however many run together. progress(steps done, steps in all).
+    """
+    if episodes < 1 or together < 1 or (replan is not None and replan < 1):
+        raise ValueError(f"episodes, together, replan: found {episodes}, {together}, {replan}, expected at least 1")
+    _check(planner, env)
+    parts = []
+    done, total = 0, None
+    for first in range(0, episodes, together):
+        group = range(first, min(first + together, episodes))
+        envs = [make(env) for _ in group]
+        cap = envs[0].max_episode_steps
+        total = total or cap * -(-episodes // together)
+        planner.reset(seed + first)
+        tick = (lambda i, done=done: progress(done + i, total)) if progress else None
+        parts.append(_together(planner, envs, [seed + e for e in group], cap, replan, tick))
+        done += cap
+    returns, observations, targets, plans, latency, situations = (np.concatenate(p) for p in zip(*parts, strict=True))
+    scores = np.array([normalized_score(env, r) for r in returns])
+    return Rollout(env, replan, returns, scores, observations, targets, plans, latency, situations)
+
+
+def goal_conditions(obs: NDArray, targets: NDArray, steps_left: int, horizon: int) -> dict[int, NDArray]:
+    """Start at ``obs [E, 4]`` now, be at rest on ``targets [E, 2]`` after ``steps_left`` steps, and stay there.
+
+    The goal's time comes closer as time passes: a plan that may always take its whole horizon never arrives.
+    """
+    goal = np.concatenate((targets, np.zeros_like(targets)), axis=1)
+    return {0: obs, **{t: goal for t in range(max(1, min(steps_left, horizon - 1)), horizon)}}
+
+
+def _together(
+    planner: Planner, envs: list, seeds: list[int], cap: int, replan: int | None, tick: Callable[[int], None] | None
+) -> tuple[NDArray, ...]:
+    obs = np.stack([env.reset(seed=s)[0] for env, s in zip(envs, seeds, strict=True)])
+    targets = np.stack([env.target for env in envs])
+    seen, returns, latency, made = [obs], np.zeros(len(envs)), [], 0
+    plan = first_plan = None
+    for i in range(cap):
+        if plan is None or (replan and i % replan == 0):
+            left = planner.horizon - 1 - i
+            if plan is None or left > 0:
+                plans = planner.plan(goal_conditions(obs, targets, left, planner.horizon))
+                plan, made = plans.observations[:, 0], i
+                latency.append(plans.latency_ms)
+                first_plan = plan if first_plan is None else first_plan
+        actions = waypoint_action(obs, plan, i - made)
+        steps = [env.step(action) for env, action in zip(envs, actions, strict=True)]
+        obs = np.stack([s[0] for s in steps])
+        returns += [s[1] for s in steps]
+        seen.append(obs)
+        if tick:
+            tick(i + 1)
+    counts = np.full(len(latency), len(envs))
+    return returns, np.stack(seen, axis=1), targets, first_plan, np.array(latency), counts
+
+
+def _check(planner: Planner, env: str) -> None:
+    spec: UNetSpec = planner.checkpoint.unet.spec
+    if (planner.checkpoint.observation_dim, planner.checkpoint.action_dim) != (4, 2):
+        raise ValueError(
+            f"env: {env} has 4 observations and 2 actions; the checkpoint was trained for "
+            f"{planner.checkpoint.observation_dim} and {planner.checkpoint.action_dim} (transition_dim {spec.transition_dim})"
+        )

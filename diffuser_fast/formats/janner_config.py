@@ -1,0 +1,77 @@
+"""The original's configuration files, read as inert records, and what the published runs did that no file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.guidance import Guide
+from .unpickle import Name, Record, read_pickle
+
+FILES = (
+    "model",
+    "diffusion",
+    "dataset",
+)  # of <name>_config.pkl; there are others, which planning does not need
+
+# How the published plans were guided, by the start of the environment's name; all others by the first line.
+_GUIDES = {
+    "": Guide(scale=0.1, n_steps=2, t_stopgrad=2),
+    "hopper-medium-expert-": Guide(scale=0.0001, n_steps=2, t_stopgrad=4),
+    "halfcheetah-": Guide(scale=0.001, n_steps=2, t_stopgrad=4),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration: its file's name, the class it would have built ("": unknown), and the keyword arguments."""
+
+    file: str
+    class_name: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument, or ``default`` where the file or the argument is missing."""
+        return self.arguments.get(name, default)
+
+    def __bool__(self) -> bool:
+        return bool(self.class_name)
+
+
+def read_configs(folder: Path) -> dict[str, Config]:
+    """The configurations in a folder by name ("model", "diffusion", "dataset"); missing files give empty ones."""
+    return {name: _read(folder / f"{name}_config.pkl") for name in FILES}
+
+
+def _read(path: Path) -> Config:
+    if not path.is_file():
+        return Config(path.name)
+    record = read_pickle(path)
+    state = record.state if isinstance(record, Record) else {}
+    kind, arguments = state.get("_class"), state.get("_dict")
+    if not isinstance(kind, Name) or not isinstance(arguments, dict):
+        raise ValueError(f"{path}: a pickle, but not of a configuration (a record with _class and _dict)")
+    return Config(path.name, kind.name, {k: v for k, v in arguments.items() if isinstance(k, str)})
+
+
+def guide_of(env: object) -> Guide:
+    """The guidance the published results of an environment used (the original's config/locomotion.py)."""
+    name = env if isinstance(env, str) else ""
+    return _GUIDES[max((start for start in _GUIDES if name.startswith(start)), key=len)]
+
+
+def plain(value: Any, depth: int = 4) -> Any:
+    """A configuration's value as JSON can hold it, for provenance; what it cannot hold becomes a word in brackets."""
+    if (
+        value is None
+        or isinstance(value, (bool, int, str))
+        or (isinstance(value, float) and abs(value) < 1e300)
+    ):
+        return value
+    if isinstance(value, (list, tuple)) and depth and len(value) <= 64:
+        return [plain(item, depth - 1) for item in value]
+    if isinstance(value, dict) and depth and len(value) <= 64:
+        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+    return f"<{value if isinstance(value, Name) else type(value).__name__}>"

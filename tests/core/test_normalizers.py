@@ -1,0 +1,157 @@
+"""Normalisers: fitted, there and back, clipped per plan, and read from sidecars."""
+
+import json
+
+import numpy as np
+import pytest
+from oracle.checkpoint import load_normalizer
+from oracle.goldens import FOLDER, NAMES
+
+from diffuser_fast.core.normalizers import Gaussian, Limits, Normalizers, normalizer_kind
+
+DATA = np.random.default_rng(0).normal(3, [1.0, 0.1, 20.0], (500, 3))
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Limits])
+def test_there_and_back(kind):
+    normalizer = kind.fit(DATA)
+    x_n = normalizer.normalize(DATA)
+    np.testing.assert_allclose(normalizer.unnormalize(x_n), DATA, rtol=1e-12)
+    assert normalizer.dim == 3 and x_n.dtype == np.float64
+
+
+def test_fits():
+    gaussian, limits = Gaussian.fit(DATA), Limits.fit(DATA)
+    x_n = gaussian.normalize(DATA)
+    np.testing.assert_allclose(x_n.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(x_n.std(0), 1)
+    x_n = limits.normalize(DATA)
+    np.testing.assert_allclose([x_n.min(0), x_n.max(0)], [[-1] * 3, [1] * 3])
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Limits])
+def test_a_constant_dimension_maps_to_zero(kind):
+    data = np.column_stack((DATA[:, 0], np.full(500, 7.0)))
+    normalizer = kind.fit(data)
+    np.testing.assert_array_equal(normalizer.normalize(data)[:, 1], 0)
+    np.testing.assert_array_equal(normalizer.unnormalize(np.zeros((4, 2)))[:, 1], 7)
+    assert np.abs(normalizer.normalize(data)[:, 0]).max() > 0.5, "the other dimension must not be touched"
+
+
+@pytest.mark.parametrize("data", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 3, 4))])
+def test_fits_want_a_table(data):
+    with pytest.raises(ValueError, match=r"data: expected \[N, dim\] with N > 0"):
+        Gaussian.fit(data)
+
+
+LIMITS = Limits(mins=[0.0, -10.0], maxs=[1.0, 10.0])
+
+
+def test_a_plan_outside_is_clipped_as_a_whole_and_its_neighbour_is_not():
+    x_n = np.zeros((2, 4, 2))
+    x_n[:, 0, 0] = 1 + 5e-5  # within the tolerance
+    x_n[1, 3, 1] = 1.2
+    each = LIMITS.unnormalize(x_n)
+    assert each[0, 0, 0] == pytest.approx(1 + 2.5e-5, abs=1e-9)
+    assert each[1, 0, 0] == 1.0 and each[1, 3, 1] == 10.0
+    np.testing.assert_array_equal(each[0], LIMITS.unnormalize(x_n[:1])[0])
+    together = LIMITS.unnormalize(x_n, whole_array=True)
+    assert together[0, 0, 0] == 1.0 and together[1, 3, 1] == 10.0
+
+
+@pytest.mark.parametrize(("excess", "clipped"), [(0.9e-4, False), (1.1e-4, True)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_tolerance(excess, clipped, sign):
+    x_n = np.zeros((4, 2))
+    x_n[2, 1] = sign * (1 + excess)
+    found = LIMITS.unnormalize(x_n)[2, 1]
+    assert (found == sign * 10) == clipped
+
+
+def test_one_step_decides_for_itself():
+    assert LIMITS.unnormalize(np.array([2.0, 0.5])).tolist() == [1.0, 5.0]
+
+
+def test_gaussians_are_never_clipped():
+    g = Gaussian([0.0], [2.0])
+    assert g.unnormalize([[50.0]], whole_array=True) == 100
+
+
+def pair():
+    return Normalizers(observations=Limits.fit(DATA), actions=Limits.fit(DATA[:, :2]))
+
+
+def test_transitions_are_actions_first():
+    normalizers = pair()
+    x = np.concatenate((DATA[:6, :2], DATA[:6]), axis=1)
+    x_n = normalizers.normalize(x)
+    np.testing.assert_array_equal(x_n[:, :2], normalizers.actions.normalize(x[:, :2]))
+    np.testing.assert_array_equal(x_n[:, 2:], normalizers.observations.normalize(x[:, 2:]))
+    np.testing.assert_allclose(normalizers.unnormalize(x_n[None]), x[None])
+    with pytest.raises(ValueError, match="transitions: last axis is 4, expected 5"):
+        normalizers.normalize(x[:, :4])
+
+
+def test_actions_and_observations_are_clipped_apart():
+    normalizers = pair()
+    x_n = np.zeros((1, 2, 5))
+    x_n[0, 0] = [1.5, 1.00005, 1.00005, 0, 0]
+    found = normalizers.unnormalize(x_n)[0, 0]
+    assert found[1] == normalizers.actions.maxs[1] and found[2] > normalizers.observations.maxs[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sidecars_of_the_goldens(name):
+    """Read, written and read again to the same numbers; and the oracle's maps are ours."""
+    record = json.loads((FOLDER / name / "normalizer_stats.json").read_text())
+    normalizers = Normalizers.from_json(record)
+    again = Normalizers.from_json(json.loads(json.dumps(normalizers.to_json())))
+    theirs = load_normalizer(FOLDER / name, np.float64)
+    for field in ("observations", "actions"):
+        one, other = getattr(normalizers, field), getattr(again, field)
+        x = np.random.default_rng(1).normal(size=(5, 3, one.dim))
+        np.testing.assert_array_equal(one.normalize(x), other.normalize(x))
+        np.testing.assert_allclose(one.normalize(x), theirs.normalize(x, field), rtol=1e-12)
+        np.testing.assert_allclose(
+            one.unnormalize(x, whole_array=True), theirs.unnormalize(x, field), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_statistics_of_other_kinds_are_ignored():
+    record = pair().to_json()
+    record["fields"]["observations"]["means"] = [0]
+    record["fields"]["rewards"] = {}
+    assert isinstance(Normalizers.from_json(record).observations, Limits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: [], "expected a JSON object with 'normalizer' and 'fields'"),
+        (lambda r: {"normalizer": "LimitsNormalizer"}, "expected a JSON object"),
+        (lambda r: {**r, "normalizer": "CDFNormalizer"}, "found 'CDFNormalizer', expected one of"),
+        (lambda r: {**r, "fields": {"actions": r["fields"]["actions"]}}, r"fields.observations lacks \['mins', 'maxs'\]"),
+        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0]}}}, r"fields.actions lacks \['maxs'\]"),
+        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [1], "maxs": [0]}}}, r"maxs: must exceed mins in every dimension, they do not in \[0\]"),
+        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0, 0], "maxs": [1]}}}, "mins and maxs: lengths differ"),
+        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0], "maxs": [float("nan")]}}}, "maxs: expected finite numbers"),
+        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": 0, "maxs": 1}}}, r"mins: expected finite numbers of shape \[dim\], found shape \(\)"),
+    ],
+)  # fmt: skip
+def test_records_that_are_no_statistics(change, message):
+    with pytest.raises(ValueError, match=message):
+        Normalizers.from_json(change(pair().to_json()))
+
+
+def test_what_normalisers_refuse():
+    with pytest.raises(ValueError, match="stds: must be positive"):
+        Gaussian([0.0], [0.0])
+    with pytest.raises(ValueError, match="of one kind"):
+        Normalizers(Gaussian([0.0], [1.0]), Limits([0.0], [1.0])).to_json()
+
+
+def test_kinds_by_name():
+    assert normalizer_kind("gaussian") is normalizer_kind("GaussianNormalizer") is Gaussian
+    assert normalizer_kind("limits") is normalizer_kind("LimitsNormalizer") is Limits
+    with pytest.raises(ValueError, match="normalizer: found 'cdf', expected 'gaussian' or 'limits'"):
+        normalizer_kind("cdf")

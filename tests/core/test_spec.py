@@ -1,0 +1,92 @@
+"""Specs: what they refuse, in which words, and their JSON."""
+
+import json
+
+import pytest
+
+from diffuser_fast.core.spec import UNetSpec, ValueSpec, spec_from_json, spec_to_json
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"horizon": 0}, "horizon: found 0, expected a whole number from 1 to 65536"),
+        ({"horizon": 32.0}, "horizon: found 32.0, expected a whole number"),
+        ({"horizon": True}, "horizon: found True, expected a whole number"),
+        ({"horizon": 65544}, "horizon: found 65544, expected a whole number from 1 to 65536"),
+        ({"horizon": 36}, "horizon: 36 is not a multiple of 8, which dim_mults .* the nearest are 32 and 40"),
+        ({"horizon": 4}, "the nearest are 8$"),
+        ({"transition_dim": 0}, "transition_dim: found 0, expected a whole number from 1 to 4096"),
+        ({"dim": 33}, "dim: found 33, expected an even number"),
+        ({"dim": 2}, "dim: found 2, expected a whole number from 4"),
+        ({"dim": 20}, "dim_mults: 20 x 1 channels cannot be split into 8 groups"),
+        ({"dim_mults": [1, 2]}, r"dim_mults: found \[1, 2\], expected a tuple"),
+        ({"dim_mults": ()}, r"dim_mults: found \(\), expected a tuple of 1 to 12"),
+        ({"dim_mults": (1, 0)}, "dim_mults: found 0, expected a whole number from 1"),
+        ({"kernel_size": 4}, "kernel_size: found 4, expected an odd number"),
+        ({"kernel_size": 33}, "kernel_size: found 33"),
+        ({"groups": 0}, "groups: found 0"),
+        ({"groups": "8"}, "groups: found '8'"),
+    ],
+)
+def test_a_unet_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UNetSpec(**{"horizon": 32, "transition_dim": 14, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"horizon": -1}, "horizon: found -1"),
+        ({"middle": "wide"}, "middle: found 'wide', expected 'narrowing' or 'none'"),
+        ({"dim": 8, "dim_mults": (1, 2)}, "the middle narrows to 4 channels, which 8 groups do not divide"),
+        ({"dim": 33}, "dim: found 33"),
+    ],
+)
+def test_a_value_network_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ValueSpec(**{"horizon": 32, "transition_dim": 14, **arguments})
+
+
+def test_horizons_of_a_unet():
+    spec = UNetSpec(32, 14, dim_mults=(1, 4, 8))
+    assert spec.stride == 4
+    for horizon in (4, 8, 384):
+        spec.check_horizon(horizon)
+    for horizon in (0, 2, 30, 1 << 17, 32.5):
+        with pytest.raises(ValueError, match="horizon"):
+            spec.check_horizon(horizon)
+
+
+def test_the_horizon_of_a_value_network_is_fixed_and_may_be_odd():
+    spec = ValueSpec(7, 5)
+    spec.check_horizon(7)
+    with pytest.raises(ValueError, match="trained for 7, found 8"):
+        spec.check_horizon(8)
+
+
+SPECS = [
+    UNetSpec(128, 6, dim_mults=(1, 4, 8), attention=True),
+    ValueSpec(4, 23, dim=16, middle="none", kernel_size=3),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_json_round_trip(spec):
+    found = spec_from_json(json.loads(json.dumps(spec_to_json(spec))))
+    assert found == spec and type(found) is type(spec)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"kind": "mlp"}, "kind 'mlp' is not one of"),
+        ({}, "kind None"),
+        ({"kind": "unet", "horizon": 32, "transition_dim": 14, "colour": 1}, "unet has no fields"),
+        ({"kind": "unet", "horizon": 32}, "transition_dim"),
+        ({"kind": "unet", "horizon": 33, "transition_dim": 14}, "not a multiple"),
+    ],
+)
+def test_records_that_are_no_spec(record, message):
+    with pytest.raises(ValueError, match=message):
+        spec_from_json(record)

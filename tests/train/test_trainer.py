@@ -1,0 +1,179 @@
+"""A run is the same run however often it was interrupted, and its files are always whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from diffuser_fast.data import Episodes
+from diffuser_fast.formats import native
+from diffuser_fast.train import trainer as trainer_module
+from diffuser_fast.train.recipe import Recipe, published
+from diffuser_fast.train.state import LossLog, load_state, read_log
+from diffuser_fast.train.trainer import Trainer
+
+RECIPE = Recipe(horizon=8, dim=8, dim_mults=(1, 2), n_timesteps=5, steps=24, batch_size=4, warmup=4)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bitwise equality needs one order of summation."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def episodes(steps=400, seed=0):
+    """Slow waves: something a small network learns in a few hundred steps."""
+    rng = np.random.default_rng(seed)
+    path = np.sin(np.arange(steps)[:, None] * [0.05, 0.08, 0.11, 0.14]).astype(np.float32)
+    return Episodes(
+        observations=path,
+        actions=path[:, :2] * path[:, 2:],
+        rewards=rng.normal(size=steps).astype(np.float32),
+        lengths=np.array([steps // 2, steps - steps // 2]),
+        terminated=np.array([False, False]),
+    )
+
+
+def trained(folder, recipe=RECIPE, **options):
+    made = Trainer(recipe, episodes(), folder, device="cpu", precision="float32", **options)
+    finished = made.run(save_every=8)
+    return made, finished
+
+
+def test_learns_and_leaves_a_planner(tmp_path):
+    made, finished = trained(tmp_path, Recipe(**{**RECIPE.to_json(), "steps": 300, "lr": 2e-3}))
+    losses = [r["loss"] for r in read_log(tmp_path / "loss.jsonl")]
+    assert finished and losses[-1] < 0.5 * losses[0]
+    checkpoint = native.load(tmp_path / "planner.safetensors")
+    assert checkpoint.unet.spec.horizon == 8 and checkpoint.action_dim == 2 and checkpoint.clip_denoised
+    assert checkpoint.metadata["step"] == 300 and checkpoint.metadata["recipe"]["lr"] == 2e-3
+    np.testing.assert_allclose(checkpoint.normalizers.observations.maxs, episodes().observations.max(axis=0))
+
+
+def test_checkpoint_holds_the_average(tmp_path):
+    made, _ = trained(tmp_path)
+    live, stored = made.net.weights().arrays, native.load(tmp_path / "planner.safetensors").unet.arrays
+    assert any(np.abs(live[name] - stored[name]).max() > 1e-5 for name in live)
+    for name, value in made.ema.items():
+        if name.startswith("parameters_by_name."):
+            plain = name.removeprefix("parameters_by_name.").replace("/", ".")
+            np.testing.assert_array_equal(value.numpy(), stored[plain])
+
+
+def test_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    trained(tmp_path / "whole")
+    plain = Trainer._update
+
+    def interrupt_at_11(self):
+        if self.step == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self)
+
+    monkeypatch.setattr(Trainer, "_update", interrupt_at_11)
+    made, finished = trained(tmp_path / "parts")
+    assert not finished and made.step == 12  # the step that was under way is finished and saved
+    monkeypatch.setattr(Trainer, "_update", plain)
+    made, finished = trained(tmp_path / "parts")
+    assert finished and made.step == 24
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_run_goes_on_from_its_last_save(tmp_path):
+    """kill -9 between two saves: the steps after the last save are made again, identically."""
+    trained(tmp_path / "whole")
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+from test_trainer import Trainer, trained
+from pathlib import Path
+plain = Trainer._update
+def update(self):
+    if self.step == 13:
+        os.kill(os.getpid(), 9)
+    return plain(self)
+Trainer._update = update
+trained(Path({str(tmp_path / "killed")!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == -9
+    assert load_state(tmp_path / "killed" / "training.pt")["step"] == 8
+    trained(tmp_path / "killed")
+    assert_same_state(tmp_path / "whole", tmp_path / "killed")
+
+
+def assert_same_state(one, other):
+    a, b = (load_state(folder / "training.pt") for folder in (one, other))
+    assert a["step"] == b["step"]
+    for part in ("net", "ema"):
+        for name in a[part]:
+            assert torch.equal(a[part][name], b[part][name]), name
+
+
+def test_failure_while_saving_keeps_the_old_files(tmp_path, monkeypatch):
+    made, _ = trained(tmp_path)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+
+    def full_disk(state, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        made.save()
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_damaged_state_is_one_clear_error(tmp_path):
+    trained(tmp_path)
+    state = tmp_path / "training.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"training\.pt: not a training state"):
+        Trainer(RECIPE, episodes(), tmp_path, device="cpu")
+
+
+def test_another_recipe_in_the_same_folder_is_refused_but_more_steps_are_not(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(ValueError, match="other values of lr"):
+        Trainer(Recipe(**{**RECIPE.to_json(), "lr": 1.0}), episodes(), tmp_path, device="cpu")
+    made, finished = trained(tmp_path, Recipe(**{**RECIPE.to_json(), "steps": 30}))
+    assert finished and made.step == 30
+    assert json.loads((tmp_path / "recipe.json").read_text())["steps"] == 30
+
+
+def test_loss_log_drops_what_will_be_made_again(tmp_path):
+    log = LossLog(tmp_path / "loss.jsonl", 0)
+    for step in (50, 100, 150):
+        log.write(step=step, loss=1.0)
+    log.close()
+    with (tmp_path / "loss.jsonl").open("a") as file:
+        file.write('{"step": 200, "lo')  # cut short by a kill
+    LossLog(tmp_path / "loss.jsonl", 100).close()
+    assert [r["step"] for r in read_log(tmp_path / "loss.jsonl")] == [50, 100]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "planner_loss", lambda net, x0, *a, **k: net(x0, a[0]).mean() * float("nan"))
+    with pytest.raises(FloatingPointError, match="step 8"):
+        trained(tmp_path)
+    assert not (tmp_path / "training.pt").exists()  # nothing that is not finite is ever saved
+
+
+def test_learning_rate_rises_holds_and_falls():
+    recipe = Recipe(steps=1000, warmup=100, decay=0.25, lr=1.0)
+    rates = [recipe.learning_rate(s) for s in range(1000)]
+    assert rates[0] == 0.01 and rates[99] == 1 and rates[750] == 1 and rates[875] == 0.5 and rates[999] == pytest.approx(0.004)
+
+
+def test_published_recipes():
+    sizes = {name: (published(name).horizon, published(name).n_timesteps) for name in ("maze2d-umaze", "maze2d-medium-v1", "maze2d-large-v1")}
+    assert sizes == {"maze2d-umaze": (128, 64), "maze2d-medium-v1": (256, 256), "maze2d-large-v1": (384, 256)}
+    with pytest.raises(ValueError, match="no published recipe"):
+        published("antmaze")
