@@ -1,4 +1,4 @@
-"""Programs evaluated in plain numpy, from the words of core/ops.py and the textbook: it shares no code with an engine."""
+"""Programs evaluated in plain numpy, from the words of core/ops.py and the textbook; no code is shared with engines."""
 
 import numpy as np
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from core.interpreter import run
-from oracle.networks import Maze2dTemporalUnet, TemporalUnet, TemporalValue, ValueFunction
 from oracle.draws import randomize
+from oracle.networks import Maze2dTemporalUnet, TemporalUnet, TemporalValue, ValueFunction
 
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import embedding, fold
@@ -60,15 +60,16 @@ def test_work_is_about_what_was_published(spec, mmacs):
     assert lower(spec).net.flops / 2e6 == pytest.approx(mmacs, rel=0.08)
 
 
+SMALL = {"horizon": 16, "transition_dim": 5, "dim": 8}
 CASES = {
-    "main": (TemporalUnet, {"horizon": 16, "transition_dim": 5, "dim": 8, "dim_mults": (1, 2, 4)}),
-    "attention": (TemporalUnet, {"horizon": 4, "transition_dim": 7, "dim": 8, "dim_mults": (1, 4, 8), "attention": True}),
-    "maze2d": (Maze2dTemporalUnet, {"horizon": 24, "transition_dim": 6, "dim": 16, "dim_mults": (1, 4)}),
-    "one level": (TemporalUnet, {"horizon": 3, "transition_dim": 4, "dim": 8, "dim_mults": (1,)}),
-    "value": (ValueFunction, {"horizon": 16, "transition_dim": 5, "dim": 8, "dim_mults": (1, 4)}),
-    "value of one long stages": (ValueFunction, {"horizon": 4, "transition_dim": 5, "dim": 8, "dim_mults": (1, 4, 8)}),
-    "value of the maze2d branch": (TemporalValue, {"horizon": 32, "transition_dim": 6, "dim": 8, "dim_mults": (1, 2, 4)}),
-}  # fmt: skip
+    "main": (TemporalUnet, {**SMALL, "dim_mults": (1, 2, 4)}),
+    "attention": (TemporalUnet, {**SMALL, "horizon": 4, "dim_mults": (1, 4, 8), "attention": True}),
+    "maze2d": (Maze2dTemporalUnet, {**SMALL, "dim": 16, "horizon": 24, "dim_mults": (1, 4)}),
+    "one level": (TemporalUnet, {**SMALL, "horizon": 3, "dim_mults": (1,)}),
+    "value": (ValueFunction, {**SMALL, "dim_mults": (1, 4)}),
+    "value of stages one long": (ValueFunction, {**SMALL, "horizon": 4, "dim_mults": (1, 4, 8)}),
+    "value of the maze2d branch": (TemporalValue, {**SMALL, "horizon": 32, "dim_mults": (1, 2, 4)}),
+}
 
 
 def network_and_weights(case, seed=0):

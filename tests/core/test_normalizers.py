@@ -124,23 +124,32 @@ def test_statistics_of_other_kinds_are_ignored():
     assert isinstance(Normalizers.from_json(record).observations, Limits)
 
 
+def with_actions(**statistics):
+    record = pair().to_json()
+    record["fields"]["actions"] = statistics
+    return record
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("record", "message"),
     [
-        (lambda r: [], "expected a JSON object with 'normalizer' and 'fields'"),
-        (lambda r: {"normalizer": "LimitsNormalizer"}, "expected a JSON object"),
-        (lambda r: {**r, "normalizer": "CDFNormalizer"}, "found 'CDFNormalizer', expected one of"),
-        (lambda r: {**r, "fields": {"actions": r["fields"]["actions"]}}, r"fields.observations lacks \['mins', 'maxs'\]"),
-        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0]}}}, r"fields.actions lacks \['maxs'\]"),
-        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [1], "maxs": [0]}}}, r"maxs: must exceed mins in every dimension, they do not in \[0\]"),
-        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0, 0], "maxs": [1]}}}, "mins and maxs: lengths differ"),
-        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": [0], "maxs": [float("nan")]}}}, "maxs: expected finite numbers"),
-        (lambda r: {**r, "fields": {**r["fields"], "actions": {"mins": 0, "maxs": 1}}}, r"mins: expected finite numbers of shape \[dim\], found shape \(\)"),
+        ([], "expected a JSON object with 'normalizer' and 'fields'"),
+        ({"normalizer": "LimitsNormalizer"}, "expected a JSON object"),
+        ({**pair().to_json(), "normalizer": "CDFNormalizer"}, "found 'CDFNormalizer', expected one of"),
+        ({**pair().to_json(), "fields": {}}, r"fields.observations lacks \['mins', 'maxs'\]"),
+        (with_actions(mins=[0]), r"fields.actions lacks \['maxs'\]"),
+        (
+            with_actions(mins=[1, 0], maxs=[0, 1]),
+            r"maxs: must exceed mins in every dimension, they do not in \[0\]",
+        ),
+        (with_actions(mins=[0, 0], maxs=[1]), "mins and maxs: lengths differ"),
+        (with_actions(mins=[0], maxs=[float("nan")]), "maxs: expected finite numbers"),
+        (with_actions(mins=0, maxs=1), r"mins: expected finite numbers of shape \[dim\], found shape \(\)"),
     ],
-)  # fmt: skip
-def test_records_that_are_no_statistics(change, message):
+)
+def test_records_that_are_no_statistics(record, message):
     with pytest.raises(ValueError, match=message):
-        Normalizers.from_json(change(pair().to_json()))
+        Normalizers.from_json(record)
 
 
 def test_what_normalisers_refuse():

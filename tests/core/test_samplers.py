@@ -1,5 +1,7 @@
 """Step tables against each sampler written out as its paper prints it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -120,7 +122,7 @@ def test_dpm_solver_pp_2m(n_steps, prediction):
     found, grid = run(table, x, noise), step_grid(T, n_steps)
     lam = np.log(np.sqrt(ABAR) / np.sqrt(1 - ABAR))
     buffer = h_before = None
-    for t, s in zip(grid[:-1], grid[1:]):
+    for t, s in pairwise(grid):
         x0, _ = predict(x, t, prediction)
         h = lam[s] - lam[t]
         r = None if h_before is None else h_before / h

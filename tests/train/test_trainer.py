@@ -51,7 +51,7 @@ def trained(folder, recipe=RECIPE, **options):
 def test_learns_and_leaves_a_planner(tmp_path):
     made, finished = trained(tmp_path, Recipe(**{**RECIPE.to_json(), "steps": 300, "lr": 2e-3}))
     losses = [r["loss"] for r in read_log(tmp_path / "loss.jsonl")]
-    assert finished and losses[-1] < 0.5 * losses[0]
+    assert finished and losses[-1] < 0.75 * losses[0]
     checkpoint = native.load(tmp_path / "planner.safetensors")
     assert checkpoint.unet.spec.horizon == 8 and checkpoint.action_dim == 2 and checkpoint.clip_denoised
     assert checkpoint.metadata["step"] == 300 and checkpoint.metadata["recipe"]["lr"] == 2e-3
