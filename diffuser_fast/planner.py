@@ -48,8 +48,8 @@ class Planner:
     backend: "auto", "reference", "cpu", "triton" or "cuda". batch_size: B, candidate plans per call; None: 64 guided,
     else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
     rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
-    guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: ``act``
-    starts from its last plan, re-noised to the last k rows. threads: of the CPU engine. seed: of the noise.
+    guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k, so that
+    ``act`` starts from its last plan, re-noised, and denoises the last k rows only. threads: of the CPU engine. seed: of the noise.
     clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all plans (the original).
 
     One Planner belongs to one thread at a time; several run side by side.
@@ -97,20 +97,23 @@ class Planner:
         if seed is not None:
             self.seed = _whole("seed", seed, 0, 2**64 - 1)
         self._calls = 0
-        self._last: NDArray[np.float32] | None = None
+        self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
 
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
-        *, batch_size: int | None = None,
+        *, batch_size: int | None = None, warm: bool = False,
     ) -> Plans:  # fmt: skip
         """Plan from what is known, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
         at once. noise: None draws from (seed, number of this call); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
-        E, B, H, D]``). batch_size: candidates of this call only. Errors name the condition and what is wrong with it.
+        E, B, H, D]``). batch_size: candidates of this call only. warm: start from the last plan, moved on by one step, as
+        ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
         """
+        if warm and self.warm_start is None:
+            raise ValueError("warm: the planner was made without warm_start, the number of rows to denoise")
         count = self.batch_size if batch_size is None else _whole("batch_size", batch_size, 1)
-        return self._plan(conditions, noise, return_chain, count, warm=False)
+        return self._plan(conditions, noise, return_chain, count, warm=warm)
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
@@ -135,7 +138,7 @@ class Planner:
         source = self._noise(noise, situations, batch_size)
         start, x = 0, None
         if warm and self._last is not None:
-            start, x = self._warm_start(source, count)
+            start, x = self._warm_start(source, situations or 1, batch_size)
         values = given.values if len(given.values) == 1 else np.repeat(given.values, batch_size, axis=0)
         result = self._engine(count)(
             Known(given.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
@@ -156,7 +159,7 @@ class Planner:
             return array if situations else array[0]
 
         best = sort(result.x)
-        self._last = best if situations is None else None
+        self._last = best.reshape(*lead, *best.shape[-2:])[:, 0].copy()
         actions, observations = self._physical(best)
         chain = None
         if result.chain is not None:
@@ -182,12 +185,13 @@ class Planner:
             raise ValueError("noise: the tape holds numbers that are not finite")
         return tape.reshape(expected[0], -1, *expected[-2:])
 
-    def _warm_start(self, source: Noise, count: int) -> tuple[int, NDArray[np.float32]]:
-        """The last best plan, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.)."""
-        start = self._loop.rows - self.warm_start
-        ahead = np.concatenate((self._last[0, 1:], self._last[0, -1:]))
-        noise = draw(source.seed, source.plan, 0, count, *ahead.shape)
-        steps = self._loop.steps
+    def _warm_start(self, source: Noise, situations: int, batch_size: int) -> tuple[int, NDArray[np.float32]]:
+        """The last best plans, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.)."""
+        if len(self._last) != situations:
+            raise ValueError(f"warm: the last plan was for {len(self._last)} situations, this one is for {situations}")
+        start, steps = self._loop.rows - self.warm_start, self._loop.steps
+        ahead = np.concatenate((self._last[:, 1:], self._last[:, -1:]), axis=1).repeat(batch_size, axis=0)
+        noise = source[0] if isinstance(source, np.ndarray) else draw(source.seed, source.plan, 0, *ahead.shape)
         return start, (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
 
     def _engine(self, batch: int) -> Engine:

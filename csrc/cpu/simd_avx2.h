@@ -27,6 +27,7 @@ inline void store(float* p, Vec x, int n) {  // masked stores are slow on some C
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
 // The second operand where one of the two is not a number.
@@ -34,7 +35,7 @@ inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 inline Vec round(Vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Vec reciprocal(Vec x) { return _mm256_div_ps(set(1), x); }
+inline Vec reciprocal(Vec x) { return div(set(1), x); }
 inline Vec blend(Vec mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
 
 inline Int bits(Vec x) { return _mm256_castps_si256(x); }

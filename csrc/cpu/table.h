@@ -7,6 +7,7 @@
 namespace df {
 
 struct Barrier;
+void wait_for_all(Barrier* barrier, int threads);  // pool.cc; nothing to wait for where there is one thread
 
 // What a thread works with while it runs one op.
 struct Work {

@@ -70,8 +70,8 @@ class LossWeights(nn.Module):
 class GaussianDiffusion(nn.Module):
     """A denoiser with its noise schedule (main layout): sampling returns a Sample.
 
-    The buffers are float32, cumulative product included, as in published checkpoints; dtype=torch.float64 gives
-    a schedule exact to float64. The state dict is the 12 buffers, `model.*` and `loss_fn.weights`.
+    The buffers are float32, cumulative product included, as in published checkpoints; dtype=torch.float64
+    gives a schedule exact to float64. The state dict is the 12 buffers, `model.*` and `loss_fn.weights`.
     """
 
     def __init__(
@@ -206,8 +206,8 @@ class ValueDiffusion(GaussianDiffusion):
 class Maze2dGaussianDiffusion(GaussianDiffusion):
     """The maze2d layout's sampler: no guide, no values, no sorting; returns the trajectories themselves.
 
-    Neither x_T nor a step's noise is scaled down: of the four combinations of 1 and 1/2, only (1, 1) reproduces
-    this layout's recorded trace.
+    Neither x_T nor a step's noise is scaled down: of the four combinations of 1 and 1/2, only (1, 1)
+    reproduces this layout's recorded trace.
     """
 
     @torch.no_grad()
@@ -250,7 +250,7 @@ def n_step_guided_p_sample(
     scale_grad_by_std: bool = True,
     noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One guided step (Janner et al. 2022, algorithm 1, as released): climb the value, then denoise from there.
+    """One guided step (Janner et al. 2022, algorithm 1, as released): climb the value, denoise from there.
 
     `scale_grad_by_std` scales by the posterior VARIANCE: the name is older than the code.
     """
@@ -272,11 +272,11 @@ def climb(
     """Move x_t itself up the value's gradient, n times, restoring the conditions each time. -> x, values [B].
 
     guide.gradients(x, cond, t) -> values [B], d sum(values)/dx [B, H, D]. Gradients are dropped where
-    t < t_stopgrad. The values are those of the last look, before the last move: after the last denoising step they
-    lag the trajectory, and plans are sorted by them all the same.
+    t < t_stopgrad. The values are those of the last look, before the last move: after the last denoising step
+    they lag the trajectory, and plans are sorted by them all the same.
 
-    With n_guide_steps=0 x stays and the values are its own. (Nothing published defines that case; here it means
-    "sample freely, then rank".)
+    With n_guide_steps=0 x stays and the values are its own. (Nothing published defines that case; here it
+    means "sample freely, then rank".)
     """
     for _ in range(n_guide_steps):
         values, grad = guide.gradients(x, cond, t)

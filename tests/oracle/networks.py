@@ -1,7 +1,7 @@
 """The temporal U-Net and the value networks of Diffuser (paper, appendix C), in both published key layouts.
 
-The module tree is the one the published state dicts name, so they load with strict=True. Submodules that carry no
-weights (reshapes in the original) are nn.Identity here and hold their index open.
+The module tree is the one the published state dicts name, so they load with strict=True. Submodules that
+carry no weights (reshapes in the original) are nn.Identity here and hold their index open.
 
 All networks are called as net(x, cond, t): x [B, H, D], cond ignored (inpainting is the sampler's business),
 t [B] integer or floating. They compute in x's dtype, which must be the weights' dtype.
@@ -41,7 +41,7 @@ def time_embedding(dim: int) -> nn.Sequential:
 
 
 class Conv1dBlock(nn.Module):
-    """Conv1d (same length) -> GroupNorm -> Mish on [B, C, H]; the convolution is entry 0, the norm entry 2."""
+    """Conv1d (same length) -> GroupNorm -> Mish on [B, C, H]; the conv is entry 0, the norm entry 2."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel_size: int = 5) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ def level_pairs(transition_dim: int, dim: int, dim_mults: Sequence[int]) -> list
 class TemporalUnet(nn.Module):
     """The denoiser, main layout: [B, H, D] -> [B, H, D]. H must be divisible by 2^(levels - 1).
 
-    A level is [block, block, attention slot, resample]. Every level pushes a skip (after attention, before the
-    downsample); the way up pops all but the first level's, which therefore goes unused.
+    A level is [block, block, attention slot, resample]. Every level pushes a skip (after attention, before
+    the downsample); the way up pops all but the first level's, which therefore goes unused.
     """
 
     def __init__(

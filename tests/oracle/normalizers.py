@@ -37,7 +37,7 @@ class LimitsNormalizer(Normalizer):
         return 2.0 * ((x - self.mins) / (self.maxs - self.mins)) - 1.0
 
     def unnormalize(self, x: np.ndarray, eps: float = 1e-4) -> np.ndarray:
-        """The inverse. One element beyond +-(1 + eps), anywhere in the array, clips the whole array to [-1, 1].
+        """The inverse. One element beyond +-(1 + eps), anywhere in the array, clips all of it to [-1, 1].
 
         Without one, whatever is outside by up to eps stays outside.
         """

@@ -99,7 +99,7 @@ def test_attention_slot_normalises_inside_its_skip():
 
 @pytest.mark.parametrize("kind", [ValueFunction, TemporalValue])
 def test_value_head_sees_channels_then_time_steps_then_the_time_embedding(kind):
-    """The recorded value network ends with one time step, so its trace cannot tell the order of flattening."""
+    """The recorded value network ends with one time step, so its trace cannot tell how it flattens."""
     net = randomize(kind(64, 6, 4, dim=16, dim_mults=(1, 2)), seed=5)
     last = net.mid_down2 if kind is ValueFunction else net.blocks[-1][2]
     seen = {}

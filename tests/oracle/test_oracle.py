@@ -159,8 +159,8 @@ def test_a_policy_draws_from_the_global_generator_in_order(name, monkeypatch):
     assert [kind for kind, _ in recorder.draws] == ["randn"] + ["randn_like"] * (len(golden.tape) - 1)
     tape = np.stack([draw for _, draw in recorder.draws])
     want = replay(golden, policy, tape)
-    # From the second step on x is laid out like the network's output, [B, D, H] in memory, and torch draws for
-    # such a tensor by another algorithm than for a contiguous one: not the same numbers in another order.
+    # From the second step on x is laid out like the network's output, [B, D, H] in memory, and torch draws
+    # for such a tensor by another algorithm than for a contiguous one: not the same numbers in another order.
     torch.manual_seed(3)
     plans, horizon, dim = tape.shape[1:]
     np.testing.assert_array_equal(tape[0], torch.randn(plans, horizon, dim))

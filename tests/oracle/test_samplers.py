@@ -124,7 +124,7 @@ def test_dpm_solver_ends_with_the_networks_own_clean_plan():
 
 
 def test_a_guided_step_moves_its_input_before_denoising():
-    """Two guide steps written out, for plans at t = 3, 7 and 19 at once; t_stopgrad = 7 stops only the first."""
+    """Two guide steps written out, for plans at t = 3, 7 and 19; t_stopgrad = 7 stops only the first."""
     diffusion, guide = small_diffusion(predict_epsilon=False, clip_denoised=False)
     cond, noise = {0: normal(15, 3, 4)}, normal(16, 3, 8, 6)
     t, x = torch.tensor([3, 7, 19]), apply_conditioning(normal(17, 3, 8, 6), cond, 2)

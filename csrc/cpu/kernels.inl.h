@@ -1,0 +1,10 @@
+// Everything that is compiled once per target, in order of use.
+#include "lanes.inl.h"
+#include "mish.inl.h"
+#include "conv.inl.h"
+#include "norm.inl.h"
+#include "pointwise.inl.h"
+#include "attention.inl.h"
+#include "noise.inl.h"
+#include "update.inl.h"
+#include "steps.inl.h"

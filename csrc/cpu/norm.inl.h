@@ -1,0 +1,259 @@
+// GroupNorm, alone and with what surrounds it in a conv_block, and its gradient.
+// Statistics take two passes (mean, then squares of what differs from it). Sums run down the rows of a row block, then
+// over row blocks, then over the channels of a group: an order fixed by C and H alone, so that neither the batch nor
+// the number of threads shows in the result.
+namespace df {
+namespace DF_TARGET {
+
+// Sums of a trajectory's row blocks: [row_blocks][width] each.
+struct Sums {
+  float *x, *squares, *d, *products;
+};
+
+// A trajectory's numbers per channel.
+struct Channels {
+  float *mean, *scale, *d_mean, *product_mean;
+};
+
+inline Sums sums_at(float* memory, int64_t size) { return {memory, memory + size, memory + 2 * size, memory + 3 * size}; }
+
+// out[c] = total of [blocks][width] over blocks and over the group of c, divided by `count`.
+inline void group_means(const float* sums, int blocks, int width, int c0, int c1, int per_group, float count,
+                        float* out) {
+  each_vector(c0, c1, [&](int c, auto lanes) {
+    Vec total = get(sums + c, lanes);
+    for (int i = 1; i < blocks; ++i) total = add(total, get(sums + i * width + c, lanes));
+    put(out + c, total, lanes);
+  });
+  for (int g = c0; g < c1; g += per_group) {
+    float total = 0;
+    for (int c = g; c < g + per_group; ++c) total += out[c];
+    const float mean = total / count;
+    for (int c = g; c < g + per_group; ++c) out[c] = mean;
+  }
+}
+
+// A row block of one trajectory, and what is added up of it.
+struct Rows {
+  const float* x;
+  const float* dy;
+  int ld, dy_ld, n;
+};
+
+inline void add_rows(const Rows& rows, int c0, int c1, float* out) {
+  each_vector(c0, c1, [&](int c, auto lanes) {
+    Vec total = zero();
+    for (int r = 0; r < rows.n; ++r) total = add(total, get(rows.x + r * rows.ld + c, lanes));
+    put(out + c, total, lanes);
+  });
+}
+
+inline void add_squares(const Rows& rows, int c0, int c1, const float* mean, float* out) {
+  each_vector(c0, c1, [&](int c, auto lanes) {
+    const Vec m = get(mean + c, lanes);
+    Vec total = zero();
+    for (int r = 0; r < rows.n; ++r) {
+      const Vec d = sub(get(rows.x + r * rows.ld + c, lanes), m);
+      total = fma(d, d, total);
+    }
+    put(out + c, total, lanes);
+  });
+}
+
+// d = dy gamma [act'(gamma n + beta)], n the normalised x: kept in `d`, and the sums of d and of d n.
+template <bool Activated>
+inline void add_products(const Rows& rows, int c0, int c1, const float* mean, const float* scale,
+                         const float* gamma, const float* beta, float* d, int d_ld, float* d_sums,
+                         float* products) {
+  each_vector(c0, c1, [&](int c, auto lanes) {
+    const Vec m = get(mean + c, lanes), s = get(scale + c, lanes), g = get(gamma + c, lanes);
+    const Vec b = Activated ? get(beta + c, lanes) : zero();
+    Vec d_total = zero(), product_total = zero();
+    for (int r = 0; r < rows.n; ++r) {
+      const Vec n = mul(sub(get(rows.x + r * rows.ld + c, lanes), m), s);
+      Vec v = mul(get(rows.dy + r * rows.dy_ld + c, lanes), g);
+      if (Activated) v = mul(v, mish_slope(fma(n, g, b)));
+      put(d + r * d_ld + c, v, lanes);
+      d_total = add(d_total, v);
+      product_total = fma(v, n, product_total);
+    }
+    put(d_sums + c, d_total, lanes);
+    put(products + c, product_total, lanes);
+  });
+}
+
+// The stages of one op over the rows of one part, and the waits between them where threads share rows.
+class GroupNorm {
+ public:
+  GroupNorm(const Step& step, const Part& part, const Work& work)
+      : s_(step), part_(part), work_(work), u_(step.op == kConvBlock ? step.conv_out() : step.x) {
+    width_ = padded(s_.out.channels);
+    per_group_ = s_.out.channels / s_.groups;
+    count_ = static_cast<float>(per_group_) * static_cast<float>(s_.out.length);
+    channels_ = {work.own, work.own + width_, work.own + 2 * width_, work.own + 3 * width_};
+    gamma_ = s_.w[s_.op == kConvBlock ? 2 : 0];
+    beta_ = s_.op == kGroupNormVjp ? nullptr : s_.w[s_.op == kConvBlock ? 3 : 1];
+  }
+
+  template <class Last>
+  void run(bool gradient, Last&& last) const {
+    if (s_.by_rows) {
+      each_block([&](int b, int i) { stage(0, b, i); });
+      wait();
+      each_block([&](int b, int i) { stage(1, b, i); });
+      wait();
+      if (gradient) {
+        each_block([&](int b, int i) { stage(2, b, i); });
+        wait();
+      }
+      each_block([&](int b, int i) {
+        prepare(b, gradient ? 3 : 2);
+        last(b, i);
+      });
+      return;
+    }
+    for (int b = 0; b < s_.trajectories; ++b) {
+      const int stages = gradient ? 3 : 2;
+      for (int k = 0; k < stages; ++k) {
+        prepare(b, k);
+        for (int i = 0; i < s_.row_blocks; ++i) add_up(k, b, i);
+      }
+      prepare(b, stages);
+      for (int i = 0; i < s_.row_blocks; ++i) last(b, i);
+    }
+  }
+
+  // y = act(gamma (x - mean) / std + beta) + table + residual
+  template <bool Activated>
+  void apply(int b, int i) const {
+    const Rows rows = rows_of(b, i);
+    float* const out = work_.arena + s_.out.row(b, i * kRowBlock);
+    const bool adds = s_.op == kConvBlock && s_.y.at >= 0;
+    const float* const residual = adds ? work_.arena + s_.y.row(b, i * kRowBlock) : nullptr;
+    const float* const table = s_.op == kConvBlock && s_.table >= 0 ? work_.table + s_.table : nullptr;
+    each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
+      const Vec m = get(channels_.mean + c, lanes), beta = get(beta_ + c, lanes);
+      const Vec scale = mul(get(channels_.scale + c, lanes), get(gamma_ + c, lanes));
+      const Vec bias = table ? get(table + c, lanes) : zero();
+      for (int r = 0; r < rows.n; ++r) {
+        Vec y = fma(sub(get(rows.x + r * rows.ld + c, lanes), m), scale, beta);
+        if (Activated) y = mish(y);
+        if (table) y = add(y, bias);
+        if (adds) y = add(y, get(residual + r * s_.y.ld + c, lanes));
+        put(out + r * s_.out.ld + c, y, lanes);
+      }
+    });
+  }
+
+  // dx = (d - mean(d) - n mean(d n)) / std, with d in the place of dx.
+  void apply_gradient(int b, int i) const {
+    const Rows rows = rows_of(b, i);
+    float* const out = work_.arena + s_.out.row(b, i * kRowBlock);
+    each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
+      const Vec m = get(channels_.mean + c, lanes), scale = get(channels_.scale + c, lanes);
+      const Vec d_mean = get(channels_.d_mean + c, lanes), product = get(channels_.product_mean + c, lanes);
+      for (int r = 0; r < rows.n; ++r) {
+        const Vec n = mul(sub(get(rows.x + r * rows.ld + c, lanes), m), scale);
+        float* const p = out + r * s_.out.ld + c;
+        put(p, mul(scale, fnma(n, product, sub(get(p, lanes), d_mean))), lanes);
+      }
+    });
+  }
+
+ private:
+  void wait() const { wait_for_all(work_.barrier, work_.threads); }
+
+  template <class F>
+  void each_block(F&& f) const {
+    for (int block = part_.block; block < part_.end_block; ++block) f(block / s_.row_blocks, block % s_.row_blocks);
+  }
+
+  Sums sums_of(int b) const {
+    const int64_t size = static_cast<int64_t>(s_.row_blocks) * width_;
+    return s_.by_rows ? sums_at(work_.shared + b * 4 * size, size) : sums_at(work_.own + 4 * width_, size);
+  }
+
+  Rows rows_of(int b, int i) const {
+    const int left = s_.out.length - i * kRowBlock;
+    const float* const dy = s_.op == kConvBlock || s_.y.at < 0 ? nullptr : work_.arena + s_.y.row(b, i * kRowBlock);
+    return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, s_.y.ld, left < kRowBlock ? left : kRowBlock};
+  }
+
+  void stage(int k, int b, int i) const {
+    prepare(b, k);
+    add_up(k, b, i);
+  }
+
+  // What stage k needs of the sums of the stages before it, per channel.
+  void prepare(int b, int k) const {
+    const Sums sums = sums_of(b);
+    const int c0 = part_.c0, c1 = part_.c1;
+    const auto means = [&](const float* of, float* out) {
+      group_means(of, s_.row_blocks, width_, c0, c1, per_group_, count_, out);
+    };
+    const bool again = s_.by_rows;  // blocks of other trajectories may have come in between
+    if (k == 1 || (again && k > 1)) means(sums.x, channels_.mean);
+    if (k == 2 || (again && k > 2)) {
+      means(sums.squares, channels_.scale);
+      const Vec eps = set(s_.eps), one = set(1.0f);
+      each_vector(c0, c1, [&](int c, auto lanes) {
+        const Vec std = sqrt(add(get(channels_.scale + c, lanes), eps));
+        put(channels_.scale + c, div(one, std), lanes);
+      });
+    }
+    if (k == 3) {
+      means(sums.d, channels_.d_mean);
+      means(sums.products, channels_.product_mean);
+    }
+  }
+
+  void add_up(int k, int b, int i) const {
+    const Rows rows = rows_of(b, i);
+    const Sums sums = sums_of(b);
+    const int64_t at = static_cast<int64_t>(i) * width_;
+    const int c0 = part_.c0, c1 = part_.c1;
+    if (k == 0) return add_rows(rows, c0, c1, sums.x + at);
+    if (k == 1) return add_squares(rows, c0, c1, channels_.mean, sums.squares + at);
+    float* const d = work_.arena + s_.out.row(b, i * kRowBlock);
+    const auto products = s_.op == kNormActVjp ? add_products<true> : add_products<false>;
+    products(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d, s_.out.ld, sums.d + at,
+             sums.products + at);
+  }
+
+  const Step& s_;
+  const Part& part_;
+  const Work& work_;
+  const View& u_;
+  int width_, per_group_;
+  float count_;
+  Channels channels_;
+  const float *gamma_, *beta_;
+};
+
+// LayerNorm over the channels of each row.
+inline void channel_norm(const Step& s, const Part& part, const Work& work) {
+  const float count = static_cast<float>(s.out.channels);
+  for (int block = part.block; block < part.end_block; ++block) {
+    const int b = block / s.row_blocks, from = block % s.row_blocks * kRowBlock;
+    for (int t = from; t < from + kRowBlock && t < s.out.length; ++t) {
+      const float* const x = work.arena + s.x.row(b, t);
+      float* const out = work.arena + s.out.row(b, t);
+      Vec total = zero();
+      each_vector(0, s.out.channels, [&](int c, auto lanes) { total = add(total, get(x + c, lanes)); });
+      const Vec mean = set(sum(total) / count);
+      total = zero();
+      each_vector(0, s.out.channels, [&](int c, auto lanes) {
+        put(out + c, sub(get(x + c, lanes), mean), lanes);
+        const Vec d = get(out + c, lanes);
+        total = fma(d, d, total);
+      });
+      const Vec scale = div(set(1.0f), sqrt(set(sum(total) / count + s.eps)));
+      each_vector(0, s.out.channels, [&](int c, auto lanes) {
+        put(out + c, fma(mul(get(out + c, lanes), scale), get(s.w[0] + c, lanes), get(s.w[1] + c, lanes)), lanes);
+      });
+    }
+  }
+}
+
+}  // namespace DF_TARGET
+}  // namespace df

@@ -1,0 +1,10 @@
+// The kernels for any CPU.
+#include <stddef.h>
+#include <stdint.h>
+
+#include "table.h"
+
+#define DF_TARGET scalar
+#define DF_NAME "scalar"
+#include "simd_scalar.h"
+#include "kernels.inl.h"

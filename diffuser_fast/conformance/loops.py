@@ -1,0 +1,209 @@
+"""The case table of sampling loops: small networks with random weights through every sampler, guide and condition."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.conditions import Known
+from ..core.guidance import Guide
+from ..core.loop import Network, Result, SamplingLoop, sampling_loop
+from ..core.samplers import step_table
+from ..core.spec import UNetSpec, ValueSpec
+from .weights import random_checkpoint
+
+Tables = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class LoopCase:
+    """A sampling loop and what one plan is made from.
+
+    known: a name of ``KNOWN``. horizon: H if not the trained one. n_steps and options are the sampler's. g0: the
+    gradient that is added to x0, in every row but the last. own_tables: step tables of this plan, other than the
+    loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
+    """
+
+    name: str
+    unet: UNetSpec
+    value: ValueSpec | None = None
+    guide: Guide | None = None
+    n_train: int = 6
+    prediction: str = "x0"
+    clip: bool = False
+    sampler: str = "ddpm"
+    n_steps: int | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+    horizon: int | None = None
+    known: str = "first"
+    g0: float = 0.0
+    own_tables: bool = False
+    batch: int = 3
+    candidates: int | None = None
+    seed: int = 0
+
+    def seeded(self, seed: int) -> LoopCase:
+        """The same case with other noise and conditions; the weights stay."""
+        return replace(self, seed=seed)
+
+    @property
+    def loop(self) -> SamplingLoop:
+        return _loop(replace(self, seed=0)) if self.seed else _loop(self)
+
+    @cached_property
+    def given(self) -> Known:
+        """What is known of the trajectory."""
+        rng, (horizon, depth) = self._rng("known"), (self.loop.horizon, self.loop.transition_dim)
+        mask = np.zeros((horizon, depth), bool)
+        each = KNOWN[self.known](mask)
+        numbers = rng.normal(0, 0.7, (self.batch if each else 1, horizon, depth))
+        return Known(mask, np.where(mask, numbers, 0))
+
+    @cached_property
+    def tape(self) -> NDArray[np.float32]:
+        """Noise ``[R + 1, N, H, D]``."""
+        shape = (self.loop.rows + 1, self.batch, self.loop.horizon, self.loop.transition_dim)
+        return self._rng("tape").normal(size=shape).astype(np.float32)
+
+    @cached_property
+    def tables(self) -> Tables | None:
+        """Step tables of this plan: the loop's, disturbed; or None, which stands for the loop's own."""
+        if not self.own_tables:
+            return None
+        rng, guide = self._rng("tables"), self.loop.guide
+
+        def disturbed(network: Network) -> NDArray[np.float32]:
+            return (network.tables + rng.normal(0, 0.5, network.tables.shape)).astype(np.float32)
+
+        return disturbed(self.loop.denoiser), None if guide is None else disturbed(guide)
+
+    def plan(self, engine, **overrides) -> Result:
+        """One call of an engine on this case, chain included; ``overrides`` are the call's own arguments."""
+        arguments = {"tables": self.tables, "candidates": self.candidates, "chain": True, **overrides}
+        return engine(arguments.pop("known", self.given), arguments.pop("noise", self.tape), **arguments)
+
+    def _rng(self, what: str) -> np.random.Generator:
+        return np.random.default_rng([zlib.crc32(f"{self.name} {what}".encode()), self.seed])
+
+
+@cache
+def _loop(case: LoopCase) -> SamplingLoop:
+    checkpoint = random_checkpoint(
+        case.unet, case.value, n_train=case.n_train, prediction=case.prediction, clip_denoised=case.clip,
+        action_dim=0, normalizer=None, seed=zlib.crc32(case.name.encode()),
+    )  # fmt: skip
+    steps = step_table(
+        case.sampler, checkpoint.schedule, prediction=case.prediction, n_steps=case.n_steps, **case.options
+    )
+    loop = sampling_loop(checkpoint, steps, horizon=case.horizon, guide=case.guide)
+    if case.g0:
+        g0 = np.where(np.arange(loop.rows) < loop.rows - 1, case.g0, 0.0)
+        loop = replace(loop, steps=replace(loop.steps, g0=g0))
+    return loop
+
+
+def row_of(loop: SamplingLoop, k: int) -> SamplingLoop:
+    """Row k alone, as a loop of one row: to judge a row by itself, from a given x."""
+
+    def cut(network: Network) -> Network:
+        return replace(network, tables=network.tables[k : k + 1])
+
+    columns = {name: getattr(loop.steps, name)[k : k + 1] for name in loop.steps.__dataclass_fields__}
+    guide = None if loop.guide is None else cut(loop.guide)
+    return replace(loop, denoiser=cut(loop.denoiser), guide=guide, steps=replace(loop.steps, **columns))
+
+
+def _given(*where: tuple[int, slice], each: bool = False):
+    """Marks places (time, dimensions) in a mask ``[H, D]``; ``each``: every plan of the batch has its own values."""
+
+    def mark(mask: NDArray[np.bool_]) -> bool:
+        for time, dims in where:
+            mask[time, dims] = True
+        return each
+
+    return mark
+
+
+_OBS, _ALL = slice(2, None), slice(None)  # as if there were two actions
+KNOWN = {
+    "nothing": _given(),
+    "first": _given((0, _OBS)),
+    "first and last": _given((0, _OBS), (-1, _OBS)),
+    "parts": _given((0, slice(2, 3)), (1, slice(3, None, 2)), (-2, slice(2, 4))),
+    "each its own": _given((0, _OBS), (2, slice(3, None)), each=True),
+    "an action": _given((0, _ALL), (1, slice(0, 1))),
+    "everything": _given((_ALL, _ALL)),
+}
+
+
+@cache
+def loop_cases() -> tuple[LoopCase, ...]:
+    """The table. Names are unique, and seeds of a case give it other noise and other conditions."""
+    hopper = {"horizon": 32, "transition_dim": 14, "dim": 16}
+    cheetah = {"horizon": 4, "transition_dim": 23, "dim": 16, "dim_mults": (1, 4, 8)}
+    maze = {"horizon": 32, "transition_dim": 6, "dim": 16, "dim_mults": (1, 4, 8)}
+    small = {"horizon": 8, "transition_dim": 6, "dim": 16, "dim_mults": (1, 2)}
+    odd = {"transition_dim": 7, "dim": 16, "dim_mults": (1, 2, 2)}
+    unet, value, attention = UNetSpec(**small), ValueSpec(**small, groups=4), UNetSpec(**cheetah, attention=True)
+    strong = Guide(scale=0.5, n_steps=2, t_stopgrad=0)
+    strided = {"n_train": 20, "n_steps": 5}
+
+    def case(name: str, *args, **kwargs) -> LoopCase:
+        return LoopCase(name, *args, **kwargs)
+
+    cases = (
+        # As the named workloads sample, at half their width.
+        case("hopper", UNetSpec(**hopper), ValueSpec(**hopper), Guide(0.1, 2, 2), n_train=20, batch=2),
+        case("hopper unguided", UNetSpec(**hopper), n_train=8, known="nothing"),
+        case("halfcheetah", attention, ValueSpec(**cheetah), Guide(0.001, 2, 4), n_train=10),
+        case("maze2d", UNetSpec(**maze), n_train=16, clip=True, known="first and last", batch=1),
+        case("hopper at full width", UNetSpec(**{**hopper, "dim": 32}), ValueSpec(**{**hopper, "dim": 32}), Guide(), n_train=3),
+        case("maze2d large", UNetSpec(**maze), horizon=384, clip=True, n_train=16, n_steps=2, known="first and last", batch=1),
+        # Predictions and clipping.
+        case("x0, clipped", unet, clip=True),
+        case("epsilon", unet, prediction="epsilon"),
+        case("epsilon, clipped", unet, prediction="epsilon", clip=True),
+        case("epsilon, clipped, guided", unet, value, strong, prediction="epsilon", clip=True),
+        # Guides.
+        case("one guide step", unet, value, Guide(0.5, 1, 0)),
+        case("three guide steps", unet, value, Guide(0.3, 3, 0)),
+        case("ranked by value alone", unet, value, Guide(n_steps=0), batch=5),
+        case("guide not scaled by the variance", unet, value, Guide(0.05, 2, 3, scale_by_variance=False)),
+        case("value without a middle", unet, ValueSpec(**small, middle="none"), strong),
+        case("gradient added to x0", unet, value, Guide(n_steps=0), g0=0.2),
+        case("gradient added to x and to clipped x0", unet, value, strong, g0=0.2, clip=True),
+        case("situations with candidates", unet, value, strong, batch=6, candidates=3, known="each its own"),
+        # Widths, depths and lengths.
+        case("five levels", UNetSpec(16, 5, dim=16, dim_mults=(1, 2, 2, 2, 4)), n_train=4),
+        case("one level", UNetSpec(3, 4, dim=16, dim_mults=(1,))),
+        case("dim 24", UNetSpec(12, 9, dim=24, dim_mults=(1, 2)), ValueSpec(12, 9, dim=24, dim_mults=(1, 2), groups=4), strong),
+        case("dim 48", UNetSpec(10, 8, dim=48, dim_mults=(1, 2)), n_train=4),
+        case("kernel 3, groups 4", UNetSpec(8, 6, dim=12, dim_mults=(1, 3), kernel_size=3, groups=4)),
+        case("narrow", UNetSpec(2, 1, dim=8, dim_mults=(1, 2)), known="nothing", batch=1),
+        case("value of odd lengths, H 20", UNetSpec(20, **odd), ValueSpec(20, **odd), strong, n_train=4),
+        case("value of odd lengths, H 12", UNetSpec(12, **odd), ValueSpec(12, **odd, middle="none"), strong, n_train=4),
+        case("another horizon", unet, horizon=14),
+        case("attention", UNetSpec(**small, attention=True), n_train=4),
+        # Samplers.
+        case("one row", unet, value, strong, n_train=1),
+        case("ddpm, strided", unet, value, strong, **strided),
+        case("ddim", unet, sampler="ddim", **strided),
+        case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", options={"eta": 1.0}, **strided),
+        case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, **strided),
+        case("dpm_solver_pp_2m", unet, sampler="dpm_solver_pp_2m", **strided),
+        case("dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided),
+        # What is given.
+        case("parts of observations", unet, value, strong, known="parts"),
+        case("each its own conditions", unet, known="each its own", batch=5),
+        case("an action is given", unet, known="an action"),
+        case("everything is given", unet, value, strong, known="everything", n_train=2),
+        case("tables of this plan", unet, value, strong, own_tables=True),
+        case("seventeen plans", unet, value, strong, n_train=3, batch=17, known="each its own"),
+    )
+    assert len({case.name for case in cases}) == len(cases)
+    return cases

@@ -1,0 +1,111 @@
+"""The table run on a target: rows of verdicts, for tests, bench and ``diffuser-fast doctor --check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .loops import LoopCase, loop_cases, row_of
+from .ops import OpCase, op_cases
+from .targets import EXACT, REFERENCE, Target, targets
+from .yardstick import Verdict, judge
+
+SEEDS = (0, 1, 2)
+
+
+class Row(NamedTuple):
+    """One verdict: on which case, on what of it ("output 0", "x", "values", "row 3"), by which target."""
+
+    case: str
+    what: str
+    target: Target
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.what} on {self.target}: {self.verdict}"
+
+
+def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+    """Every output of every op case, judged."""
+    for case in op_cases() if cases is None else cases:
+        seeded = [case.seeded(seed) for seed in seeds]
+        found = [target.evaluate(one) for one in seeded]
+        own, exact = ([_evaluated(t, one.name, one.seed, one) for one in seeded] for t in (REFERENCE, EXACT))
+        for n in range(len(case.program.outputs)):
+            parts = ([outputs[n] for outputs in group] for group in (found, own, exact))
+            yield Row(case.name, f"output {n}", target, judge(*parts, exactness=target.exactness))
+
+
+def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+    """Every loop case from noise to plan: x and, where there is a guide, values."""
+    for case in loop_cases() if cases is None else cases:
+        engine, seeded = target.ready(case.loop, case.batch), [case.seeded(seed) for seed in seeds]
+        found = [one.plan(engine) for one in seeded]
+        own, exact = ([_planned(t, one.name, one.seed, one) for one in seeded] for t in (REFERENCE, EXACT))
+        for field in ("x", "values") if case.loop.guide else ("x",):
+            parts = ([getattr(result, field) for result in group] for group in (found, own, exact))
+            yield Row(case.name, field, target, judge(*parts, exactness=target.exactness))
+
+
+def run_rows(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+    """Every row of every loop case by itself, from the x that the float32 reference had there (teacher-forced)."""
+    for case in loop_cases() if cases is None else cases:
+        seeded = [case.seeded(seed) for seed in seeds]
+        chains = [_planned(REFERENCE, one.name, one.seed, one).chain for one in seeded]
+        for k in range(case.loop.rows):
+            row = row_of(case.loop, k)
+            engines = [t.ready(row, case.batch) for t in (target, REFERENCE, EXACT)]
+            results = [
+                [one.plan(engine, x=chain[:, k], noise=one.tape[[0, k + 1]], tables=_row(one.tables, k))
+                 for one, chain in zip(seeded, chains, strict=True)]
+                for engine in engines
+            ]  # fmt: skip
+            for field in ("x", "values") if case.loop.guide else ("x",):
+                parts = ([getattr(result, field) for result in group] for group in results)
+                yield Row(case.name, f"{field} of row {k}", target, judge(*parts, exactness=target.exactness))
+
+
+def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
+    """A few seconds of the table on each of these backends: dicts of case, backend, ratio (passed up to 1), passed.
+
+    A row per kind of op, the worst of its cases, and a row per loop. Needs torch, for the reference is the yardstick.
+    """
+    loops = [case for case in loop_cases() if case.name in QUICK_LOOPS]
+    rows = []
+    for target in targets(names):
+        worst: dict[str, Verdict] = {}
+        for row in (*run_ops(target, [c for c in op_cases() if _is_small(c)], seeds=(0,)), *run_loops(target, loops)):
+            name = row.case.split()[0] if row.what.startswith("output") else f"loop: {row.case}"
+            if name not in worst or row.verdict.ratio > worst[name].ratio:
+                worst[name] = row.verdict
+        rows += [
+            {"case": name, "backend": str(target), "ratio": verdict.ratio, "passed": verdict.passed}
+            for name, verdict in worst.items()
+        ]
+    return rows
+
+
+QUICK_LOOPS = ("halfcheetah", "epsilon, clipped, guided", "dpm_solver_pp_2m", "parts of observations")
+
+
+def _is_small(case: OpCase) -> bool:
+    return case.program.flops * case.batch < 1e6
+
+
+def _row(tables, k: int):
+    return None if tables is None else tuple(None if table is None else table[k : k + 1] for table in tables)
+
+
+# The yardstick itself is the same for every target: name and seed say which case it is.
+@lru_cache(maxsize=4096)
+def _evaluated(target: Target, name: str, seed: int, case: OpCase) -> list[NDArray[np.floating]]:
+    return target.evaluate(case)
+
+
+@lru_cache(maxsize=512)
+def _planned(target: Target, name: str, seed: int, case: LoopCase):
+    return case.plan(target.ready(case.loop, case.batch))

@@ -1,0 +1,73 @@
+"""What is judged: a backend that can run here, with one instruction set of those it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import backends
+from ..backends.engine import Engine
+from ..core.loop import SamplingLoop
+from .loops import loop_cases
+from .ops import OpCase
+
+
+@dataclass(frozen=True)
+class Target:
+    """backend: its name in the register. isa: of the CPU engine. precision: as of ``Planner``."""
+
+    backend: str
+    isa: str | None = None
+    precision: str = "float32"
+    threads: int | None = 1
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.backend, self.isa) if part)
+
+    @property
+    def exactness(self) -> str:
+        """The class that the precision claims."""
+        return {"float32": "exact", "float64": "exact", "float32-close": "close"}[self.precision]
+
+    def ready(self, loop: SamplingLoop, batch: int, device: str | None = None) -> Engine:
+        """An engine for ``batch`` plans of the loop."""
+        isa = {} if self.isa is None else {"isa": self.isa}
+        return backends.get(self.backend).ready(
+            loop, device=device, batch=batch, precision=self.precision, threads=self.threads, **isa
+        )
+
+    def evaluate(self, case: OpCase) -> list[NDArray]:
+        """The outputs of an op case, ``[B, C, H]`` each."""
+        module = backends.get(self.backend)
+        if self.backend != "reference":
+            return module.run(case.program, case.weights, case.inputs, case.table, threads=self.threads, isa=self.isa)
+        import torch
+
+        dtype = module.DTYPES[self.precision]
+
+        def tensor(array: NDArray) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(array)).to(dtype)
+
+        weights = {name: tensor(array) for name, array in case.weights.items()}
+        with torch.no_grad():
+            outputs = module.run(
+                case.program, weights, [tensor(x) for x in case.inputs], None if case.table is None else tensor(case.table)
+            )
+        return [y.numpy() for y in outputs]
+
+
+REFERENCE = Target("reference")
+EXACT = Target("reference", precision="float64")
+
+
+def targets(names: Iterable[str] | None = None) -> list[Target]:
+    """Every backend (of ``names``, default all) that can run here, once for each instruction set it has."""
+    found = []
+    for name in backends.NAMES if names is None else names:
+        if backends.why_not(name, loop_cases()[0].loop) is None:
+            isas = getattr(backends.get(name), "isas", None)
+            found += [replace(Target(name), isa=isa) for isa in (isas() if isas else (None,))]
+    return found
