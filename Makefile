@@ -19,7 +19,7 @@ PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 export DIFFUSER_FAST_BUILD ?= cpu
 
 PY        := $(VENV)/bin/python
-PIP       := $(PY) -m pip --disable-pip-version-check -q
+PIP       := $(PY) -m pip --disable-pip-version-check -qq
 CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)

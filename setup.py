@@ -58,6 +58,7 @@ def cpu_extension():
     if sanitizers := os.environ.get("DIFFUSER_FAST_SANITIZE"):
         link.append(f"-fsanitize={sanitizers}")
         flags += [link[-1], "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"]
+        flags += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # GCC's own intrinsics, when instrumented
     flags += shlex.split(os.environ.get("DIFFUSER_FAST_CXXFLAGS", ""))
     return Pybind11Extension(  # adds the pybind11 headers and -fvisibility=hidden
         "diffuser_fast._cpu",

@@ -21,7 +21,12 @@ from .planner import Planner
 
 SAMPLE_FNS = ("n_step_guided_p_sample", "default_sample_fn")
 # Arguments of n_step_guided_p_sample -> fields of Guide, with that function's own defaults.
-GUIDE_ARGUMENTS = {"scale": "scale", "n_guide_steps": "n_steps", "t_stopgrad": "t_stopgrad", "scale_grad_by_std": "scale_by_variance"}  # fmt: skip
+GUIDE_ARGUMENTS = {
+    "scale": "scale",
+    "n_guide_steps": "n_steps",
+    "t_stopgrad": "t_stopgrad",
+    "scale_grad_by_std": "scale_by_variance",
+}
 GUIDE_DEFAULTS = {"scale": 0.001, "n_guide_steps": 1, "t_stopgrad": 0, "scale_grad_by_std": True}
 
 

@@ -15,7 +15,7 @@ from .backends.engine import Engine, Noise, Seeded
 from .core.checkpoint import Checkpoint
 from .core.conditions import Known, known
 from .core.guidance import Guide
-from .core.loop import Result, sampling_loop
+from .core.loop import Result, SamplingLoop, sampling_loop
 from .core.noise import draw
 from .core.samplers import step_table
 from .settings import SETTINGS
@@ -49,8 +49,9 @@ class Planner:
     else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
     rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
     guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k, so that
-    ``act`` starts from its last plan, re-noised, and denoises the last k rows only. threads: of the CPU engine. seed: of the noise.
-    clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all plans (the original).
+    ``act`` starts from its last plan, re-noised, and denoises the last k rows only. threads: of the CPU engine.
+    seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
+    plans (as the original does).
 
     One Planner belongs to one thread at a time; several run side by side.
     """
@@ -75,12 +76,14 @@ class Planner:
         steps = step_table(
             sampler, checkpoint.schedule, prediction=checkpoint.prediction, n_steps=n_steps, **sampler_options
         )
-        self._loop = sampling_loop(checkpoint, steps, horizon=horizon, guide=guide)
-        self.horizon = self._loop.horizon
+        self._steps, self._guide = steps, guide
+        self.horizon = checkpoint.unet.spec.horizon if horizon is None else horizon
+        self._loops: dict[int, SamplingLoop] = {}
+        loop = self._loop(self.horizon)
         default = GUIDED_BATCH if guide else 1
         self.batch_size = default if batch_size is None else _whole("batch_size", batch_size, 1)
-        self.warm_start = None if warm_start is None else _whole("warm_start", warm_start, 1, self._loop.rows)
-        self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, self._loop, device)
+        self.warm_start = None if warm_start is None else _whole("warm_start", warm_start, 1, steps.rows)
+        self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, loop, device)
         self._module = backends.get(self.backend)
         self._options = {
             "device": device, "precision": precision,
@@ -88,8 +91,8 @@ class Planner:
         }  # fmt: skip
         as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
-        self._engines: dict[int, Engine] = {}
-        self._engine(self.batch_size)  # whatever cannot be made ready is said now
+        self._engines: dict[tuple[int, int], Engine] = {}
+        self._engine(self.batch_size, self.horizon)  # whatever cannot be made ready is said now
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -101,19 +104,20 @@ class Planner:
 
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
-        *, batch_size: int | None = None, warm: bool = False,
+        *, batch_size: int | None = None, horizon: int | None = None, warm: bool = False,
     ) -> Plans:  # fmt: skip
         """Plan from what is known, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
         at once. noise: None draws from (seed, number of this call); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
-        E, B, H, D]``). batch_size: candidates of this call only. warm: start from the last plan, moved on by one step, as
-        ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
+        E, B, H, D]``). batch_size, horizon: of this call only. warm: start from the last plan, moved on by
+        one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
         """
         if warm and self.warm_start is None:
             raise ValueError("warm: the planner was made without warm_start, the number of rows to denoise")
         count = self.batch_size if batch_size is None else _whole("batch_size", batch_size, 1)
-        return self._plan(conditions, noise, return_chain, count, warm=warm)
+        horizon = self.horizon if horizon is None else horizon
+        return self._plan(conditions, noise, return_chain, count, horizon, warm=warm)
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
@@ -127,20 +131,23 @@ class Planner:
         if conditions and 0 in conditions:
             raise ValueError("conditions: time 0 is obs")
         given = {0: obs, **(conditions or {})}
-        return self._plan(given, None, False, self.batch_size, warm=self.warm_start is not None).actions[0, 0].copy()
+        warm = self.warm_start is not None
+        return self._plan(given, None, False, self.batch_size, self.horizon, warm=warm).actions[0, 0].copy()
 
     def _plan(
-        self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, *, warm: bool
-    ) -> Plans:
+        self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, horizon: int,
+        *, warm: bool,
+    ) -> Plans:  # fmt: skip
         began = time.perf_counter()
-        given, situations = known(conditions, self.horizon, self.checkpoint.normalizers)
+        self._loop(horizon)  # a horizon the networks cannot take is said before anything else
+        given, situations = known(conditions, horizon, self.checkpoint.normalizers)
         count = batch_size * (situations or 1)
-        source = self._noise(noise, situations, batch_size)
+        source = self._noise(noise, situations, batch_size, horizon)
         start, x = 0, None
         if warm and self._last is not None:
-            start, x = self._warm_start(source, situations or 1, batch_size)
+            start, x = self._warm_start(source, situations or 1, batch_size, horizon)
         values = given.values if len(given.values) == 1 else np.repeat(given.values, batch_size, axis=0)
-        result = self._engine(count)(
+        result = self._engine(count, horizon)(
             Known(given.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
         )
         plans = self._ranked(result, situations, batch_size)
@@ -149,7 +156,7 @@ class Planner:
         return Plans(*plans[:3], (time.perf_counter() - began) * 1e3, self.exactness, plans[3])
 
     def _ranked(self, result: Result, situations: int | None, batch_size: int) -> tuple[NDArray | None, ...]:
-        """Actions, observations, values and chain: physical, sorted, with a leading ``[E]`` if there were situations."""
+        """Actions, observations, values and chain: physical, sorted, ``[E]`` first if there were situations."""
         lead = (situations or 1, batch_size)
         order = result.order.reshape(lead)
 
@@ -170,34 +177,48 @@ class Planner:
         split, normalizers = self.checkpoint.action_dim, self.checkpoint.normalizers
         return tuple(
             np.ascontiguousarray(field.unnormalize(part, whole_array=self._clip_array), np.float32)
-            for field, part in ((normalizers.actions, x_n[..., :split]), (normalizers.observations, x_n[..., split:]))
+            for field, part in (
+                (normalizers.actions, x_n[..., :split]),
+                (normalizers.observations, x_n[..., split:]),
+            )
         )
 
-    def _noise(self, noise: ArrayLike | None, situations: int | None, batch_size: int) -> Noise:
+    def _noise(self, noise: ArrayLike | None, situations: int | None, batch_size: int, horizon: int) -> Noise:
         if noise is None:
             return Seeded(self.seed, self._calls)
         tape = np.ascontiguousarray(noise, np.float32)
         lead = (situations, batch_size) if situations else (batch_size,)
-        expected = (self._loop.rows + 1, *lead, self.horizon, self._loop.transition_dim)
+        expected = (self._steps.rows + 1, *lead, horizon, self.checkpoint.unet.spec.transition_dim)
         if tape.shape != expected:
             raise ValueError(f"noise: expected a tape of shape {list(expected)}, found {list(tape.shape)}")
         if not np.isfinite(tape).all():
             raise ValueError("noise: the tape holds numbers that are not finite")
         return tape.reshape(expected[0], -1, *expected[-2:])
 
-    def _warm_start(self, source: Noise, situations: int, batch_size: int) -> tuple[int, NDArray[np.float32]]:
-        """The last best plans, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.)."""
+    def _warm_start(
+        self, source: Noise, situations: int, batch_size: int, horizon: int
+    ) -> tuple[int, NDArray[np.float32]]:
+        """The last best plans, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.).
+
+        At another horizon they are cut short, or their last state is held.
+        """
         if len(self._last) != situations:
             raise ValueError(f"warm: the last plan was for {len(self._last)} situations, this one is for {situations}")
-        start, steps = self._loop.rows - self.warm_start, self._loop.steps
-        ahead = np.concatenate((self._last[:, 1:], self._last[:, -1:]), axis=1).repeat(batch_size, axis=0)
+        start, steps = self._steps.rows - self.warm_start, self._steps
+        times = np.minimum(np.arange(1, horizon + 1), self._last.shape[1] - 1)
+        ahead = self._last[:, times].repeat(batch_size, axis=0)
         noise = source[0] if isinstance(source, np.ndarray) else draw(source.seed, source.plan, 0, *ahead.shape)
         return start, (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
 
-    def _engine(self, batch: int) -> Engine:
-        if batch not in self._engines:
-            self._engines[batch] = self._module.ready(self._loop, batch=batch, **self._options)
-        return self._engines[batch]
+    def _loop(self, horizon: int) -> SamplingLoop:
+        if horizon not in self._loops:
+            self._loops[horizon] = sampling_loop(self.checkpoint, self._steps, horizon=horizon, guide=self._guide)
+        return self._loops[horizon]
+
+    def _engine(self, batch: int, horizon: int) -> Engine:
+        if (batch, horizon) not in self._engines:
+            self._engines[batch, horizon] = self._module.ready(self._loop(horizon), batch=batch, **self._options)
+        return self._engines[batch, horizon]
 
 
 def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:

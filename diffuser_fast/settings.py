@@ -28,7 +28,9 @@ def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     if isa not in (None, "scalar", "avx2", "avx512"):
         raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected scalar, avx2 or avx512")
     return Settings(
-        backend=environ.get("DIFFUSER_FAST_BACKEND") or None, threads=int(threads) if threads else None, isa=isa
+        backend=environ.get("DIFFUSER_FAST_BACKEND") or None,
+        threads=int(threads) if threads else None,
+        isa=isa,
     )
 
 

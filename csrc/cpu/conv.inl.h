@@ -33,41 +33,60 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
 struct ConvArgs {
   const float *w, *bias;  // of the tile's first channel
   ptrdiff_t block;
-  int in_channels, out_channels;  // out_channels: from the tile's first to the last there is
+  int out_channels;  // from the tile's first to the last there is
   float* arena;
   int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
 };
 
-// All tiles of a run, for `Vectors` vectors of output channels.
+// The products of one tap, for whichever rows it has.
+template <int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
+inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
+                                                           const Tap& tap, const float* const* x, ptrdiff_t step,
+                                                           const float* w, const ConvArgs& a) {
+  if (tap.first == First && tap.last == Last) {
+    accumulate<Vectors, Segments, First, Last>(sums, x, step, w, a.block, tap.channels);
+  } else if constexpr (Left > 1) {
+    // The ten ranges: all four rows, then the threes, twos and ones.
+    constexpr bool narrower = Last == kSegment;
+    constexpr int first = narrower ? 0 : First + 1, last = narrower ? Last - First - 1 : Last + 1;
+    accumulate_rows<Vectors, Segments, first, last, Left - 1>(sums, tap, x, step, w, a);
+  }
+}
+
+// All tiles of a run, for `Vectors` vectors of output channels. Sums of at least kChunk products are put aside and
+// start anew: a long sum of floats is the more exact for being made of shorter ones.
 template <int Vectors, int Segments>
 void convolve(const Step& step, const Run& run, const ConvArgs& a) {
+  constexpr int kRows = Segments * kSegment;
   const Tap* const taps = step.taps.data() + run.tap;
   const Tile* const tiles = step.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   for (int i = 0; i < run.n_tiles; ++i) {
-    Vec sums[Vectors][Segments * kSegment];
+    Vec sums[Vectors][kRows], totals[Vectors][kRows];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      const Vec start = a.bias ? load(a.bias + v * kLanes) : zero();
+      const Vec bias = a.bias ? load(a.bias + v * kLanes) : zero();
 #pragma GCC unroll 12
-      for (int r = 0; r < Segments * kSegment; ++r) sums[v][r] = start;
+      for (int r = 0; r < kRows; ++r) {
+        totals[v][r] = bias;
+        sums[v][r] = zero();
+      }
     }
     for (int j = 0; j < run.n_taps; ++j) {
       const Tap& tap = taps[j];
+      if (j > 0 && tap.chunk != taps[j - 1].chunk) {
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) {
+#pragma GCC unroll 12
+          for (int r = 0; r < kRows; ++r) {
+            totals[v][r] = add(totals[v][r], sums[v][r]);
+            sums[v][r] = zero();
+          }
+        }
+      }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
-      const float* const w = a.w + tap.weight;
-#define DF_ROWS(First, Last)                                                                              \
-  case First * 8 + Last:                                                                                  \
-    accumulate<Vectors, Segments, First, Last>(sums, x, run.input_step, w, a.block, a.in_channels);       \
-    break;
-      switch (tap.first * 8 + tap.last) {
-        DF_ROWS(0, 4)
-        DF_ROWS(0, 3) DF_ROWS(1, 4)
-        DF_ROWS(0, 2) DF_ROWS(1, 3) DF_ROWS(2, 4)
-        DF_ROWS(0, 1) DF_ROWS(1, 2) DF_ROWS(2, 3) DF_ROWS(3, 4)
-      }
-#undef DF_ROWS
+      accumulate_rows<Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a);
     }
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
@@ -79,12 +98,12 @@ void convolve(const Step& step, const Run& run, const ConvArgs& a) {
             a.add < 0 ? nullptr : a.arena + (a.add + tiles[i].add[s] + static_cast<ptrdiff_t>(r) * run.add_step);
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
-          Vec y = sums[v][s * kSegment + r];
-          if (v < Vectors - 1 || rest >= kLanes) {
-            if (add_from) y = add(y, load(add_from + v * kLanes));
+          const bool whole = v < Vectors - 1 || rest >= kLanes;
+          Vec y = add(totals[v][s * kSegment + r], sums[v][s * kSegment + r]);
+          if (add_from) y = add(y, whole ? load(add_from + v * kLanes) : load(add_from + v * kLanes, rest));
+          if (whole) {
             store(out + v * kLanes, y);
           } else {
-            if (add_from) y = add(y, load(add_from + v * kLanes, rest));
             store(out + v * kLanes, y, rest);
           }
         }
@@ -131,7 +150,6 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
   const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * step.x.channels * kBlock;
   ConvArgs a{};
   a.block = block;
-  a.in_channels = step.x.channels;
   a.arena = work.arena;
   // Channels outermost: a tile's weights are read from memory once and serve every run.
   for (int v = 0; v < vectors; v += width) {

@@ -233,6 +233,7 @@ class GroupNorm {
 // LayerNorm over the channels of each row.
 inline void channel_norm(const Step& s, const Part& part, const Work& work) {
   const float count = static_cast<float>(s.out.channels);
+  if (part.c0 == part.c1) return;
   for (int block = part.block; block < part.end_block; ++block) {
     const int b = block / s.row_blocks, from = block % s.row_blocks * kRowBlock;
     for (int t = from; t < from + kRowBlock && t < s.out.length; ++t) {

@@ -64,11 +64,6 @@ void Pool::run(Job job, void* argument) {
   spin_until([&] { return busy_.load(std::memory_order_acquire) == 0; });
 }
 
-void Pool::abandon() {
-  for (std::thread& thread : threads_) thread.detach();
-  threads_.clear();
-}
-
 void Pool::work(int thread) {
   for (uint32_t seen = 0;;) {
     wait_for_job(seen);

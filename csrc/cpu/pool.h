@@ -28,8 +28,6 @@ class Pool {
 
   // Runs job(argument, i) for i in 0 .. threads - 1 and returns when all are done. One caller at a time.
   void run(Job job, void* argument);
-  // After a fork only the caller exists: forget the rest without waiting for them.
-  void abandon();
 
  private:
   void work(int thread);

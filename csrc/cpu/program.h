@@ -11,6 +11,7 @@ namespace df {
 constexpr int kBlock = 16;       // channels of one block of packed weights
 constexpr int kSegment = 4;      // most rows of a segment: outputs computed side by side
 constexpr int kMaxSegments = 3;  // most segments of a tile
+constexpr int kChunk = 128;      // products a convolution adds up before it starts a new sum, about
 constexpr int kRowBlock = 16;    // rows whose sums are added up first: this fixes the order of every sum over time
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -24,11 +25,14 @@ struct View {
   int64_t row(int b, int t) const { return at + b * pitch + static_cast<int64_t>(t) * ld; }
 };
 
-// One tap as a tile sees it: rows first .. last - 1 of every segment read it, the others would read padding.
+// One tap over some input channels, as a tile sees it: rows first .. last - 1 of every segment read it, the others
+// would read padding.
 struct Tap {
   int weight;  // floats from the start of a block's weights
   int input;   // floats from a segment's input base to what row `first` reads
+  int channels;
   int first, last;
+  int chunk;  // products of one chunk are added up by themselves
 
   bool operator==(const Tap& o) const {
     return weight == o.weight && input == o.input && first == o.first && last == o.last;

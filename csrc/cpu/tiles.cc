@@ -37,6 +37,8 @@ class Tiler {
  public:
   Tiler(Step& step, int segments) : s_(step), u_(step.conv_out()), segments_(segments) {
     phases_ = s_.transposed ? s_.stride : 1;
+    channels_ = s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
+    chunk_ = ceil_div(kChunk, channels_);
   }
 
   // The runs of all rows t0 .. t1 - 1 of trajectories b0 .. b1 - 1.
@@ -98,7 +100,11 @@ class Tiler {
       if (first >= last) continue;
       const int i = input_row(s_, t + first * t_step, j);
       const int64_t ahead = static_cast<int64_t>(i - base) * s_.x.ld + b_step * first * s_.x.pitch;
-      g.taps.push_back({j * s_.x.channels * kBlock, static_cast<int>(ahead), first, last});
+      for (int c = 0; c < s_.x.channels; c += channels_) {
+        const int chunk = s_.x.channels > channels_ ? static_cast<int>(g.taps.size()) : j / chunk_;
+        g.taps.push_back({(j * s_.x.channels + c) * kBlock, static_cast<int>(ahead) + c,
+                          std::min(channels_, s_.x.channels - c), first, last, chunk});
+      }
     }
     const int input_step = static_cast<int>(row_step * s_.x.ld + b_step * s_.x.pitch);
     const int out_step = static_cast<int>(t_step * u_.ld + b_step * u_.pitch);
@@ -143,6 +149,8 @@ class Tiler {
   const View& u_;
   const int segments_;
   int phases_;
+  int channels_;  // taken of a tap at once
+  int chunk_;     // taps of a chunk
   std::vector<Family> families_;
 };
 

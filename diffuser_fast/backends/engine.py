@@ -13,7 +13,7 @@ from ..core.loop import Result, SamplingLoop
 
 @dataclass(frozen=True)
 class Seeded:
-    """Noise drawn by the engine itself: Philox, addressed by (seed, plan, row, sample, time, dim); see core/noise.py."""
+    """Noise that the engine draws itself: Philox, addressed by (seed, plan, row, sample, element); see core/noise.py."""
 
     seed: int
     plan: int
@@ -54,7 +54,13 @@ class Backend(Protocol):
         ...
 
     def ready(
-        self, loop: SamplingLoop, *, device: str | None, batch: int, precision: str, threads: int | None = None
+        self,
+        loop: SamplingLoop,
+        *,
+        device: str | None,
+        batch: int,
+        precision: str,
+        threads: int | None = None,
     ) -> Engine:
         """Everything on the load clock: lowering, packing, placement, capture."""
         ...

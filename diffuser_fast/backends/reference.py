@@ -50,11 +50,16 @@ def _conv(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table:
     return y + ins[1] if len(ins) > 1 else y
 
 
-def _group_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
-    return F.group_norm(ins[0], op.attrs["groups"], *weights, op.attrs["eps"])
+def _group_norm(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
+    # Not F.group_norm, which refuses a batch of one with one number per group.
+    return torch.group_norm(ins[0], op.attrs["groups"], *weights, op.attrs["eps"])
 
 
-def _channel_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+def _channel_norm(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
     return F.layer_norm(ins[0].transpose(1, 2), (shape[0],), *weights, op.attrs["eps"]).transpose(1, 2)
 
 
@@ -62,7 +67,9 @@ def _act(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: 
     return F.mish(ins[0])
 
 
-def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+def _step_bias(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
     at = op.attrs["table"]
     return ins[0] + table[..., at : at + shape[0], None]
 
@@ -107,7 +114,9 @@ def _conv_block(
     return (y + ins[1] if len(ins) > 1 else y), u
 
 
-def _norm_act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+def _norm_act_vjp(
+    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
+) -> Tensor:
     u, dy = ins
     n = _group_norm(op, shape, [u], weights, table)
     return _group_norm_vjp(op, shape, [u, _act_vjp(op, shape, [n, dy], [], table)], weights[:1], table)
@@ -140,7 +149,12 @@ def why_not(loop: SamplingLoop, device: str | None = None) -> str | None:
 
 
 def ready(
-    loop: SamplingLoop, *, device: str | None = None, batch: int, precision: str = "float32", threads: int | None = None
+    loop: SamplingLoop,
+    *,
+    device: str | None = None,
+    batch: int,
+    precision: str = "float32",
+    threads: int | None = None,
 ) -> ReferenceEngine:
     """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
     if precision not in DTYPES:
@@ -171,7 +185,6 @@ class ReferenceEngine:
 
         with torch.no_grad():
             state = project(self._tensor(x) if x is not None else self._noise(noise, 0))
-            before = torch.zeros_like(state)
             values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
             states = [state]
             for k in range(start, loop.rows):
@@ -185,8 +198,13 @@ class ReferenceEngine:
                     x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables[k])[1]
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
+                if k == start:
+                    before = x0
                 state = project(
-                    steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * before + steps.s[k] * self._noise(noise, k + 1)
+                    steps.a[k] * x0
+                    + steps.b[k] * state
+                    + steps.d[k] * before
+                    + steps.s[k] * self._noise(noise, k + 1)
                 )
                 before = x0
                 if not torch.isfinite(state).all():
@@ -220,8 +238,9 @@ class ReferenceEngine:
         return self._tensor(noise[entry])
 
     def _tables(self, tables: tuple[NDArray, NDArray | None] | None) -> tuple[Tensor, Tensor | None]:
-        guide = self.loop.guide.tables if self.loop.guide else None
-        net, guide = tables or (self.loop.denoiser.tables, guide)
+        net, guide = tables or (self.loop.denoiser.tables, None)
+        if guide is None and self.loop.guide:
+            guide = self.loop.guide.tables
         return self._tensor(net), None if guide is None else self._tensor(guide)
 
     def _weights(self, network: Network) -> dict[str, Tensor]:

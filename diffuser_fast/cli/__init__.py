@@ -60,5 +60,3 @@ def main(args: list[str] | None = None) -> int:
     except (OSError, ImportError, FloatingPointError, RuntimeError) as error:
         click.echo(f"error: {error}", err=True)
         return 1
-
-

@@ -23,7 +23,7 @@ NAME = "maze2d-umaze"
 def command(
     out: Path, checkpoint: str, episodes: int, backend: str, threads: int | None, seed: int, as_json: bool
 ) -> None:
-    """Plan through a MuJoCo maze, score the episodes, time the engine against torch eager, and leave a PNG and a GIF."""
+    """Plan through a MuJoCo maze, score episodes, time the engine against torch eager, and leave a PNG and a GIF."""
     import numpy as np
 
     from .. import Planner, load
@@ -40,8 +40,7 @@ def command(
     # The film and the picture show the episode that had furthest to go.
     far = int(np.argmax(np.abs(np.diff(result.plans[..., :2], axis=1)).sum(axis=(1, 2))))
     start, target = result.observations[far : far + 1, 0], result.targets[far : far + 1]
-    conditions = goal_conditions(start[0:1], target, planner.horizon - 1, planner.horizon)
-    single = {t: value[0] for t, value in conditions.items()}
+    single = {t: value[0] for t, value in goal_conditions(start, target).items()}
     planner.reset(seed)
     plans = planner.plan(single, return_chain=True)
     png = denoising_picture(out / "denoising.png", env, plans.chain[0], target[0], planner.checkpoint.action_dim)

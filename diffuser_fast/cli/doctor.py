@@ -1,4 +1,4 @@
-"""``diffuser-fast doctor``: what runs here, what does not and why; with --check, whether it computes the right thing."""
+"""``diffuser-fast doctor``: what runs here, what does not and why; with --check, whether it computes right."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def command(check: bool, as_json: bool) -> None:
     else:
         _print(record)
     if wrong:
-        raise RuntimeError(f"{len(wrong)} conformance cases failed, the first: {wrong[0]['case']} on {wrong[0]['backend']}")
+        raise RuntimeError(
+            f"{len(wrong)} conformance cases failed, the first: {wrong[0]['case']} on {wrong[0]['backend']}"
+        )
 
 
 def examine() -> dict[str, Any]:

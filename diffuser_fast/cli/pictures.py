@@ -52,9 +52,14 @@ def rollout_film(path: Path, result: Rollout, episode: int, *, every: int = 4, f
     layout, seen = layout_of(result.env), result.observations[episode]
     frames = (
         rasterise(
-            layout, path=result.plans[episode], trail=seen[: i + 1], start=seen[0, :2], point=seen[i, :2],
-            target=result.targets[episode], tile=48,
-        )  # fmt: skip
+            layout,
+            path=result.plans[episode],
+            trail=seen[: i + 1],
+            start=seen[0, :2],
+            point=seen[i, :2],
+            target=result.targets[episode],
+            tile=48,
+        )
         for i in range(0, len(seen), every)
     )
     return write_gif(path, frames, fps=fps)

@@ -43,11 +43,18 @@ def command(
         from .pictures import rollout_film
 
         rollout_film(gif, result, 0)
-    record = {"checkpoint": checkpoint, "backend": planner.backend, "exactness": planner.exactness, **result.summary()}
+    record = {
+        "checkpoint": checkpoint,
+        "backend": planner.backend,
+        "exactness": planner.exactness,
+        **result.summary(),
+    }
     if as_json:
         show.emit(record)
         return
     error = "" if record["standard_error"] is None else f" +- {record['standard_error']:.1f}"
-    click.echo(f"score {record['score']:.1f}{error} over {episodes} episodes; {record['reached']:.0%} reached the target")
+    click.echo(
+        f"score {record['score']:.1f}{error} over {episodes} episodes; {record['reached']:.0%} reached the target"
+    )
     latency = ", ".join(f"{name} {ms:.1f} ms" for name, ms in record["call_latency_ms"].items())
     click.echo(f"planning calls of {record['plans_per_call']} plans on backend {planner.backend}: {latency}")

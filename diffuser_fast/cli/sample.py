@@ -17,7 +17,9 @@ def sample_loop() -> SamplingLoop:
     """Horizon 8, transitions of 5, two levels, one guide step, two rows."""
     sizes = {"horizon": 8, "transition_dim": 5, "dim": 16, "dim_mults": (1, 2)}
     schedule = cosine(2)
-    checkpoint = Checkpoint(_random(UNetSpec(**sizes)), schedule, action_dim=2, value=_random(ValueSpec(**sizes, groups=4)))
+    checkpoint = Checkpoint(
+        _random(UNetSpec(**sizes)), schedule, action_dim=2, value=_random(ValueSpec(**sizes, groups=4))
+    )
     return sampling_loop(checkpoint, ddpm(schedule), guide=Guide(n_steps=1, t_stopgrad=0))
 
 

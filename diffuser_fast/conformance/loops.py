@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -14,17 +13,19 @@ from ..core.conditions import Known
 from ..core.guidance import Guide
 from ..core.loop import Network, Result, SamplingLoop, sampling_loop
 from ..core.samplers import step_table
+from ..core.schedule import Schedule
 from ..core.spec import UNetSpec, ValueSpec
 from .weights import random_checkpoint
 
 Tables = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class LoopCase:
     """A sampling loop and what one plan is made from.
 
-    known: a name of ``KNOWN``. horizon: H if not the trained one. n_steps and options are the sampler's. g0: the
+    gentle: noise that grows slowly, instead of the cosine schedule, whose last step magnifies an error in epsilon a
+    hundredfold. known: a name of ``KNOWN``. horizon: H if not the trained one. n_steps and eta are the sampler's. g0: the
     gradient that is added to x0, in every row but the last. own_tables: step tables of this plan, other than the
     loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
     """
@@ -33,17 +34,18 @@ class LoopCase:
     unet: UNetSpec
     value: ValueSpec | None = None
     guide: Guide | None = None
-    n_train: int = 6
+    n_train: int = 5
+    gentle: bool = False
     prediction: str = "x0"
     clip: bool = False
     sampler: str = "ddpm"
     n_steps: int | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
+    eta: float | None = None
     horizon: int | None = None
     known: str = "first"
     g0: float = 0.0
     own_tables: bool = False
-    batch: int = 3
+    batch: int = 8
     candidates: int | None = None
     seed: int = 0
 
@@ -53,7 +55,7 @@ class LoopCase:
 
     @property
     def loop(self) -> SamplingLoop:
-        return _loop(replace(self, seed=0)) if self.seed else _loop(self)
+        return _loop(replace(self, seed=0))
 
     @cached_property
     def given(self) -> Known:
@@ -91,15 +93,19 @@ class LoopCase:
         return np.random.default_rng([zlib.crc32(f"{self.name} {what}".encode()), self.seed])
 
 
+GENTLE = Schedule.from_betas(np.linspace(0.05, 0.4, 5))
+
+
 @cache
 def _loop(case: LoopCase) -> SamplingLoop:
     checkpoint = random_checkpoint(
-        case.unet, case.value, n_train=case.n_train, prediction=case.prediction, clip_denoised=case.clip,
-        action_dim=0, normalizer=None, seed=zlib.crc32(case.name.encode()),
+        case.unet, case.value, n_train=case.n_train, schedule=GENTLE if case.gentle else None, action_dim=0,
+        prediction=case.prediction, clip_denoised=case.clip, normalizer=None, seed=zlib.crc32(case.name.encode()),
     )  # fmt: skip
     steps = step_table(
-        case.sampler, checkpoint.schedule, prediction=case.prediction, n_steps=case.n_steps, **case.options
-    )
+        case.sampler, checkpoint.schedule, prediction=case.prediction, n_steps=case.n_steps,
+        **({} if case.eta is None else {"eta": case.eta}),
+    )  # fmt: skip
     loop = sampling_loop(checkpoint, steps, horizon=case.horizon, guide=case.guide)
     if case.g0:
         g0 = np.where(np.arange(loop.rows) < loop.rows - 1, case.g0, 0.0)
@@ -143,48 +149,52 @@ KNOWN = {
 
 @cache
 def loop_cases() -> tuple[LoopCase, ...]:
-    """The table. Names are unique, and seeds of a case give it other noise and other conditions."""
+    """The table. Names are unique, and seeds of a case give it other noise and other conditions.
+
+    No GroupNorm here has fewer than four numbers in a group: with two, the norm of two that happen to be close turns
+    rounding into a lottery that no yardstick can judge in a whole loop. The table of ops has those.
+    """
     hopper = {"horizon": 32, "transition_dim": 14, "dim": 16}
     cheetah = {"horizon": 4, "transition_dim": 23, "dim": 16, "dim_mults": (1, 4, 8)}
     maze = {"horizon": 32, "transition_dim": 6, "dim": 16, "dim_mults": (1, 4, 8)}
     small = {"horizon": 8, "transition_dim": 6, "dim": 16, "dim_mults": (1, 2)}
-    odd = {"transition_dim": 7, "dim": 16, "dim_mults": (1, 2, 2)}
-    unet, value, attention = UNetSpec(**small), ValueSpec(**small, groups=4), UNetSpec(**cheetah, attention=True)
+    odd = {"transition_dim": 7, "dim": 16, "dim_mults": (1, 2, 8)}
+    unet, value = UNetSpec(**small), ValueSpec(**{**small, "dim_mults": (1, 8)}, groups=4)
     strong = Guide(scale=0.5, n_steps=2, t_stopgrad=0)
-    strided = {"n_train": 20, "n_steps": 5}
+    strided = {"n_train": 20, "n_steps": 4}
 
     def case(name: str, *args, **kwargs) -> LoopCase:
         return LoopCase(name, *args, **kwargs)
 
     cases = (
         # As the named workloads sample, at half their width.
-        case("hopper", UNetSpec(**hopper), ValueSpec(**hopper), Guide(0.1, 2, 2), n_train=20, batch=2),
+        case("hopper", UNetSpec(**hopper), ValueSpec(**hopper), Guide(0.1, 2, 2), n_train=5),
         case("hopper unguided", UNetSpec(**hopper), n_train=8, known="nothing"),
-        case("halfcheetah", attention, ValueSpec(**cheetah), Guide(0.001, 2, 4), n_train=10),
-        case("maze2d", UNetSpec(**maze), n_train=16, clip=True, known="first and last", batch=1),
-        case("hopper at full width", UNetSpec(**{**hopper, "dim": 32}), ValueSpec(**{**hopper, "dim": 32}), Guide(), n_train=3),
+        case("halfcheetah", UNetSpec(**cheetah, attention=True), ValueSpec(**cheetah), Guide(0.001, 2, 4), n_train=6),
+        case("maze2d", UNetSpec(**maze), n_train=8, clip=True, known="first and last", batch=2),
+        case("hopper at full width", UNetSpec(**{**hopper, "dim": 32}), ValueSpec(**{**hopper, "dim": 32}), Guide(), n_train=2, batch=5),
         case("maze2d large", UNetSpec(**maze), horizon=384, clip=True, n_train=16, n_steps=2, known="first and last", batch=1),
         # Predictions and clipping.
         case("x0, clipped", unet, clip=True),
         case("epsilon", unet, prediction="epsilon"),
-        case("epsilon, clipped", unet, prediction="epsilon", clip=True),
-        case("epsilon, clipped, guided", unet, value, strong, prediction="epsilon", clip=True),
+        case("epsilon, clipped", unet, prediction="epsilon", clip=True, gentle=True),
+        case("epsilon, clipped, guided", unet, value, strong, prediction="epsilon", clip=True, gentle=True),
         # Guides.
         case("one guide step", unet, value, Guide(0.5, 1, 0)),
         case("three guide steps", unet, value, Guide(0.3, 3, 0)),
-        case("ranked by value alone", unet, value, Guide(n_steps=0), batch=5),
+        case("ranked by value alone", unet, value, Guide(n_steps=0)),
         case("guide not scaled by the variance", unet, value, Guide(0.05, 2, 3, scale_by_variance=False)),
         case("value without a middle", unet, ValueSpec(**small, middle="none"), strong),
         case("gradient added to x0", unet, value, Guide(n_steps=0), g0=0.2),
         case("gradient added to x and to clipped x0", unet, value, strong, g0=0.2, clip=True),
-        case("situations with candidates", unet, value, strong, batch=6, candidates=3, known="each its own"),
+        case("situations with candidates", unet, value, strong, batch=9, candidates=3, known="each its own"),
         # Widths, depths and lengths.
         case("five levels", UNetSpec(16, 5, dim=16, dim_mults=(1, 2, 2, 2, 4)), n_train=4),
         case("one level", UNetSpec(3, 4, dim=16, dim_mults=(1,))),
-        case("dim 24", UNetSpec(12, 9, dim=24, dim_mults=(1, 2)), ValueSpec(12, 9, dim=24, dim_mults=(1, 2), groups=4), strong),
+        case("dim 24", UNetSpec(12, 9, dim=24, dim_mults=(1, 2)), ValueSpec(12, 9, dim=24, dim_mults=(1, 8)), strong),
         case("dim 48", UNetSpec(10, 8, dim=48, dim_mults=(1, 2)), n_train=4),
         case("kernel 3, groups 4", UNetSpec(8, 6, dim=12, dim_mults=(1, 3), kernel_size=3, groups=4)),
-        case("narrow", UNetSpec(2, 1, dim=8, dim_mults=(1, 2)), known="nothing", batch=1),
+        case("narrow", UNetSpec(2, 1, dim=8, dim_mults=(1, 2), groups=2), known="nothing", batch=1),
         case("value of odd lengths, H 20", UNetSpec(20, **odd), ValueSpec(20, **odd), strong, n_train=4),
         case("value of odd lengths, H 12", UNetSpec(12, **odd), ValueSpec(12, **odd, middle="none"), strong, n_train=4),
         case("another horizon", unet, horizon=14),
@@ -193,13 +203,13 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("one row", unet, value, strong, n_train=1),
         case("ddpm, strided", unet, value, strong, **strided),
         case("ddim", unet, sampler="ddim", **strided),
-        case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", options={"eta": 1.0}, **strided),
-        case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, **strided),
+        case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", eta=1.0, **strided),
+        case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, batch=24, **strided),
         case("dpm_solver_pp_2m", unet, sampler="dpm_solver_pp_2m", **strided),
         case("dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided),
         # What is given.
         case("parts of observations", unet, value, strong, known="parts"),
-        case("each its own conditions", unet, known="each its own", batch=5),
+        case("each its own conditions", unet, known="each its own"),
         case("an action is given", unet, known="an action"),
         case("everything is given", unet, value, strong, known="everything", n_train=2),
         case("tables of this plan", unet, value, strong, own_tables=True),

@@ -10,7 +10,7 @@ from ..core.guidance import Guide
 from ..core.lower import lower
 from ..core.normalizers import Gaussian, Limits, Normalizers
 from ..core.program import Program
-from ..core.schedule import cosine
+from ..core.schedule import Schedule, cosine
 from ..core.spec import Spec, UNetSpec, ValueSpec
 
 
@@ -36,16 +36,16 @@ def random_weights(program: Program, rng: np.random.Generator) -> dict[str, NDAr
 
 def random_checkpoint(
     unet: UNetSpec, value: ValueSpec | None = None, *, action_dim: int = 2, seed: int = 0, n_train: int = 20,
-    prediction: str = "x0", clip_denoised: bool = False, guide: Guide | None = None, normalizer: str | None = "gaussian",
+    schedule: Schedule | None = None, prediction: str = "x0", clip_denoised: bool = False, guide: Guide | None = None, normalizer: str | None = "gaussian",
 ) -> Checkpoint:  # fmt: skip
-    """A checkpoint of these networks with random weights, the cosine schedule and random statistics.
+    """A checkpoint of these networks with random weights and random statistics, by default on the cosine schedule.
 
     normalizer: "gaussian", "limits" or None (no statistics). The same arguments always give the same checkpoint.
     """
     rng = np.random.default_rng([seed, 7])
     return Checkpoint(
         unet=_random(unet, rng),
-        schedule=cosine(n_train),
+        schedule=cosine(n_train) if schedule is None else schedule,
         action_dim=action_dim,
         prediction=prediction,
         clip_denoised=clip_denoised,

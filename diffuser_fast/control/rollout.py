@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.spec import UNetSpec
 from ..envs import make, normalized_score
 from ..planner import Planner
-from .tracking import waypoint_action
+from .tracking import inverse_dynamics_action, waypoint_action
 
 PERCENTILES = (50, 90, 99)
 
@@ -59,7 +59,8 @@ def rollout(
 ) -> Rollout:  # fmt: skip
     """Run episodes of ``env`` (maze2d-* or multi2d-*) to their cap and score them.
 
-    replan: plan once and follow it (None, the paper's way), or plan again every so many steps. together: episodes
+    replan: plan once and follow it with the paper's controller (None), or plan again every so many steps, up to a
+    horizon that shrinks as time passes, and act by inverse dynamics. together: episodes
     side by side, whose plans are made in one call (1 gives the latency of single plans). Episode e starts from
     ``seed + e``, however many run together. progress(steps done, steps in all).
     """
@@ -74,7 +75,7 @@ def rollout(
         cap = envs[0].max_episode_steps
         total = total or cap * -(-episodes // together)
         planner.reset(seed + first)
-        tick = (lambda i, done=done: progress(done + i, total)) if progress else None
+        tick = partial(_report, progress, done, total)
         parts.append(_together(planner, envs, [seed + e for e in group], cap, replan, tick))
         done += cap
     returns, observations, targets, plans, latency, situations = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -82,45 +83,62 @@ def rollout(
     return Rollout(env, replan, returns, scores, observations, targets, plans, latency, situations)
 
 
-def goal_conditions(obs: NDArray, targets: NDArray, steps_left: int, horizon: int) -> dict[int, NDArray]:
-    """Start at ``obs [E, 4]`` now, be at rest on ``targets [E, 2]`` after ``steps_left`` steps, and stay there.
+def goal_conditions(obs: NDArray, targets: NDArray) -> dict[int, NDArray]:
+    """At ``obs [E, 4]`` now, at rest on ``targets [E, 2]`` at the end: the conditions the planner was trained on."""
+    return {0: obs, -1: np.concatenate((targets, np.zeros_like(targets)), axis=1)}
 
-    The goal's time comes closer as time passes: a plan that may always take its whole horizon never arrives.
+
+def horizon_left(planner: Planner, step: int) -> int | None:
+    """The horizon of a plan made ``step`` steps into the episode, None when it is too late to plan.
+
+    A plan that may always take its whole horizon never arrives: the original's, made anew at every step, return 0.
+    So the goal stays where it is in time. Giving it inside a plan of full length fails too, because the network never
+    saw what comes after a goal; a shorter plan that ends there is what it was trained for. Below four times its
+    stride the U-Net has too little to look at, and the last plan is followed to its end.
     """
-    goal = np.concatenate((targets, np.zeros_like(targets)), axis=1)
-    return {0: obs, **{t: goal for t in range(max(1, min(steps_left, horizon - 1)), horizon)}}
+    stride = planner.checkpoint.unet.spec.stride
+    left = planner.horizon - step
+    return None if left < 4 * stride and step else -(-left // stride) * stride
 
 
 def _together(
-    planner: Planner, envs: list, seeds: list[int], cap: int, replan: int | None, tick: Callable[[int], None] | None
+    planner: Planner,
+    envs: list,
+    seeds: list[int],
+    cap: int,
+    replan: int | None,
+    tick: Callable[[int], None],
 ) -> tuple[NDArray, ...]:
     obs = np.stack([env.reset(seed=s)[0] for env, s in zip(envs, seeds, strict=True)])
     targets = np.stack([env.target for env in envs])
     seen, returns, latency, made = [obs], np.zeros(len(envs)), [], 0
     plan = first_plan = None
+    act = waypoint_action if replan is None else inverse_dynamics_action
     for i in range(cap):
-        if plan is None or (replan and i % replan == 0):
-            left = planner.horizon - 1 - i
-            if plan is None or left > 0:
-                plans = planner.plan(goal_conditions(obs, targets, left, planner.horizon))
-                plan, made = plans.observations[:, 0], i
-                latency.append(plans.latency_ms)
-                first_plan = plan if first_plan is None else first_plan
-        actions = waypoint_action(obs, plan, i - made)
+        horizon = horizon_left(planner, i) if plan is None or (replan and i % replan == 0) else None
+        if horizon is not None:
+            plans = planner.plan(goal_conditions(obs, targets), horizon=horizon)
+            plan, made = plans.observations[:, 0], i
+            latency.append(plans.latency_ms)
+            first_plan = plan if first_plan is None else first_plan
+        actions = act(obs, plan, i - made)
         steps = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         obs = np.stack([s[0] for s in steps])
         returns += [s[1] for s in steps]
         seen.append(obs)
-        if tick:
-            tick(i + 1)
+        tick(i + 1)
     counts = np.full(len(latency), len(envs))
     return returns, np.stack(seen, axis=1), targets, first_plan, np.array(latency), counts
 
 
+def _report(progress: Callable[[int, int], None] | None, before: int, total: int, done: int) -> None:
+    if progress:
+        progress(before + done, total)
+
+
 def _check(planner: Planner, env: str) -> None:
-    spec: UNetSpec = planner.checkpoint.unet.spec
     if (planner.checkpoint.observation_dim, planner.checkpoint.action_dim) != (4, 2):
         raise ValueError(
             f"env: {env} has 4 observations and 2 actions; the checkpoint was trained for "
-            f"{planner.checkpoint.observation_dim} and {planner.checkpoint.action_dim} (transition_dim {spec.transition_dim})"
+            f"{planner.checkpoint.observation_dim} and {planner.checkpoint.action_dim}"
         )

@@ -1,6 +1,6 @@
-"""Acting on a plan in Maze2D: the paper's controller follows the planned states, not the planned actions.
+"""Acting on a plan in Maze2D: a controller follows the planned states, not the planned actions.
 
-Janner et al. 2022, released code (maze2d): executing the diffused actions instead scores about a tenth.
+Executing the diffused actions instead scores about a tenth (Janner et al. 2022, released code, follow the states).
 """
 
 from __future__ import annotations
@@ -8,15 +8,41 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# Of the point mass (envs/physics.py): a sphere of radius 0.1 and density 1000, damping 1, motors of gear 100, 10 ms.
+MASS, DAMPING, GEAR, DT = 4 / 3 * np.pi * 0.1**3 * 1000, 1.0, 100.0, 0.01
+POSITION_GAIN = 10.0  # that of the controller that made the data
+
 
 def waypoint_action(obs: NDArray, plan: NDArray, step: int) -> NDArray[np.float64]:
-    """Force ``[E, 2]`` towards the next waypoint: (waypoint xy - xy) + (waypoint v - v).
+    """The paper's controller: force ``[E, 2]`` = (waypoint xy - xy) + (waypoint v - v), the waypoint one step ahead.
 
     obs: ``[E, 4]`` x, y, vx, vy; plan: ``[E, H, 4]``, planned at its step 0; step: how many steps ago that was. After
     the plan's end the waypoint is its last position, at rest. Physical units; the environment clips to [-1, 1].
+
+    It is soft: it keeps up with a plan only by falling behind it first. That is fine for a plan that is followed to
+    its end, and no good for plans that each begin where the point is.
     """
-    last = plan.shape[1] - 1
-    waypoint = np.array(plan[:, min(step + 1, last)], np.float64)
-    if step + 1 > last:
+    waypoint, over = _waypoint(plan, step)
+    if over:
         waypoint[:, 2:] = 0
     return (waypoint[:, :2] - obs[:, :2]) + (waypoint[:, 2:] - obs[:, 2:])
+
+
+def inverse_dynamics_action(obs: NDArray, plan: NDArray, step: int) -> NDArray[np.float64]:
+    """The force that takes the point mass to the next planned state, as far as one force can: for plans made anew.
+
+    m dv/dt = gear * force - damping * v gives the planned velocity in one step; what position is then still missing
+    pulls like the data's own controller. Arguments as of ``waypoint_action``.
+    """
+    waypoint, over = _waypoint(plan, step)
+    if over:  # hold the last position, as the data's controller would
+        return POSITION_GAIN * (waypoint[:, :2] - obs[:, :2]) - obs[:, 2:]
+    velocity = waypoint[:, 2:]
+    force = (MASS * (velocity - obs[:, 2:]) / DT + DAMPING * obs[:, 2:]) / GEAR
+    return force + POSITION_GAIN * (waypoint[:, :2] - obs[:, :2] - DT * velocity)
+
+
+def _waypoint(plan: NDArray, step: int) -> tuple[NDArray[np.float64], bool]:
+    """The planned states ``[E, 4]`` one step on, a copy, and whether the plan is over."""
+    last = plan.shape[1] - 1
+    return np.array(plan[:, min(step + 1, last)], np.float64), step + 1 > last

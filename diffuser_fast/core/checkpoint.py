@@ -26,7 +26,10 @@ class Weights:
 
     def __post_init__(self) -> None:
         expected = lower(self.spec).weights
-        missing, extra = sorted(expected.keys() - self.arrays.keys()), sorted(self.arrays.keys() - expected.keys())
+        missing, extra = (
+            sorted(expected.keys() - self.arrays.keys()),
+            sorted(self.arrays.keys() - expected.keys()),
+        )
         if missing or extra:
             raise ValueError(f"weights: missing {_some(missing)}, not expected {_some(extra)}")
         checked = {}

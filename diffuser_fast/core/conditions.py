@@ -73,7 +73,9 @@ def _time(key: Any, horizon: int) -> int:
     if isinstance(key, bool) or not whole:
         raise ValueError(f"conditions: key {key!r} is not a whole number; keys are times in 0 .. {horizon - 1}")
     if not -horizon <= key < horizon:
-        raise ValueError(f"conditions: time {int(key)} is outside the horizon {horizon} (0 .. {horizon - 1}, or negative)")
+        raise ValueError(
+            f"conditions: time {int(key)} is outside the horizon {horizon} (0 .. {horizon - 1}, or negative)"
+        )
     return int(key) % horizon
 
 

@@ -37,6 +37,8 @@ class SamplingLoop:
     for each guide step of the row: y, g = value and gradient of the guide at x;  x += gx * g;  x = known(x)
     the network, x0 = p x + q net(x);  x0 += g0 * gradient at x;  x0 clipped;  x = a x0 + b x + d x0_before + s noise;
     x = known(x).
+    The first row that is run, row 0 or that of a restart, has no row before it: there x0_before is x0 itself, so that
+    a multistep sampler begins at first order.
     A plan's value is the guide's last evaluation in the last row; where that row has no guide step it is evaluated
     once, at the row's input. Without a guide all values are zero. Plans are ranked by value, stable, best first.
     """
@@ -69,7 +71,7 @@ class Result:
 
 
 def ranking(values: NDArray, candidates: int) -> NDArray[np.int64]:
-    """Order of each group of ``candidates`` consecutive plans: by value, descending, stable. ``[N]`` of group indices."""
+    """Order of each group of ``candidates`` consecutive plans: by value, descending, stable: ``[N]``."""
     groups = np.asarray(values).reshape(-1, candidates)
     return np.argsort(-groups, axis=1, kind="stable").reshape(-1)
 

@@ -62,7 +62,9 @@ class _Network:
         """ResidualTemporalBlock: conv-norm-Mish twice, the time bias after the first, plus x (1x1 if widths differ)."""
         y = self.step_bias(self.conv_norm_mish(x, f"{name}.first", channels), f"{name}.time")
         y = self.conv_norm_mish(y, f"{name}.second", channels)
-        return self.net.add(y, x if self.net.shapes[x][0] == channels else self.net.conv(x, f"{name}.skip", channels, k=1))
+        return self.net.add(
+            y, x if self.net.shapes[x][0] == channels else self.net.conv(x, f"{name}.skip", channels, k=1)
+        )
 
     def level(self, x: int, name: str, channels: int) -> int:
         """Two residual blocks, then attention if the network has it."""

@@ -106,9 +106,7 @@ class Normalizers:
     def normalize(self, transitions: ArrayLike) -> NDArray[np.float64]:
         """Physical transitions ``[..., A + O]`` to normalised, float64."""
         actions, observations = self._split(transitions)
-        return np.concatenate(
-            (self.actions.normalize(actions), self.observations.normalize(observations)), axis=-1
-        )
+        return np.concatenate((self.actions.normalize(actions), self.observations.normalize(observations)), axis=-1)
 
     def unnormalize(self, transitions_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised trajectories ``[..., H, A + O]`` to physical, float64."""

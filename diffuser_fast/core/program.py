@@ -121,7 +121,9 @@ class Builder:
         """A convolution whose weights are ``{name}.weight`` and ``{name}.bias``; ``pad`` defaults to k // 2."""
         in_channels, length = self.shapes[x]
         pad = k // 2 if pad is None else pad
-        weights = [self._weight(f"{name}.weight", *((in_channels, channels) if transposed else (channels, in_channels)), k)]
+        weights = [
+            self._weight(f"{name}.weight", *((in_channels, channels) if transposed else (channels, in_channels)), k)
+        ]
         if bias:
             weights.append(self._weight(f"{name}.bias", channels))
         shape = (channels, conv_length(length, k, stride, pad, transposed))
@@ -162,9 +164,7 @@ class Builder:
 
     def done(self, *outputs: int) -> Program:
         """The finished program."""
-        return Program(
-            tuple(self.ops), tuple(self.shapes), self.inputs, outputs, self.weights, self.table_width
-        )
+        return Program(tuple(self.ops), tuple(self.shapes), self.inputs, outputs, self.weights, self.table_width)
 
     def _weight(self, name: str, *shape: int) -> str:
         assert name not in self.weights, name

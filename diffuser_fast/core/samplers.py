@@ -85,9 +85,7 @@ def ddpm(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = No
     return _table(schedule, t, prediction, a=a, b=b, d=0.0, s=s, variance=variance)
 
 
-def ddim(
-    schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None, eta: float = 0.0
-) -> StepTable:
+def ddim(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None, eta: float = 0.0) -> StepTable:
     """DDIM; eta = 0 is deterministic, eta = 1 has DDPM's variance."""
     if not 0 <= eta <= 1:
         raise ValueError(f"eta: found {eta}, expected a number from 0 to 1")
@@ -97,9 +95,7 @@ def ddim(
     s = eta * np.sqrt(variance)
     # x' = sqrt(after) x0 + c (x - sqrt(abar) x0) + s noise
     c = np.sqrt(np.maximum(1 - after - s**2, 0)) / np.sqrt(1 - abar)
-    return _table(
-        schedule, t, prediction, a=np.sqrt(after) - c * np.sqrt(abar), b=c, d=0.0, s=s, variance=variance
-    )
+    return _table(schedule, t, prediction, a=np.sqrt(after) - c * np.sqrt(abar), b=c, d=0.0, s=s, variance=variance)
 
 
 def dpm_solver_pp_2m(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None) -> StepTable:
@@ -119,7 +115,11 @@ def dpm_solver_pp_2m(schedule: Schedule, *, prediction: str = "x0", n_steps: int
     return _table(schedule, t, prediction, a=a, b=b, d=d, s=0.0, variance=_posterior_variance(abar, after))
 
 
-SAMPLERS: dict[str, Callable[..., StepTable]] = {"ddpm": ddpm, "ddim": ddim, "dpm_solver_pp_2m": dpm_solver_pp_2m}
+SAMPLERS: dict[str, Callable[..., StepTable]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "dpm_solver_pp_2m": dpm_solver_pp_2m,
+}
 
 
 def step_table(name: str, schedule: Schedule, *, prediction: str, n_steps: int | None, **options: float) -> StepTable:

@@ -88,9 +88,7 @@ def split_at_goal(stream: Stream, goal=None, radius: float = GOAL_RADIUS) -> Epi
     """
     if goal is None:
         if "default_goal" not in stream.attributes:
-            raise ValueError(
-                f"{stream.source}: goal: found None and no attribute 'default_goal', expected goal=(x, y)"
-            )
+            raise ValueError(f"{stream.source}: goal: found None and no attribute 'default_goal', expected goal=(x, y)")
         goal = stream.attributes["default_goal"]
     goal = np.asarray(goal, dtype=np.float64)
     if goal.shape != (2,) or not np.isfinite(goal).all():

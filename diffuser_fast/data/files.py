@@ -93,9 +93,7 @@ def _read_hdf5(path: Path) -> tuple[dict, dict]:
             require([name for name in file if isinstance(file[name], h5py.Dataset)], str(path))
             infos = file.get("infos", {})
             names = [name for name in FIELDS if name in file] + [
-                f"infos/{name}"
-                for name in infos
-                if isinstance(infos[name], h5py.Dataset) and infos[name].ndim
+                f"infos/{name}" for name in infos if isinstance(infos[name], h5py.Dataset) and infos[name].ndim
             ]
             arrays = {name: file[name][()] for name in names}
             attributes = {name: _plain(value) for name, value in file.attrs.items()}

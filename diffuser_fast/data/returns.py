@@ -8,9 +8,7 @@ from .episodes import Episodes
 from .windows import Windows
 
 
-def returns_to_go(
-    episodes: Episodes, discount: float, termination_penalty: float | None = None
-) -> np.ndarray:
+def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float | None = None) -> np.ndarray:
     """G_i = r_i + discount * G_{i+1} to the end of i's path: float64 [N], one number per step.
 
     termination_penalty: added to the last reward of every path that terminated (the released code uses -100
@@ -64,9 +62,7 @@ class ValueWindows:
             return cls(windows, values.astype(np.float32))
         low, high = float(values.min()), float(values.max())
         if low == high:
-            raise ValueError(
-                f"normed: found one return {low} for all windows, expected a range to map to [-1, 1]"
-            )
+            raise ValueError(f"normed: found one return {low} for all windows, expected a range to map to [-1, 1]")
         return cls(windows, (2.0 * (values - low) / (high - low) - 1.0).astype(np.float32), low, high)
 
     def __len__(self) -> int:

@@ -40,9 +40,7 @@ class Stream:
         return len(self.observations)
 
 
-def from_arrays(
-    arrays: Mapping[str, np.ndarray], attributes: Mapping | None = None, source: str = "arrays"
-) -> Stream:
+def from_arrays(arrays: Mapping[str, np.ndarray], attributes: Mapping | None = None, source: str = "arrays") -> Stream:
     """A Stream from arrays under D4RL's names; `infos/x` becomes `infos["x"]`, other extra names are ignored.
 
     `observations` and `actions` are required. Missing rewards are zeros, missing terminals and timeouts are
@@ -66,9 +64,7 @@ def require(names: Iterable[str], source: str) -> None:
     """ValueError unless `names` holds the fields no stream can do without."""
     for name in REQUIRED:
         if name not in names:
-            raise ValueError(
-                f"{source}: no field {name!r}: found {sorted(names)}, expected D4RL's {', '.join(FIELDS)}"
-            )
+            raise ValueError(f"{source}: no field {name!r}: found {sorted(names)}, expected D4RL's {', '.join(FIELDS)}")
 
 
 def _check(stream: Stream) -> None:

@@ -32,9 +32,7 @@ def draw_maze(ax: Axes, layout: Layout, *, start=None, target=None) -> None:
     ax.set_yticks([])
     if start is not None:
         x, y = np.asarray(start)[:2]
-        ax.plot(
-            y, x, "o", color=_unit(colours.START), markersize=9, fillstyle="none", markeredgewidth=2, zorder=4
-        )
+        ax.plot(y, x, "o", color=_unit(colours.START), markersize=9, fillstyle="none", markeredgewidth=2, zorder=4)
     if target is not None:
         x, y = np.asarray(target)[:2]
         ax.plot(y, x, "*", color=_unit(colours.TARGET), markersize=14, markeredgecolor="white", zorder=4)
@@ -45,9 +43,7 @@ def draw_path(ax: Axes, path, *, alpha: float = 1.0, width: float = 2.5) -> Line
     return draw_paths(ax, path_array("path", path, ndim=2)[None], alpha=alpha, best_alpha=alpha, width=width)
 
 
-def draw_paths(
-    ax: Axes, paths, *, alpha: float = 0.25, best_alpha: float = 1.0, width: float = 2.0
-) -> LineCollection:
+def draw_paths(ax: Axes, paths, *, alpha: float = 0.25, best_alpha: float = 1.0, width: float = 2.0) -> LineCollection:
     """Several paths [B, H, 2 or more]; the first, a Planner's best, is drawn on top with `best_alpha`."""
     from matplotlib.collections import LineCollection
 
@@ -58,9 +54,7 @@ def draw_paths(
     shades[..., :3] = colours.time_colours(horizon - 1) / 255.0
     shades[..., 3] = alpha
     shades[-1, :, 3] = best_alpha
-    lines = LineCollection(
-        segments, colors=shades.reshape(-1, 4), linewidths=width, capstyle="round", zorder=3
-    )
+    lines = LineCollection(segments, colors=shades.reshape(-1, 4), linewidths=width, capstyle="round", zorder=3)
     ax.add_collection(lines, autolim=False)
     return lines
 
@@ -73,9 +67,7 @@ def path_array(argument: str, value, ndim: int) -> np.ndarray:
     array = np.asarray(value, dtype=np.float64)
     if array.ndim != ndim or 0 in array.shape or array.shape[-2] < 2 or array.shape[-1] < 2:
         expected = "[H, O]" if ndim == 2 else "[B, H, O]"
-        raise ValueError(
-            f"{argument}: found shape {list(array.shape)}, expected {expected} with H and O at least 2"
-        )
+        raise ValueError(f"{argument}: found shape {list(array.shape)}, expected {expected} with H and O at least 2")
     if not np.isfinite(array[..., :2]).all():
         raise ValueError(f"{argument}: found NaN or infinity, expected finite positions")
     return array[..., :2]

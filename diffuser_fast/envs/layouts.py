@@ -27,14 +27,10 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not self.rows or len({len(row) for row in self.rows}) != 1:
-            raise ValueError(
-                f"layout {self.name!r}: expected rows of one length, found {list(map(len, self.rows))}"
-            )
+            raise ValueError(f"layout {self.name!r}: expected rows of one length, found {list(map(len, self.rows))}")
         odd = set("".join(self.rows)) - {WALL, EMPTY, GOAL}
         if odd:
-            raise ValueError(
-                f"layout {self.name!r}: found tiles {sorted(odd)}, expected only '#', 'O' and 'G'"
-            )
+            raise ValueError(f"layout {self.name!r}: found tiles {sorted(odd)}, expected only '#', 'O' and 'G'")
         if sum(row.count(GOAL) for row in self.rows) > 1:
             raise ValueError(f"layout {self.name!r}: found more than one goal tile 'G', expected at most one")
         if not self.free_tiles:
@@ -91,9 +87,7 @@ LAYOUTS = {
     layout.name: layout
     for layout in (
         Layout.from_string("umaze", "#####/#GOO#/###O#/#OOO#/#####", 300),
-        Layout.from_string(
-            "medium", "########/#OO##OO#/#OO#OOO#/##OOO###/#OO#OOO#/#O#OO#O#/#OOO#OG#/########", 600
-        ),
+        Layout.from_string("medium", "########/#OO##OO#/#OO#OOO#/##OOO###/#OO#OOO#/#O#OO#O#/#OOO#OG#/########", 600),
         Layout.from_string(
             "large",
             "############/#OOOO#OOOOO#/#O##O#O#O#O#/#OOOOOO#OOO#/#O####O###O#/#OO#O#OOOOO#/"

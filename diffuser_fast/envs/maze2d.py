@@ -37,9 +37,7 @@ class Maze2dEnv(gymnasium.Env):
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": round(1 / DT)}
 
-    def __init__(
-        self, layout: Layout | str = "umaze", random_target: bool = False, render_mode: str | None = None
-    ):
+    def __init__(self, layout: Layout | str = "umaze", random_target: bool = False, render_mode: str | None = None):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: found {render_mode!r}, expected None or 'rgb_array'")
         self.layout = layout_of(layout) if isinstance(layout, str) else layout

@@ -19,9 +19,7 @@ __all__ = ["FORMATS", "load", "load_value", "save"]
 PathLike = str | os.PathLike[str]
 
 
-def load(
-    path: PathLike, value: PathLike | None = None, normalizer: PathLike | None = None, **facts: Any
-) -> Checkpoint:
+def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | None = None, **facts: Any) -> Checkpoint:
     """A checkpoint of any known format (see ``FORMATS``), or a bundled one by its name.
 
     value: path of a value checkpoint (either format), taken instead of the one beside or inside ``path``.
@@ -61,10 +59,8 @@ def load_value(path: PathLike, *, horizon: int | None = None) -> Weights:
 def _value(path: Path, *, horizon: int | None = None, guess: int | None = None) -> janner.Value:
     if sniff(path) == "janner":
         return janner.load_value(path, horizon=horizon, guess=guess)
-    checkpoint = native.load(native_file(path))
-    if checkpoint.value is None:
-        raise ValueError(f"{path}: it has no value network")
-    return janner.Value(checkpoint.value, checkpoint.schedule.n_steps, checkpoint.metadata)
+    weights, schedule, metadata = native.load_value(native_file(path))
+    return janner.Value(weights, schedule.n_steps, metadata)
 
 
 def _found(path: PathLike) -> Path:

@@ -23,7 +23,7 @@ from ..core.normalizers import Normalizers
 from ..core.schedule import Schedule
 from ..core.spec import Spec
 from . import janner_keys as keys
-from .janner_config import Config, guide_of, plain, read_configs
+from .janner_config import Config, guide_of, read_configs
 from .janner_state import epoch_of, read_state, states
 from .sidecar import NAME as SIDECAR
 from .sidecar import read_normalizers
@@ -52,9 +52,7 @@ class _Trained:
     @property
     def metadata(self) -> dict[str, Any]:
         epoch = epoch_of(self.file)
-        configs = {
-            c.file.removesuffix("_config.pkl"): plain(dict(c.arguments)) for c in self.configs.values() if c
-        }
+        configs = {c.file.removesuffix("_config.pkl"): dict(c.arguments) for c in self.configs.values() if c}
         return {"file": self.file.name, "step": self.step, "epoch": epoch, "config": configs}
 
 
@@ -91,7 +89,7 @@ def load(
             schedule=_schedule(trained),
             guide=guide_of(env),
             normalizers=normalizers,
-            metadata={"format": "janner", "env": plain(env), **trained.metadata},
+            metadata={"format": "janner", "env": env, **trained.metadata},
             **facts,
         )
     folder = trained.file.parent / "values"
@@ -125,9 +123,7 @@ def with_value(checkpoint: Checkpoint, value: Value, path: str | os.PathLike[str
     """``checkpoint`` guided by ``value``, which came from ``path``; ValueError if they cannot go together."""
     if value.n_steps != checkpoint.schedule.n_steps:
         steps = checkpoint.schedule.n_steps
-        raise ValueError(
-            f"value: {path} was trained with {value.n_steps} diffusion steps, the U-Net with {steps}"
-        )
+        raise ValueError(f"value: {path} was trained with {value.n_steps} diffusion steps, the U-Net with {steps}")
     with _about(path):
         metadata = {**checkpoint.metadata, "value": dict(value.metadata)}
         return replace(checkpoint, value=value.weights, metadata=metadata)

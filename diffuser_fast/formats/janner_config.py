@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,10 @@ _GUIDES = {
 
 @dataclass(frozen=True)
 class Config:
-    """One configuration: its file's name, the class it would have built ("": unknown), and the keyword arguments."""
+    """One configuration: its file's name, the class it would have built ("": no file), and its keyword arguments.
+
+    Arguments are plain and bounded (see ``plain``): they may be compared, printed and written.
+    """
 
     file: str
     class_name: str = ""
@@ -53,7 +57,8 @@ def _read(path: Path) -> Config:
     kind, arguments = state.get("_class"), state.get("_dict")
     if not isinstance(kind, Name) or not isinstance(arguments, dict):
         raise ValueError(f"{path}: a pickle, but not of a configuration (a record with _class and _dict)")
-    return Config(path.name, kind.name, {k: v for k, v in arguments.items() if isinstance(k, str)})
+    plain_arguments = {key: plain(value) for key, value in arguments.items() if isinstance(key, str)}
+    return Config(path.name, kind.name, plain_arguments)
 
 
 def guide_of(env: object) -> Guide:
@@ -62,16 +67,17 @@ def guide_of(env: object) -> Guide:
     return _GUIDES[max((start for start in _GUIDES if name.startswith(start)), key=len)]
 
 
-def plain(value: Any, depth: int = 4) -> Any:
-    """A configuration's value as JSON can hold it, for provenance; what it cannot hold becomes a word in brackets."""
-    if (
-        value is None
-        or isinstance(value, (bool, int, str))
-        or (isinstance(value, float) and abs(value) < 1e300)
-    ):
+def plain(value: Any, depth: int = 2) -> Any:
+    """A value as JSON can hold it, tuples as lists; what is too large, too deep or no data becomes ``<its type>``.
+
+    The bounds matter: references may be shared, so that a small file can describe an enormous value.
+    """
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, str) and len(value) <= 1000:
         return value
     if isinstance(value, (list, tuple)) and depth and len(value) <= 64:
         return [plain(item, depth - 1) for item in value]
     if isinstance(value, dict) and depth and len(value) <= 64:
-        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+        return {key: plain(item, depth - 1) for key, item in value.items() if isinstance(key, str) and len(key) <= 1000}
     return f"<{value if isinstance(value, Name) else type(value).__name__}>"

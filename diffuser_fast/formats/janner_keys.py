@@ -119,9 +119,7 @@ def value_weights(network: State, horizon: int | None, guess: int | None) -> Wei
     elif horizon is None and guess is not None and shortest <= guess <= longest:
         horizon = guess
     elif horizon is None:
-        raise ValueError(
-            f"its horizon is not known ({fits}); no model_config.pkl is beside it; pass horizon="
-        )
+        raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it; pass horizon=")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
     return _weights(ValueSpec(horizon=horizon, middle=middle, **sizes), network, slot=2)
@@ -166,9 +164,7 @@ def _source(spec: UNetSpec | ValueSpec, name: str, slot: int) -> str:
     return name.replace("SLOT", str(slot))
 
 
-def _fitted(
-    name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int, ...]]
-) -> NDArray[np.float32]:
+def _fitted(name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int, ...]]) -> NDArray[np.float32]:
     """An array of the shape our op wants. Dense layers gain an axis of one tap; attention's norms lose theirs."""
     shape = wanted[name]
     if key == "final_block.0.weight":
@@ -178,9 +174,7 @@ def _fitted(
         if array.size == np.prod(shape):
             array = array.reshape(shape)
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
-        raise ValueError(
-            f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}"
-        )
+        raise ValueError(f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}")
     return np.array(array.reshape(shape), np.float32)
 
 

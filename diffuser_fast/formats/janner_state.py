@@ -41,9 +41,7 @@ def read_state(file: Path) -> tuple[dict[str, NDArray], int | None]:
         raise
     except Exception as error:  # a damaged archive raises whatever its bytes lead to
         reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"{file}: cut short or not a checkpoint ({type(error).__name__}: {reason})"
-        ) from None
+        raise ValueError(f"{file}: cut short or not a checkpoint ({type(error).__name__}: {reason})") from None
     ema = content.get("ema") if isinstance(content, dict) else None
     if not isinstance(ema, dict) or not all(isinstance(v, torch.Tensor) for v in ema.values()):
         found = some(map(str, content)) if isinstance(content, dict) else type(content).__name__

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,8 @@ from ..core.spec import spec_from_json, spec_to_json
 
 FORMAT, VERSION = "diffuser-fast", 1
 DTYPES = {"float32": np.float32, "float16": np.float16}
-_KINDS = {
-    "action_dim": int,
-    "clip_denoised": bool,
-    "guide": dict,
-    "metadata": dict,
-}  # that Checkpoint takes on trust
+# What Checkpoint takes on trust, as JSON must have it.
+_KINDS = {"action_dim": int, "clip_denoised": bool, "guide": dict, "metadata": dict}
 MAX_HEADER = 100_000_000  # bytes; what the safetensors reader itself allows
 
 
@@ -49,19 +45,32 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
     float16's range, metadata that JSON cannot hold. A process killed while writing, or a full disk (OSError), leaves
     the file that was there before.
     """
-    path = Path(path)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
-    tensors: dict[str, NDArray] = {}
-    for part in ("unet", "value"):
-        weights = getattr(checkpoint, part)
-        if weights is not None:
-            tensors |= {
-                f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()
-            }
-    tensors |= {f"schedule.{name}": np.array(getattr(checkpoint.schedule, name)) for name in BUFFERS}
-    _write(path, safetensors.save(tensors, metadata={FORMAT: _record(checkpoint, dtype)}))
-    return path
+    normalizers = checkpoint.normalizers
+    record = {
+        "unet": spec_to_json(checkpoint.unet.spec),
+        "value": None if checkpoint.value is None else spec_to_json(checkpoint.value.spec),
+        "prediction": checkpoint.prediction,
+        "clip_denoised": bool(checkpoint.clip_denoised),
+        "action_dim": int(checkpoint.action_dim),
+        "guide": asdict(checkpoint.guide),
+        "normalizers": None if normalizers is None else normalizers.to_json(),
+        "metadata": dict(checkpoint.metadata),
+    }
+    parts = {"unet": checkpoint.unet, "value": checkpoint.value}
+    return _save(record, parts, checkpoint.schedule, path, dtype)
+
+
+def save_value(
+    value: Weights,
+    schedule: Schedule,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any],
+    dtype: str = "float32",
+) -> Path:
+    """Write a value network by itself, for ``load(planner, value=path)``. Errors and promises as of ``save``."""
+    record = {"unet": None, "value": spec_to_json(value.spec), "metadata": dict(metadata)}
+    return _save(record, {"value": value}, schedule, path, dtype)
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -71,15 +80,39 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     program, a newer format version, fields or tensors missing or of another shape; FileNotFoundError.
     """
     path = Path(path)
-    header = read_header(path)
-    record = _read_record(path, header)
+    record, tensors = _read(path)
+    if record.get("unet", "") is None:
+        raise ValueError(f"{path}: it holds a value network only; load(planner, value=path) takes it")
+    with _naming(path):
+        return _checkpoint(record, tensors)
+
+
+def load_value(path: str | os.PathLike[str]) -> tuple[Weights, Schedule, dict[str, Any]]:
+    """The value network of a file, its schedule and the file's metadata. Errors as of ``load``."""
+    path = Path(path)
+    record, tensors = _read(path)
+    with _naming(path):
+        if record["value"] is None:
+            raise ValueError("it has no value network")
+        parts = _parts(record, tensors)
+        weights = _weights("value", record["value"], parts["value"])
+        return weights, Schedule.from_buffers(parts["schedule"]), record["metadata"]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    record = _read_record(path, read_header(path))
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return record, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: its tensors cannot be read ({error})") from None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors about a record or its tensors, in one sentence that names the file."""
     try:
-        return _checkpoint(record, tensors)
+        yield
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: its header is damaged ({type(error).__name__}: {error})") from None
     except ValueError as error:
@@ -96,9 +129,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or not 2 <= length <= MAX_HEADER:
-            raise ValueError(
-                f"{path}: not a safetensors file (it does not start with the length of a JSON header)"
-            )
+            raise ValueError(f"{path}: not a safetensors file (it does not start with the length of a JSON header)")
         text = file.read(length)
     if text[:1] != b"{":
         raise ValueError(f"{path}: not a safetensors file (no JSON header)")
@@ -122,26 +153,26 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return len(start) == 9 and start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
-def _record(checkpoint: Checkpoint, dtype: str) -> str:
-    """All but the tensors, as JSON. Its numbers are written in full: they read back to the same float64."""
-    value, normalizers = checkpoint.value, checkpoint.normalizers
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "dtype": dtype,
-        "unet": spec_to_json(checkpoint.unet.spec),
-        "value": None if value is None else spec_to_json(value.spec),
-        "prediction": checkpoint.prediction,
-        "clip_denoised": bool(checkpoint.clip_denoised),
-        "action_dim": int(checkpoint.action_dim),
-        "guide": asdict(checkpoint.guide),
-        "normalizers": None if normalizers is None else normalizers.to_json(),
-        "metadata": dict(checkpoint.metadata),
-    }
-    try:
-        return json.dumps(record, allow_nan=False, default=_plain)
+def _save(
+    record: Mapping[str, Any], parts: Mapping[str, Weights | None], schedule: Schedule, path: str | os.PathLike[str],
+    dtype: str,
+) -> Path:  # fmt: skip
+    path = Path(path)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: found {dtype!r}, expected one of {', '.join(DTYPES)}")
+    tensors: dict[str, NDArray] = {}
+    for part, weights in parts.items():
+        if weights is not None:
+            tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
+    tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in BUFFERS}
+    try:  # numbers are written in full: they read back to the same float64
+        text = json.dumps(
+            {"format": FORMAT, "version": VERSION, "dtype": dtype, **record}, allow_nan=False, default=_plain
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata: must be plain JSON values, to be written to a file ({error})") from None
+    _write(path, safetensors.save(tensors, metadata={FORMAT: text}))
+    return path
 
 
 def _plain(value: object) -> object:
@@ -155,9 +186,7 @@ def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
     text = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
     if not isinstance(text, str):
         some = ", ".join(sorted(header.keys() - {"__metadata__"})[:3]) or "no tensors"
-        raise ValueError(
-            f"{path}: safetensors of another program (it holds {some}), expected one of {FORMAT}"
-        )
+        raise ValueError(f"{path}: safetensors of another program (it holds {some}), expected one of {FORMAT}")
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -177,12 +206,7 @@ def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Checkpoint:
     """Raises KeyError, TypeError or ValueError on anything that does not fit."""
-    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}}
-    for name, array in tensors.items():
-        part, _, rest = name.partition(".")
-        if part not in parts or not rest or (part == "value" and record["value"] is None):
-            raise ValueError(f"tensor {name} is none that the header speaks of")
-        parts[part][rest] = array
+    parts = _parts(record, tensors)
     for name, kind in _KINDS.items():
         if type(record[name]) is not kind:
             raise ValueError(f"{name} is {record[name]!r} in its header, expected {kind.__name__}")
@@ -198,6 +222,16 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         normalizers=None if normalizers is None else Normalizers.from_json(normalizers),
         metadata=record["metadata"],
     )
+
+
+def _parts(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
+    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}}
+    for name, array in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts or not rest or (part != "schedule" and record[part] is None):
+            raise ValueError(f"tensor {name} is none that the header speaks of")
+        parts[part][rest] = array
+    return parts
 
 
 def _weights(part: str, spec: dict[str, Any], arrays: Mapping[str, NDArray]) -> Weights:

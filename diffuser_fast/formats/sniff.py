@@ -62,14 +62,10 @@ def _sniff_folder(path: Path) -> str:
             f"{path}: a folder with {len(files)} .safetensors files; pass one of them: {', '.join(files[:4])}"
         )
     if (path / "unet" / "config.json").is_file() or (path / "config.json").is_file():
-        raise ValueError(
-            f"{path}: looks like a model of the Hugging Face hub, which is not readable yet; {_READABLE}"
-        )
+        raise ValueError(f"{path}: looks like a model of the Hugging Face hub, which is not readable yet; {_READABLE}")
     inside = sorted(p.name for p in path.iterdir())
     some = ", ".join(inside[:4]) + (f" and {len(inside) - 4} more" if len(inside) > 4 else "")
-    raise ValueError(
-        f"{path}: a folder with no state_<epoch>.pt in it (there is {some or 'nothing'}); {_READABLE}"
-    )
+    raise ValueError(f"{path}: a folder with no state_<epoch>.pt in it (there is {some or 'nothing'}); {_READABLE}")
 
 
 def _sniff_zip(path: Path) -> str:

@@ -27,7 +27,8 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        text = f"{self.module}.{self.name}"
+        return text if len(text) <= 100 and text.isprintable() else ascii(text[:100])
 
 
 @dataclass(eq=False)
@@ -55,9 +56,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     try:
         return _Machine().run(data)
     except Refused as error:
-        raise ValueError(
-            f"{path}: the pickle {error}; only inert records are read, so nothing was run"
-        ) from None
+        raise ValueError(f"{path}: the pickle {error}; only inert records are read, so nothing was run") from None
     except (
         ValueError,
         IndexError,
@@ -184,11 +183,7 @@ def _pairs(values: Any = ()) -> dict[Any, Any]:
 
 def _reconstructed(kind: Name, parent: Any, state: Any) -> Record:
     """What protocols 0 and 1 call to make an object."""
-    if (
-        not isinstance(kind, Name)
-        or parent not in (Name("builtins", "object"), Name("__builtin__", "object"))
-        or state
-    ):
+    if not isinstance(kind, Name) or parent not in (Name("builtins", "object"), Name("__builtin__", "object")) or state:
         raise Refused(f"asks to make a {_described(kind)} out of {_described(parent)}")
     return Record(kind)
 
@@ -221,7 +216,7 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (
 _LITERALS = {
     "INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda m, _: m.marks.append(len(m.stack)),

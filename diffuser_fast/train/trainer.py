@@ -112,15 +112,17 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         save_state(self.folder / "training.pt", state)
-        native.save(self.checkpoint(), self.folder / f"{self.recipe.target}.safetensors")
-
-    def checkpoint(self) -> Checkpoint:
-        """The averaged weights as a planner, with all that planning needs."""
-        return Checkpoint(
+        path = self.folder / f"{self.recipe.target}.safetensors"
+        metadata = {**self.metadata, "recipe": self.recipe.to_json(), "step": self.step}
+        if self.recipe.target == "value":
+            native.save_value(self._averaged(), self.schedule, path, metadata=metadata)
+            return
+        planner = Checkpoint(
             unet=self._averaged(), schedule=self.schedule, action_dim=self.action_dim,
-            prediction=self.recipe.prediction, clip_denoised=self.recipe.clip_denoised, normalizers=self.normalizers,
-            metadata={**self.metadata, "recipe": self.recipe.to_json(), "step": self.step},
+            prediction=self.recipe.prediction, clip_denoised=self.recipe.clip_denoised,
+            normalizers=self.normalizers, metadata=metadata,
         )  # fmt: skip
+        native.save(planner, path)
 
     def _averaged(self) -> Weights:
         net = TrajectoryNetwork(self.net.spec)

@@ -122,9 +122,7 @@ _OPS = {
     "slice": lambda op, s, ins, w, t: ins[0][:, op.attrs["lo"] : op.attrs["lo"] + s[0]],
     "step_bias": lambda op, s, ins, w, t: ins[0] + t[op.attrs["table"] : op.attrs["table"] + s[0], None],
     "linear_attention": _linear_attention,
-    "group_norm_vjp": lambda op, s, ins, w, t: group_norm_vjp(
-        *ins, w[0], op.attrs["groups"], op.attrs["eps"]
-    ),
+    "group_norm_vjp": lambda op, s, ins, w, t: group_norm_vjp(*ins, w[0], op.attrs["groups"], op.attrs["eps"]),
     "act_vjp": lambda op, s, ins, w, t: ins[1] * mish_slope(ins[0]),
     "conv_block": _conv_block,
     "norm_act_vjp": _norm_act_vjp,

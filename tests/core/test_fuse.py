@@ -26,9 +26,7 @@ def same(program, seed=0, atol=1e-11):
     inputs = [rng.normal(size=(2, *program.shapes[i])) for i in program.inputs]
     table = rng.normal(size=program.table_width)
     assert fused.outputs == program.outputs and fused.inputs == program.inputs
-    for found, expected in zip(
-        run(fused, weights, inputs, table), run(program, weights, inputs, table), strict=True
-    ):
+    for found, expected in zip(run(fused, weights, inputs, table), run(program, weights, inputs, table), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
     return fused
 

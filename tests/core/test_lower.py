@@ -102,9 +102,7 @@ def test_the_embedding_is_sines_then_cosines():
     e = embedding(np.array([0, 3]), 8)
     frequencies = [1, 10 ** (-4 / 3), 10 ** (-8 / 3), 1e-4]
     np.testing.assert_allclose(e[0], [0] * 4 + [1] * 4)
-    np.testing.assert_allclose(
-        e[1], [*np.sin(np.multiply(3, frequencies)), *np.cos(np.multiply(3, frequencies))]
-    )
+    np.testing.assert_allclose(e[1], [*np.sin(np.multiply(3, frequencies)), *np.cos(np.multiply(3, frequencies))])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ NETWORKS = {
     "unet": lower(UNetSpec(16, 5, dim=8, dim_mults=(1, 2, 4))).net,
     "hopper": lower(UNetSpec(32, 14)).net,
     "odd widths": lower(UNetSpec(8, 7, dim=12, dim_mults=(1, 3), groups=4)).net,
+    "one level": lower(UNetSpec(3, 4, dim=8, dim_mults=(1,))).net,
     "attention": lower(UNetSpec(4, 23, dim=8, dim_mults=(1, 4, 8), attention=True)).net,
     "value": vjp(lower(ValueSpec(32, 14)).net),
     "value of odd lengths": vjp(lower(ValueSpec(5, 3, dim=8, dim_mults=(1, 4))).net),
@@ -59,9 +60,7 @@ class Labelled:
 
     def holds(self, value):
         inside = np.array_equal(self.arena[self.cells(value, halo=False)], self.label(value))
-        return (
-            inside and self.arena[self.cells(value, halo=True)][self.outside(value)].max(initial=ZERO) == ZERO
-        )
+        return inside and self.arena[self.cells(value, halo=True)][self.outside(value)].max(initial=ZERO) == ZERO
 
     def outside(self, value):
         length, pad = self.program.shapes[value][1], self.layout.halo
@@ -86,9 +85,7 @@ def check(program, n=2):
             continue
         read = np.concatenate([run.cells(v, halo=True).ravel() for v in op.ins])
         for value in op.outs:
-            assert not np.isin(run.cells(value, halo=True), read).any(), (
-                f"op {number} writes over its own input"
-            )
+            assert not np.isin(run.cells(value, halo=True), read).any(), f"op {number} writes over its own input"
             run.write(value)
     for value in (*program.inputs, *program.outputs):
         assert run.holds(value), f"%{value} is gone at the end"
@@ -141,9 +138,7 @@ def test_the_arena_is_not_much_larger_than_what_is_alive_at_once(name):
     program = fuse(NETWORKS[name])
     layout = place(program)
     alive = Counter()
-    last = {v: n for n, op in enumerate(program.ops) for v in op.ins} | dict.fromkeys(
-        program.outputs, len(program.ops)
-    )
+    last = {v: n for n, op in enumerate(program.ops) for v in op.ins} | dict.fromkeys(program.outputs, len(program.ops))
     born = {v: n for n, op in enumerate(program.ops) for v in op.outs} | dict.fromkeys(program.inputs, 0)
     for value in born:
         channels, length = program.shapes[value]

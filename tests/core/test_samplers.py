@@ -62,10 +62,7 @@ def ddpm_direct(x, noise, grid, prediction, clip):
         after = ABAR[grid[k + 1]] if k + 1 < len(grid) else 1.0
         alpha = ABAR[t] / after
         x0, _ = predict(x, t, prediction, clip)
-        mean = (
-            np.sqrt(after) * (1 - alpha) / (1 - ABAR[t]) * x0
-            + np.sqrt(alpha) * (1 - after) / (1 - ABAR[t]) * x
-        )
+        mean = np.sqrt(after) * (1 - alpha) / (1 - ABAR[t]) * x0 + np.sqrt(alpha) * (1 - after) / (1 - ABAR[t]) * x
         sigma = np.sqrt((1 - after) / (1 - ABAR[t]) * (1 - alpha))
         x = mean + (sigma * noise[k] if k + 1 < len(grid) else 0)
     return x
@@ -182,9 +179,7 @@ def test_grids_refuse(n):
 
 
 def test_names_and_options_that_do_not_exist():
-    with pytest.raises(
-        ValueError, match="sampler: found 'euler', expected one of ddpm, ddim, dpm_solver_pp_2m"
-    ):
+    with pytest.raises(ValueError, match="sampler: found 'euler', expected one of ddpm, ddim, dpm_solver_pp_2m"):
         step_table("euler", SCHEDULE, prediction="x0", n_steps=None)
     with pytest.raises(ValueError, match="sampler: ddpm takes no eta"):
         step_table("ddpm", SCHEDULE, prediction="x0", n_steps=None, eta=0.5)

@@ -74,9 +74,7 @@ def test_random_programs_and_their_fused_gradients(seed):
     rng = np.random.default_rng(seed)
     inputs = [rng.normal(size=(2, *gradient.shapes[i])) for i in gradient.inputs]
     weights, table = random_weights(program, seed), rng.normal(size=program.table_width)
-    for found, expected in zip(
-        run(fuse(gradient), weights, inputs, table), run(gradient, weights, inputs, table)
-    ):
+    for found, expected in zip(run(fuse(gradient), weights, inputs, table), run(gradient, weights, inputs, table)):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * max(1, np.abs(expected).max()))
 
 

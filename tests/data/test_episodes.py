@@ -16,9 +16,7 @@ def line(xs, **fields):
 
 def paths(episodes):
     """The step numbers of every path."""
-    return [
-        episodes.actions[s : s + n, 0].astype(int).tolist() for s, n in zip(episodes.starts, episodes.lengths)
-    ]
+    return [episodes.actions[s : s + n, 0].astype(int).tolist() for s, n in zip(episodes.starts, episodes.lengths)]
 
 
 def marks(n, *steps):

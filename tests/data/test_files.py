@@ -34,8 +34,7 @@ def stream(n=50, seed=0):
 
 def same(a, b):
     return all(
-        np.array_equal(getattr(a, f), getattr(b, f)) and getattr(a, f).dtype == getattr(b, f).dtype
-        for f in FIELDS
+        np.array_equal(getattr(a, f), getattr(b, f)) and getattr(a, f).dtype == getattr(b, f).dtype for f in FIELDS
     )
 
 
@@ -129,9 +128,7 @@ def test_a_file_without_actions_shows_what_it_has(tmp_path):
         else:
             with save(tmp_path / path, "w") as file:
                 file["observations"], file["states"] = np.zeros((3, 2)), np.zeros(3)
-        with pytest.raises(
-            ValueError, match=rf"{path}: no field 'actions': found \['observations', 'states'\]"
-        ):
+        with pytest.raises(ValueError, match=rf"{path}: no field 'actions': found \['observations', 'states'\]"):
             load_stream(tmp_path / path)
 
 
@@ -181,7 +178,5 @@ def test_importing_data_loads_no_h5py_and_its_absence_names_the_cure(tmp_path):
         "try: data.load_stream(sys.argv[1])\n"
         "except ImportError as error: print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == "HDF5 files need h5py: pip install diffuser-fast[envs]\n"

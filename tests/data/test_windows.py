@@ -65,9 +65,7 @@ def test_windows_with_padding(horizon, max_path_length):
 
 def test_padding_is_zero_before_normalisation():
     e = episodes([3, 3])
-    norm = Normalizers(
-        observations=Gaussian(np.ones(3), np.full(3, 2.0)), actions=Gaussian(np.ones(2), np.ones(2))
-    )
+    norm = Normalizers(observations=Gaussian(np.ones(3), np.full(3, 2.0)), actions=Gaussian(np.ones(2), np.ones(2)))
     window = Windows.of(e, 8, norm, use_padding=True)[1]
     assert np.allclose(window[2:], [-1, -1, -0.5, -0.5, -0.5])
     assert np.allclose(window[1, :2], e.actions[2] - 1)
@@ -157,9 +155,7 @@ def test_value_windows_pair_a_window_with_the_return_from_its_first_step():
     pairs = ValueWindows.of(windows, e, 0.9)
     x, values = pairs.batch(np.random.default_rng(0), 40)
     assert x.shape == (40, 4, 5) and values.shape == (40,) and values.dtype == np.float32
-    known = {
-        window.tobytes(): returns_to_go(e, 0.9)[start] for window, start in zip(windows[:], windows.starts)
-    }
+    known = {window.tobytes(): returns_to_go(e, 0.9)[start] for window, start in zip(windows[:], windows.starts)}
     assert np.allclose(values, [known[window.tobytes()] for window in x], rtol=1e-6)
     assert pairs.low is None and len(pairs) == len(windows)
 
@@ -169,9 +165,7 @@ def test_normed_values_span_minus_one_to_one():
     windows = Windows.of(e, 4, normalizers(e))
     raw, normed = ValueWindows.of(windows, e, 0.9), ValueWindows.of(windows, e, 0.9, normed=True)
     assert normed.values.min() == -1.0 and normed.values.max() == 1.0
-    assert np.allclose(
-        (normed.values + 1) / 2 * (normed.high - normed.low) + normed.low, raw.values, atol=1e-5
-    )
+    assert np.allclose((normed.values + 1) / 2 * (normed.high - normed.low) + normed.low, raw.values, atol=1e-5)
 
 
 def test_value_errors():

@@ -74,9 +74,7 @@ def test_seeds_reproduce_and_differ():
     def episode(seed):
         env = make("multi2d-large")
         first = [env.reset(seed=seed)[0], env.target]
-        return np.concatenate(
-            first + [env.step([0.5, -0.5])[0] for _ in range(20)] + [env.reset()[0], env.target]
-        )
+        return np.concatenate(first + [env.step([0.5, -0.5])[0] for _ in range(20)] + [env.reset()[0], env.target])
 
     assert (episode(3) == episode(3)).all()
     assert (episode(3)[:6] != episode(4)[:6]).all()

@@ -41,13 +41,9 @@ def test_arrays_of_returns():
     assert np.allclose(normalized_score("hopper", np.array([-20.272305, 3234.3])), [0.0, 100.0])
 
 
-@pytest.mark.parametrize(
-    "wrong", ["antmaze-umaze-v2", "maze2d", "maze2d-umaze-dense-v1", "hopper-easy-v2", ""]
-)
+@pytest.mark.parametrize("wrong", ["antmaze-umaze-v2", "maze2d", "maze2d-umaze-dense-v1", "hopper-easy-v2", ""])
 def test_unknown_environment_lists_the_known(wrong):
-    with pytest.raises(
-        ValueError, match=r"env_id: found .*expected one of: maze2d-umaze.*multi2d-.*walker2d"
-    ):
+    with pytest.raises(ValueError, match=r"env_id: found .*expected one of: maze2d-umaze.*multi2d-.*walker2d"):
         normalized_score(wrong, 1.0)
 
 

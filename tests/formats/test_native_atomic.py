@@ -52,10 +52,9 @@ def test_readers_hold_the_old_file(file):
         assert start + reader.read() == before
 
 
-@pytest.mark.parametrize("new", [False, True])
-def test_a_folder_that_does_not_exist(tmp_path, file, new):
+def test_a_folder_that_does_not_exist(tmp_path):
     path = tmp_path / "none" / "a.safetensors"
-    with pytest.raises(FileNotFoundError, match="there is no folder .*none to write to"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none to write to"):
         native.save(checkpoint(), path)
     with pytest.raises(IsADirectoryError, match="a folder, expected the name of a file"):
         native.save(checkpoint(), tmp_path)
@@ -63,7 +62,9 @@ def test_a_folder_that_does_not_exist(tmp_path, file, new):
 
 def run(code, *arguments, **options):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    code = "import os, sys, time; from formats.made import checkpoint; from diffuser_fast.formats import native\n" + code
+    code = (
+        "import os, sys, time; from formats.made import checkpoint; from diffuser_fast.formats import native\n" + code
+    )
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=env, **options)
 
 

@@ -60,7 +60,14 @@ def test_epsilon_prediction_targets_the_noise():
     recipe = Recipe(**{**RECIPE.to_json(), "prediction": "epsilon", "conditions": "first"})
     abar = torch.tensor(cosine(6).alphas_cumprod, dtype=torch.float32)
     loss = planner_loss(
-        lambda x, t: noise, x0, t, noise, recipe=recipe, action_dim=2, alphas_cumprod=abar, weights=torch.ones(8, 6)
+        lambda x, t: noise,
+        x0,
+        t,
+        noise,
+        recipe=recipe,
+        action_dim=2,
+        alphas_cumprod=abar,
+        weights=torch.ones(8, 6),
     )
     # Only the clamped first observation differs from the noise.
     assert float(loss) == float(((x0[:, 0, 2:] - noise[:, 0, 2:]) ** 2).sum() / x0.numel())

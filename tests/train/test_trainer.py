@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from diffuser_fast.data import Episodes
-from diffuser_fast.formats import native
+from diffuser_fast.formats import load, native
+from diffuser_fast.planner import Planner
 from diffuser_fast.train import trainer as trainer_module
 from diffuser_fast.train.recipe import Recipe, published
 from diffuser_fast.train.state import LossLog, load_state, read_log
@@ -49,13 +50,25 @@ def trained(folder, recipe=RECIPE, **options):
 
 
 def test_learns_and_leaves_a_planner(tmp_path):
-    made, finished = trained(tmp_path, Recipe(**{**RECIPE.to_json(), "steps": 300, "lr": 2e-3}))
+    _, finished = trained(tmp_path, Recipe(**{**RECIPE.to_json(), "steps": 300, "lr": 2e-3}))
     losses = [r["loss"] for r in read_log(tmp_path / "loss.jsonl")]
     assert finished and losses[-1] < 0.75 * losses[0]
     checkpoint = native.load(tmp_path / "planner.safetensors")
     assert checkpoint.unet.spec.horizon == 8 and checkpoint.action_dim == 2 and checkpoint.clip_denoised
     assert checkpoint.metadata["step"] == 300 and checkpoint.metadata["recipe"]["lr"] == 2e-3
     np.testing.assert_allclose(checkpoint.normalizers.observations.maxs, episodes().observations.max(axis=0))
+
+
+def test_a_value_network_goes_with_a_planner(tmp_path):
+    sizes = {"horizon": 16, "dim": 16}
+    trained(tmp_path / "planner", Recipe(**{**RECIPE.to_json(), **sizes}))
+    trained(tmp_path / "value", Recipe(**{**RECIPE.to_json(), **sizes, "target": "value", "conditions": "first"}))
+    value = tmp_path / "value" / "value.safetensors"
+    with pytest.raises(ValueError, match="a value network only"):
+        native.load(value)
+    checkpoint = load(tmp_path / "planner" / "planner.safetensors", value=value)
+    plans = Planner(checkpoint, "reference", batch_size=3).plan({0: np.zeros(4)})
+    assert plans.values.std() > 0 and (np.diff(plans.values) <= 0).all()
 
 
 def test_checkpoint_holds_the_average(tmp_path):
@@ -169,11 +182,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
 def test_learning_rate_rises_holds_and_falls():
     recipe = Recipe(steps=1000, warmup=100, decay=0.25, lr=1.0)
     rates = [recipe.learning_rate(s) for s in range(1000)]
-    assert rates[0] == 0.01 and rates[99] == 1 and rates[750] == 1 and rates[875] == 0.5 and rates[999] == pytest.approx(0.004)
+    assert (
+        rates[0] == 0.01
+        and rates[99] == 1
+        and rates[750] == 1
+        and rates[875] == 0.5
+        and rates[999] == pytest.approx(0.004)
+    )
 
 
 def test_published_recipes():
-    sizes = {name: (published(name).horizon, published(name).n_timesteps) for name in ("maze2d-umaze", "maze2d-medium-v1", "maze2d-large-v1")}
+    sizes = {
+        name: (published(name).horizon, published(name).n_timesteps)
+        for name in ("maze2d-umaze", "maze2d-medium-v1", "maze2d-large-v1")
+    }
     assert sizes == {"maze2d-umaze": (128, 64), "maze2d-medium-v1": (256, 256), "maze2d-large-v1": (384, 256)}
     with pytest.raises(ValueError, match="no published recipe"):
         published("antmaze")

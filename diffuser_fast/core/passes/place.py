@@ -59,7 +59,9 @@ def place(program: Program) -> Layout:
     born, dies = _lifetimes(program, root)
 
     offsets, size = _allocate(
-        {home: -(-width[home] // ALIGN) * ALIGN * (program.shapes[home][1] + 2 * halo) for home in born}, born, dies
+        {home: -(-width[home] // ALIGN) * ALIGN * (program.shapes[home][1] + 2 * halo) for home in born},
+        born,
+        dies,
     )
     places = tuple(
         Place(offsets[root[v]], -(-width[root[v]] // ALIGN) * ALIGN, column[v]) if root[v] in offsets else None
@@ -142,7 +144,7 @@ class Flat:
 
 
 def flat(program: Program, layout: Layout) -> Flat:
-    """Rows of ``OP_FIELDS`` and ``VALUE_FIELDS``; weights are numbered in ``weights``; views need no op and have none."""
+    """Rows of ``OP_FIELDS`` and ``VALUE_FIELDS``; weights are numbered in ``weights``; views have no op."""
     names = tuple(program.weights)
     number = {name: i for i, name in enumerate(names)}
     rows = []

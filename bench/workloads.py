@@ -1,0 +1,156 @@
+"""Named workloads: what workloads.toml says. Python 3.11 or newer, as everything in a checkout."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from diffuser_fast.core.guidance import Guide
+
+FILE = Path(__file__).with_name("workloads.toml")
+KINDS = ("step", "gradient", "plan", "guided")
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """One released configuration: sizes, schedule, guide. ``known``: times at which the observation is given."""
+
+    name: str
+    horizon: int
+    observation_dim: int
+    action_dim: int
+    dim_mults: tuple[int, ...]
+    steps: int
+    known: tuple[int, ...]
+    dim: int = 32
+    groups: int = 8
+    attention: bool = False
+    clip: bool = False
+    guide: Guide | None = None
+
+    @property
+    def transition_dim(self) -> int:
+        """D."""
+        return self.observation_dim + self.action_dim
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One rung: a network, what is done with it, and how many trajectories at once."""
+
+    network: NetworkShape
+    kind: str
+    batch: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"workload: kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.kind in ("gradient", "guided") and self.network.guide is None:
+            raise ValueError(f"workload: {self.network.name} has no guide, which {self.kind} needs")
+        if self.batch < 1:
+            raise ValueError(f"workload: batch {self.batch} is not positive")
+
+    @property
+    def name(self) -> str:
+        """NETWORK/KIND/bBATCH."""
+        return f"{self.network.name}/{self.kind}/b{self.batch}"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything workloads.toml says."""
+
+    seed: int
+    networks: dict[str, NetworkShape]
+    workloads: tuple[Workload, ...]
+    quick: tuple[str, ...]
+    quick_compiled: tuple[str, ...]
+    tails: dict[str, Any]
+    layers: tuple[str, ...]
+    memory: tuple[str, ...]
+
+    def find(self, name: str) -> Workload:
+        """A workload by name, on the ladder or not; ValueError if there is no such network or kind."""
+        parts = name.split("/")
+        if len(parts) != 3 or not parts[2].startswith("b") or not parts[2][1:].isdigit():
+            raise ValueError(f"workload: {name!r} is not NETWORK/KIND/bBATCH")
+        network, _, horizon = parts[0].partition("@")
+        if network not in self.networks or (horizon and not horizon.isdigit()):
+            raise ValueError(
+                f"workload: there is no network {parts[0]!r}; there are {', '.join(self.networks)}"
+            )
+        shape = self.networks[network]
+        return Workload(at_horizon(shape, int(horizon)) if horizon else shape, parts[1], int(parts[2][1:]))
+
+    def select(self, only: Iterable[str] = (), quick: bool = False) -> list[Workload]:
+        """The workloads that match any pattern (shell-style, or part of the name); ValueError if none does.
+
+        A full name that is not on the ladder is taken too, so that anything may be timed once.
+        """
+        chosen = [self.find(name) for name in self.quick] if quick else list(self.workloads)
+        patterns = list(only)
+        if patterns:
+            chosen = [w for w in chosen if any(_matches(w.name, pattern) for pattern in patterns)]
+            # A whole name need not be on the ladder.
+            named = [self.find(p) for p in patterns if p.count("/") == 2 and not set(p) & set("*?[")]
+            chosen += [w for w in named if w not in chosen]
+        if not chosen:
+            raise ValueError(f"--only: nothing matches {', '.join(patterns)}; --list shows every workload")
+        return chosen
+
+
+@lru_cache
+def ladder(path: Path = FILE) -> Ladder:
+    """Read workloads.toml; ValueError on what it should not say."""
+    with open(path, "rb") as file:
+        record = tomllib.load(file)
+    networks = {name: _shape(name, entry) for name, entry in record["networks"].items()}
+    workloads = []
+    for entry in record["ladder"]:
+        shapes = [networks[name] for name in entry["networks"]]
+        if "horizons" in entry:
+            shapes = [at_horizon(shape, h) for shape in shapes for h in entry["horizons"]]
+        for shape in shapes:
+            workloads += [
+                Workload(shape, kind, batch) for kind in entry["kinds"] for batch in entry["batches"]
+            ]
+    names = [w.name for w in workloads]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"workloads.toml: on the ladder twice: {', '.join(twice)}")
+    quick = record["quick"]
+    return Ladder(
+        seed=record["seed"],
+        networks=networks,
+        workloads=tuple(workloads),
+        quick=tuple(quick["workloads"]),
+        quick_compiled=tuple(quick["compiled"]),
+        tails=record["tails"],
+        layers=tuple(record["layers"]["workloads"]),
+        memory=tuple(record["memory"]["workloads"]),
+    )
+
+
+def at_horizon(shape: NetworkShape, horizon: int) -> NetworkShape:
+    """The same network at another horizon, unguided (a value network's horizon is fixed)."""
+    return replace(shape, name=f"{shape.name}@{horizon}", horizon=horizon, guide=None)
+
+
+def _shape(name: str, entry: dict[str, Any]) -> NetworkShape:
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    if "guide" in fields:
+        fields["guide"] = Guide(**fields["guide"])
+    try:
+        return NetworkShape(name, **fields)
+    except TypeError as error:
+        raise ValueError(f"workloads.toml: [networks.{name}]: {error}") from None
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or pattern in name

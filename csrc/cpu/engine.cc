@@ -1,0 +1,200 @@
+#include "engine.h"
+
+#include <sys/mman.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <stdexcept>
+
+namespace df {
+namespace {
+
+constexpr int64_t kLargePage = 2 << 20;
+
+// Trajectories a thread takes together: enough rows to use each weight often, few enough to stay in the cache.
+int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 32); }
+
+const df_program* program_of(const df_desc& desc, int role) {
+  return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
+}
+
+// What this thread has used of its core: other programs' use of it does not count.
+int64_t thread_ns() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return t.tv_sec * int64_t{1000000000} + t.tv_nsec;
+}
+
+}  // namespace
+
+Memory::Memory(int64_t floats) : data_(nullptr), size_(floats) {
+  const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+  const int64_t align = bytes >= kLargePage ? kLargePage : 64;
+  const int64_t size = std::max<int64_t>((bytes + align - 1) / align * align, align);
+  data_ = static_cast<float*>(std::aligned_alloc(align, size));
+  if (!data_) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (align == kLargePage) madvise(data_, size, MADV_HUGEPAGE);  // a hint
+#endif
+  std::memset(data_, 0, size);
+}
+
+Memory::~Memory() { std::free(data_); }
+
+Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
+  if (!table) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
+  if (d.batch < 1 || d.horizon < 1 || d.depth < 1) throw std::runtime_error("batch, horizon, depth: must be positive");
+  elements = static_cast<int64_t>(d.horizon) * d.depth;
+  threads_ = std::max(1, d.threads);
+  columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * DF_COLUMNS);
+  guide_steps.assign(d.guide_steps, d.guide_steps + d.rows);
+  if (d.clip_low) {
+    clip.assign(d.clip_low, d.clip_low + d.depth);
+    clip.insert(clip.end(), d.clip_high, d.clip_high + d.depth);
+  }
+  mask.assign(elements, 0);
+  ranks.assign(2 * static_cast<int64_t>(d.batch), 0);
+  plan_groups();
+  compile_groups();
+  owner_ = getpid();
+  if (threads_ > 1) pool_ = new Pool(threads_);
+}
+
+Engine::~Engine() {
+  if (owner_ == getpid()) delete pool_;  // elsewhere its threads do not exist and cannot be waited for
+}
+
+// Threads take whole trajectories if these divide well among them, else they share every op.
+void Engine::plan_groups() {
+  const int n = desc.batch, t = threads_;
+  const int most = desc.group > 0 ? desc.group : natural_group(desc.horizon);
+  team_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
+  const int teams = team_ ? 1 : t, count = std::min(n, teams * ceil_div(n, teams * most));
+  for (int i = 0, first = 0; i < count; ++i) {
+    const int size = (n - first) / (count - i);
+    auto found = std::find_if(networks_.begin(), networks_.end(), [&](auto& x) { return x->n == size; });
+    if (found == networks_.end()) {
+      networks_.push_back(std::make_unique<Networks>());
+      networks_.back()->n = size;
+      found = networks_.end() - 1;
+    }
+    groups.push_back({first, found->get()});
+    first += size;
+  }
+}
+
+void Engine::compile_groups() {
+  int64_t arena = 0, shared = 0, own = 0;
+  int largest = 0;
+  times.resize(kRoles);
+  for (auto& networks : networks_) {
+    largest = std::max(largest, networks->n);
+    for (int role = 0; role < kRoles; ++role) {
+      const df_program* program = program_of(desc, role);
+      if (!program) continue;
+      if (program->size * networks->n > std::numeric_limits<int32_t>::max()) {
+        throw std::runtime_error("horizon: this network needs more memory than the engine can address");
+      }
+      Compiled& c = networks->programs[role];
+      c = compile(*program, networks->n, team(), table->segments);
+      arena = std::max(arena, c.arena);
+      shared = std::max(shared, c.shared);
+      own = std::max(own, c.own);
+      if (desc.profile) times[role].assign(c.steps.size(), 0);
+    }
+  }
+  shared_at = padded(static_cast<int>(arena));
+  noise_at = (own + kBlock - 1) / kBlock * kBlock;
+  const int64_t noise = elements + 2 * kBlock;
+  const int spaces = team_ ? 1 : std::min<int>(threads_, groups.size());
+  for (int i = 0; i < spaces; ++i) {
+    spaces_.push_back(
+        std::make_unique<Space>(shared_at + shared, noise_at + noise, team(), 2 * largest * elements));
+  }
+}
+
+struct Engine::Dispatch {
+  Engine* engine;
+  void (*job)(Engine&, const Group&, Space&, int, void*);
+  void* argument;
+  std::atomic<int> next{0};
+};
+
+void Engine::dispatch(void* argument, int thread) {
+  Dispatch& d = *static_cast<Dispatch*>(argument);
+  Engine& e = *d.engine;
+  if (e.team_) {
+    for (const Group& group : e.groups) d.job(e, group, *e.spaces_[0], thread, d.argument);
+    return;
+  }
+  if (thread >= static_cast<int>(e.spaces_.size())) return;
+  for (int i = d.next++; i < static_cast<int>(e.groups.size()); i = d.next++) {
+    d.job(e, e.groups[i], *e.spaces_[thread], 0, d.argument);
+  }
+}
+
+void Engine::for_each_group(void (*job)(Engine&, const Group&, Space&, int, void*), void* argument) {
+  Dispatch d{this, job, argument, {}};
+  if (threads_ == 1) return dispatch(&d, 0);
+  if (owner_ != getpid()) {  // after a fork: the old pool is left behind
+    pool_ = new Pool(threads_);
+    owner_ = getpid();
+    barrier.arrived = 0;
+  }
+  pool_->run(dispatch, &d);
+}
+
+void Engine::evaluate(Role role, const Group& group, Space& space, int thread, const float* row) {
+  const Compiled& c = group.networks->programs[role];
+  const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier, team()};
+  int64_t* const ns = desc.profile && thread == 0 ? times[role].data() : nullptr;
+  int64_t now = ns ? thread_ns() : 0;
+  for (size_t i = 0; i < c.steps.size(); ++i) {
+    const Step& step = c.steps[i];
+    if (step.barrier) wait_for_all(&barrier, team());
+    table->step(step, step.parts[thread], work);
+    if (ns) {
+      const int64_t then = now;
+      now = thread_ns();
+      ns[i] += now - then;
+    }
+  }
+}
+
+}  // namespace df
+
+extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_size) {
+  try {
+    return reinterpret_cast<df_engine*>(new df::Engine(*desc));
+  } catch (const std::exception& e) {
+    std::strncpy(error, e.what(), error_size - 1);
+    error[error_size - 1] = 0;
+    return nullptr;
+  }
+}
+
+extern "C" void df_close(df_engine* engine) { delete reinterpret_cast<df::Engine*>(engine); }
+
+extern "C" const char* df_isa(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->table->name;
+}
+
+extern "C" int32_t df_threads(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->threads_;
+}
+
+extern "C" int32_t df_team(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->team_;
+}
+
+extern "C" int32_t df_group(const df_engine* engine) {
+  int largest = 0;
+  for (const df::Group& g : reinterpret_cast<const df::Engine*>(engine)->groups) {
+    largest = std::max(largest, g.networks->n);
+  }
+  return largest;
+}

@@ -1,0 +1,98 @@
+// An opened SamplingLoop: programs compiled for each size of group, memory for each thread, threads.
+#pragma once
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "pool.h"
+#include "program.h"
+
+namespace df {
+
+enum Role { kDenoiser, kGradient, kValue, kRoles };
+
+// Memory at a cache line, in large pages where the system has them.
+class Memory {
+ public:
+  explicit Memory(int64_t floats = 0);
+  ~Memory();
+  Memory(Memory&& o) noexcept : data_(o.data_), size_(o.size_) { o.data_ = nullptr; }
+  Memory& operator=(Memory&&) = delete;
+  float* data() { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  float* data_;
+  int64_t size_;
+};
+
+// The programs for a group of n trajectories.
+struct Networks {
+  int n;
+  Compiled programs[kRoles];
+};
+
+// Trajectories first .. first + n - 1 of the batch travel together.
+struct Group {
+  int first;
+  const Networks* networks;
+};
+
+// Memory of one group at work; in a team every thread has its own of these.
+struct Space {
+  explicit Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats)
+      : arena(floats), state(state_floats) {
+    for (int i = 0; i < threads; ++i) own.emplace_back(own_floats);
+  }
+  Memory arena;             // of the programs, then the scratch that threads share
+  std::vector<Memory> own;  // each thread's scratch, then its noise
+  Memory state;             // x0 of the row before [n, H, D], then a gradient [n, H, D]
+};
+
+class Engine {
+ public:
+  explicit Engine(const df_desc& desc);  // throws std::runtime_error with a sentence, std::bad_alloc, ...
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // job(group, space, thread within the group's team) for every group, over all threads.
+  void for_each_group(void (*job)(Engine&, const Group&, Space&, int thread, void*), void* argument);
+  // Run a program of a group; `row` is the step table's.
+  void evaluate(Role role, const Group& group, Space& space, int thread, const float* row);
+
+  int team() const { return team_ ? threads_ : 1; }  // threads that share each op
+
+  df_desc desc;  // its arrays are copies below, except tables
+  const Table* table;
+  int64_t elements;  // H * D
+  int64_t shared_at = 0, noise_at = 0;
+  std::vector<float> columns, clip;
+  std::vector<int32_t> guide_steps;
+  std::vector<float> mask;  // of the plan at hand
+  std::vector<int64_t> ranks;
+  std::vector<std::vector<int64_t>> times;  // of each role's ops, if asked for
+  std::vector<Group> groups;
+  int threads_ = 1;
+  bool team_ = false;
+
+  Barrier barrier;
+
+ private:
+  struct Dispatch;
+  static void dispatch(void* argument, int thread);
+  void plan_groups();
+  void compile_groups();
+
+  std::vector<std::unique_ptr<Networks>> networks_;
+  std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one for the team
+  Pool* pool_ = nullptr;
+  pid_t owner_ = 0;  // the process whose threads the pool has
+};
+
+}  // namespace df

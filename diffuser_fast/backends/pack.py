@@ -1,0 +1,59 @@
+"""How weights lie in an engine's memory; each layout has its inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16  # output channels side by side: the widest vector, and a cache line
+_LINE = 64  # bytes
+_PAGE = 2 << 20
+
+
+def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
+    """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[out / 16, k, in, 16]``, zero padded.
+
+    A kernel reads 16 output channels of one tap and one input channel as one vector, and walks forward through
+    memory. Taps keep their numbers: what a transposed convolution does with them is geometry, not layout.
+    """
+    weight = np.asarray(weight, np.float32)
+    out_in_k = weight.transpose(1, 0, 2) if transposed else weight
+    out, channels, k = out_in_k.shape
+    blocks = -(-out // BLOCK)
+    packed = np.zeros((blocks * BLOCK, channels, k), np.float32)
+    packed[:out] = out_in_k
+    return np.ascontiguousarray(packed.reshape(blocks, BLOCK, channels, k).transpose(0, 3, 2, 1))
+
+
+def unpack_conv(packed: NDArray, out: int, transposed: bool) -> NDArray[np.float32]:
+    """The inverse of ``conv``; out: how many output channels there are."""
+    blocks, k, channels, _ = packed.shape
+    out_in_k = packed.transpose(0, 3, 2, 1).reshape(blocks * BLOCK, channels, k)[:out]
+    return np.ascontiguousarray(out_in_k.transpose(1, 0, 2) if transposed else out_in_k)
+
+
+def vector(values: NDArray) -> NDArray[np.float32]:
+    """One number per channel ``[C]``, zero padded to a multiple of 16."""
+    values = np.asarray(values, np.float32)
+    return np.pad(values, (0, -len(values) % BLOCK))
+
+
+def unpack_vector(packed: NDArray, channels: int) -> NDArray[np.float32]:
+    """The inverse of ``vector``."""
+    return packed[:channels].copy()
+
+
+def together(arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """The same arrays in one piece of memory, each at a cache line; the whole at a large page."""
+    sizes = [-(-array.nbytes // _LINE) * _LINE for array in arrays]
+    memory = np.empty(sum(sizes) + _PAGE, np.uint8)  # numpy asks for large pages by itself
+    at = -memory.ctypes.data % _PAGE
+    views = []
+    for array, size in zip(arrays, sizes, strict=True):
+        view = memory[at : at + array.nbytes].view(np.float32).reshape(array.shape)
+        view[...] = array
+        views.append(view)
+        at += size
+    return views

@@ -1,0 +1,73 @@
+"""The original's sampling loop in plain torch, without its progress bars.
+
+As in the original the networks are evaluated with all they need at every step, and the value's gradient is made by
+autograd at every guide step of every row. It takes our noise, so its plans can be compared with an engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core.checkpoint import Checkpoint
+from ..core.conditions import Known
+from ..core.loop import SamplingLoop
+from .eager import EagerValue, eager_network
+
+
+def value_gradient(value: EagerValue, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Values ``[B]`` and the gradient of their sum with respect to ``x [B, H, D]``."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        values = value(x, t)
+        (gradient,) = torch.autograd.grad(values.sum(), x)
+    return values.detach(), gradient
+
+
+class EagerLoop:
+    """The whole plan: ``(known, noise) -> (x [N, H, D], values [N])``, float32 tensors in sample order."""
+
+    def __init__(self, checkpoint: Checkpoint, loop: SamplingLoop, batch: int) -> None:
+        if loop.steps.g0.any():
+            raise ValueError("eager: the original does not move x0 by a gradient (column g0)")
+        self.loop, self.batch = loop, batch
+        self.net = eager_network(checkpoint.unet)
+        self.value = eager_network(checkpoint.value) if loop.guide else None
+        self.column = {name: torch.tensor(getattr(loop.steps, name), dtype=torch.float32) for name in "pqabds"}
+        self.gx = torch.tensor(loop.steps.gx, dtype=torch.float32)
+        self.clip = None if loop.clip is None else [torch.tensor(bound) for bound in loop.clip]
+        # The original looks at the value in every row, also where its gradient is then multiplied by zero.
+        self.guide_steps = int(loop.steps.guide_steps.max())
+
+    @torch.no_grad()
+    def __call__(self, known: Known, noise: NDArray | Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """noise: a tape ``[R + 1, N, H, D]``, or None for torch's own."""
+        shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
+        tape = None if noise is None else torch.as_tensor(noise)
+        mask, given = torch.from_numpy(known.mask), torch.from_numpy(known.values)
+        c, x0 = self.column, torch.zeros(shape)
+        values = torch.zeros(self.batch)
+        x = torch.where(mask, given, torch.randn(shape) if tape is None else tape[0])
+        for k, step in enumerate(self.loop.steps.t.tolist()):
+            t = torch.full((self.batch,), step, dtype=torch.long)
+            for _ in range(self.guide_steps):
+                values, gradient = value_gradient(self.value, x, t)
+                x = torch.where(mask, given, x + self.gx[k] * gradient)
+            if self.value is not None and not self.guide_steps and k == self.loop.rows - 1:
+                values = self.value(x, t)
+            before = x0
+            x0 = c["p"][k] * x + c["q"][k] * self.net(x, t)
+            x0 = x0 if self.clip is None else torch.clamp(x0, *self.clip)
+            fresh = torch.randn_like(x) if tape is None else tape[k + 1]
+            x = torch.where(mask, given, c["a"][k] * x0 + c["b"][k] * x + c["d"][k] * before + c["s"][k] * fresh)
+        return x, values
+
+
+def threads(count: int) -> Mapping[str, int]:
+    """Set torch's threads; returns what they were, as keywords of this function."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return {"count": before}

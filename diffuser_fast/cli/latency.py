@@ -1,0 +1,79 @@
+"""An engine beside torch eager of the same network, measured there and then: what `demo` shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.conditions import known
+from ..planner import Planner
+
+PERCENTILES = (50, 99)
+SETTLE = 0.02  # seconds between the two, so that one's idle threads do not spin beside the other
+FEWEST = 3  # calls of each, however long they take
+
+
+def engine_vs_eager(
+    planner: Planner, conditions: Mapping[int, Any], seconds: float = 4.0
+) -> list[dict[str, Any]]:
+    """Plan from ``conditions`` (one situation) with the planner and with torch eager, in turns, for about ``seconds``.
+
+    Rows ``{name, p50_ms, p99_ms, count}``, the engine first; without torch the engine alone. Both have the same number
+    of threads and both draw their own noise. The planner's episode starts anew afterwards (``planner.reset()``).
+    """
+    sides: dict[str, Callable[[], Any]] = {
+        f"diffuser-fast ({planner.backend})": lambda: planner.plan(conditions)
+    }
+    if importlib.util.find_spec("torch") is None:
+        return _rows(_in_turns(sides, seconds))
+    from .eager_loop import EagerLoop, threads
+
+    loop = planner._loop
+    eager = EagerLoop(planner.checkpoint, loop, planner.batch_size)
+    given, situations = known(conditions, loop.horizon, planner.checkpoint.normalizers)
+    if situations is not None:
+        raise ValueError("conditions: one situation is timed, not several at once")
+    sides["torch eager"] = lambda: eager(given)
+    before = threads(planner._options["threads"] or cores())
+    try:
+        return _rows(_in_turns(sides, seconds))
+    finally:
+        threads(**before)
+        planner.reset()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_turns(sides: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of every call of every side; each side has its turn until all have run long enough."""
+    for call in sides.values():  # warm-up: memory is touched, threads are started
+        call()
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    share = seconds / len(sides)
+    while any(len(ms) < FEWEST or sum(ms) < share * 1e3 for ms in taken.values()):
+        for name, call in sides.items():
+            time.sleep(SETTLE)
+            call()
+            turn = 0.0
+            # A short call is repeated, so that both sides collect samples for their tails.
+            while turn < share / 10 * 1e3:
+                began = time.perf_counter()
+                call()
+                taken[name].append((time.perf_counter() - began) * 1e3)
+                turn += taken[name][-1]
+    return taken
+
+
+def _rows(taken: dict[str, list[float]]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, **{f"p{p}_ms": float(np.percentile(ms, p)) for p in PERCENTILES}, "count": len(ms)}
+        for name, ms in taken.items()
+    ]
