@@ -34,9 +34,7 @@ def rung(
     before = machine.Busy.now()
     taken = interleave({name: ready.run for name, ready in timed.items()}, plan) if timed else {}
     disturbance = machine.others(before, machine.Busy.now())
-    peers = {
-        e["candidate"]: taken[e["candidate"]] for e in entries if not e["ours"] and e["candidate"] in taken
-    }
+    peers = {e["candidate"]: taken[e["candidate"]] for e in entries if not e["ours"] and e["candidate"] in taken}
     best = min(peers, key=lambda name: percentile(peers[name], 50), default=None)
     said = {"others": disturbance, "warning": warning(disturbance)}
     rows = []
@@ -110,9 +108,7 @@ def _timing(given: Problem, rounds: list[list[float]] | None, ceiling: roofline.
     }  # fmt: skip
 
 
-def _speedup(
-    rounds: list[list[float]] | None, best: str | None, of_best: list[list[float]] | None
-) -> dict[str, Any]:
+def _speedup(rounds: list[list[float]] | None, best: str | None, of_best: list[list[float]] | None) -> dict[str, Any]:
     """How many times faster than the best peer; below 1 it is slower. The best peer itself has 1."""
     if rounds is None or of_best is None:
         return {"best_peer": best, "speedup": None, "speedup_low": None, "speedup_high": None}

@@ -2,7 +2,7 @@
 
 The engine times its own ops (``CpuEngine(profile=True)``), as its first thread sees them, inside whole calls: weights
 and activations lie where they lie in real life. The roof of an op is the smaller of the machine's FMA rate and of what
-reading its weights allows; ops without weights are held against reading their operands.
+reading allows: a convolution's weights, any other op's operands.
 """
 
 from __future__ import annotations
@@ -53,10 +53,7 @@ def layers(workload: Workload, settings: Settings, ceiling: Ceiling) -> list[dic
     program = given.loop.denoiser.fused if workload.kind == "step" else given.loop.guide.gradient
     seen = {"workload": workload.name, "candidate": f"cpu {engine.isa}", "program": name}
     seen |= {"others": disturbance, "warning": warning(disturbance)}
-    return [
-        {**seen, **fields}
-        for fields in _layers(program, engine.times()[name], calls, workload.batch, ceiling)
-    ]
+    return [{**seen, **fields} for fields in _layers(program, engine.times()[name], calls, workload.batch, ceiling)]
 
 
 def _layers(
@@ -64,9 +61,7 @@ def _layers(
 ) -> Iterator[dict[str, Any]]:
     for index, (op, seconds) in enumerate(times):
         flops = op_flops(op, program.shapes) * batch
-        read = op_weight_bytes(op, program.weights) or batch * 4 * sum(
-            math.prod(program.shapes[v]) for v in op.ins
-        )
+        read = op_weight_bytes(op, program.weights) or batch * 4 * sum(math.prod(program.shapes[v]) for v in op.ins)
         us = max(seconds / calls * 1e6, 1e-3)
         gflops, intensity = flops / us * 1e-3, flops / read
         roof = min(ceiling.gflops, intensity * ceiling.weights_gbs)

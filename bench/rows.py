@@ -93,9 +93,7 @@ def check(row: dict[str, Any]) -> None:
         value = row[name]
         allowed = types if isinstance(types, tuple) else (types,)
         if type(value) not in allowed:
-            raise ValueError(
-                f"{kind} row: {name} is {value!r}, expected {' or '.join(t.__name__ for t in allowed)}"
-            )
+            raise ValueError(f"{kind} row: {name} is {value!r}, expected {' or '.join(t.__name__ for t in allowed)}")
 
 
 def read(paths: Iterable[Path] | None = None) -> list[dict[str, Any]]:

@@ -78,9 +78,7 @@ def _ladder(s: Session) -> None:
 def _tails(s: Session) -> None:
     calls = s.request.calls or all_workloads().tails["calls"]
     for n, workload in enumerate(s.workloads, 1):
-        s.screen.progress(
-            n, len(s.workloads), f"{workload.name}: {calls} calls, {s.settings.threads} threads"
-        )
+        s.screen.progress(n, len(s.workloads), f"{workload.name}: {calls} calls, {s.settings.threads} threads")
         s.screen.tail(s.log.append("tail", tails.tail(workload, s.settings, calls)))
 
 

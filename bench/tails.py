@@ -27,9 +27,7 @@ def tail(workload: Workload, settings: Settings, calls: int) -> dict[str, Any]:
     if workload.kind not in ("plan", "guided"):
         raise ValueError(f"--tails: {workload.name} is not a plan")
     guide = "auto" if workload.kind == "guided" else None
-    planner = Planner(
-        checkpoint(workload.network), batch_size=workload.batch, guide=guide, threads=settings.threads
-    )
+    planner = Planner(checkpoint(workload.network), batch_size=workload.batch, guide=guide, threads=settings.threads)
     rng = np.random.default_rng(0)
     observations = planner.checkpoint.normalizers.observations.unnormalize(
         rng.normal(0, 0.5, (calls + WARM_UP, planner.checkpoint.observation_dim))

@@ -82,9 +82,7 @@ class Ladder:
             raise ValueError(f"workload: {name!r} is not NETWORK/KIND/bBATCH")
         network, _, horizon = parts[0].partition("@")
         if network not in self.networks or (horizon and not horizon.isdigit()):
-            raise ValueError(
-                f"workload: there is no network {parts[0]!r}; there are {', '.join(self.networks)}"
-            )
+            raise ValueError(f"workload: there is no network {parts[0]!r}; there are {', '.join(self.networks)}")
         shape = self.networks[network]
         return Workload(at_horizon(shape, int(horizon)) if horizon else shape, parts[1], int(parts[2][1:]))
 
@@ -117,9 +115,7 @@ def ladder(path: Path = FILE) -> Ladder:
         if "horizons" in entry:
             shapes = [at_horizon(shape, h) for shape in shapes for h in entry["horizons"]]
         for shape in shapes:
-            workloads += [
-                Workload(shape, kind, batch) for kind in entry["kinds"] for batch in entry["batches"]
-            ]
+            workloads += [Workload(shape, kind, batch) for kind in entry["kinds"] for batch in entry["batches"]]
     names = [w.name for w in workloads]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

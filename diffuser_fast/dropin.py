@@ -121,7 +121,8 @@ class Accelerated:
         """The numbers that the original would draw from torch's global generator.
 
         It asks for noise "like x", and what torch then draws depends on how x lies in memory: as ``[B, H, D]`` in the
-        first row, from then on as the network's output, whose memory is ``[B, D, H]``.
+        first row. From then on x lies as x0 does: as the network's output, whose memory is ``[B, D, H]``; or where the
+        network predicts noise, and x0 is x less a multiple of that, as x.
         """
         import torch
 
@@ -129,9 +130,10 @@ class Accelerated:
         shape = (batch_size, self.planner.horizon, self.planner.checkpoint.unet.spec.transition_dim)
         plain = torch.empty(shape, device=diffusion.betas.device)
         like_output = torch.empty((shape[0], shape[2], shape[1]), device=plain.device).transpose(1, 2)
+        later = plain if diffusion.predict_epsilon else like_output
         rows = self.planner.checkpoint.schedule.n_steps
         entries = [torch.randn(shape, device=plain.device), torch.randn_like(plain)]
-        entries += [torch.randn_like(like_output) for _ in range(rows - 1)]
+        entries += [torch.randn_like(later) for _ in range(rows - 1)]
         return np.stack([entry.cpu().numpy() for entry in entries])
 
 

@@ -150,6 +150,9 @@ class Planner:
         result = self._engine(count, horizon)(
             Known(given.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
         )
+        if not np.isfinite(result.values).all():
+            last = self._steps.rows - 1
+            raise FloatingPointError(f"row {last} (t = {self._steps.t[last]}): the value of a plan is not finite")
         plans = self._ranked(result, situations, batch_size)
         if noise is None:
             self._calls += 1

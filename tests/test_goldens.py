@@ -56,7 +56,7 @@ def test_reproduces_the_recorded_trace(name, target):
     planner = planner_for(checkpoint, golden, target)
     assert planner.backend == target.backend
     if target.isa is not None:
-        assert planner._engine(golden.batch_size).isa == target.isa
+        assert planner._engine(golden.batch_size, planner.horizon).isa == target.isa
     plans = planner.plan(golden.conditions, noise=golden.tape, return_chain=True)
     errors = distances(plans, golden, checkpoint.normalizers)
     print(name, target, target.precision, {field: f"{error:.1e}" for field, error in errors.items()})

@@ -33,15 +33,8 @@ class Denoise(nn.Module):
 
     def __init__(self, loop: SamplingLoop, mask: NDArray) -> None:
         super().__init__()
-        if (
-            loop.steps.d.any()
-            or (loop.steps.p != 0).any()
-            or (loop.steps.q != 1).any()
-            or loop.steps.g0.any()
-        ):
-            raise ValueError(
-                "assembled: loops are written for networks that predict x0 and samplers of one step"
-            )
+        if loop.steps.d.any() or (loop.steps.p != 0).any() or (loop.steps.q != 1).any() or loop.steps.g0.any():
+            raise ValueError("assembled: loops are written for networks that predict x0 and samplers of one step")
         self.net = ProgramModule(loop.denoiser.program, loop.denoiser.weights)
         self.bounds = loop.clip is not None
         if self.bounds:
@@ -121,16 +114,12 @@ def assemble(
         inputs = [network.tables[0], problem.x]
         call = compiler(module(loop).eval(), _tensors(inputs), role)
         ready = [native(a) for a in inputs]
-        return Ready(
-            lambda: call(*ready), lambda found: {n: array(a) for n, a in zip(names, found, strict=True)}
-        )
+        return Ready(lambda: call(*ready), lambda found: {n: array(a) for n, a in zip(names, found, strict=True)})
     run = _plan(problem, compiler, native)
     return Ready(run, lambda found: {name: array(a) for name, a in found.items()})
 
 
-def _plan(
-    problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]
-) -> Callable[[], dict[str, Any]]:
+def _plan(problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]) -> Callable[[], dict[str, Any]]:
     loop, known, steps = problem.loop, problem.known, problem.loop.steps
     given = np.ascontiguousarray(np.broadcast_to(known.values, problem.tape[0].shape))
     first = known.project(problem.tape[0])

@@ -53,10 +53,10 @@ def engines(every_isa: bool = False) -> list[Ours]:
     found = []
     for name in backends.NAMES:
         try:
-            module = get(name)
+            # What needs torch is not asked, lest asking load it: a process may be measuring memory without it.
+            module = None if name in backends.NEEDS else get(name)
         except ImportError:  # it takes part all the same, to say why it cannot
-            found.append(Ours(name))
-            continue
+            module = None
         found += [Ours(name, precision) for precision in getattr(module, "PRECISIONS", ("float32",))]
         if every_isa and hasattr(module, "isas"):
             found += [Ours(name, isa=isa) for isa in module.isas()[:-1]]

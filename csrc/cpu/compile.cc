@@ -80,6 +80,16 @@ Compiled compile(const df_program& p, int n, int threads, int segments) {
     if (s.is_conv()) place_tiles(s, segments);
     add_scratch(s, &c);
   }
+  const Step* next = nullptr;
+  for (size_t i = c.steps.size(); i-- > 0;) {
+    Step& s = c.steps[i];
+    if (!s.is_conv()) continue;
+    if (next) {
+      s.next = next->w[0];
+      s.next_block = static_cast<int64_t>(next->k) * next->x.channels * kBlock;
+    }
+    next = &s;
+  }
   for (int i = 0; i < p.n_inputs; ++i) c.inputs.push_back(view_of(p, p.inputs[i], n));
   for (int i = 0; i < p.n_outputs; ++i) c.outputs.push_back(view_of(p, p.outputs[i], n));
   return c;

@@ -10,8 +10,9 @@ constexpr int kPerBlock = kBlock / kLanes;  // vectors in a block of weights
 template <int Vectors, int Segments, int First, int Last>
 inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segments * kSegment],
                                                       const float* const* x, ptrdiff_t step, const float* w,
-                                                      ptrdiff_t block, int channels) {
+                                                      ptrdiff_t block, ptrdiff_t ahead, int channels) {
   for (int c = 0; c < channels; ++c) {
+    __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) weights[v] = load(w + v / kPerBlock * block + v % kPerBlock * kLanes);
@@ -33,6 +34,8 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
 struct ConvArgs {
   const float *w, *bias;  // of the tile's first channel
   ptrdiff_t block;
+  ptrdiff_t ahead;  // floats from these weights to those that come next
+  int tiles;        // so many tiles may still fetch of those; one takes a block
   int out_channels;  // from the tile's first to the last there is
   float* arena;
   int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
@@ -42,21 +45,21 @@ struct ConvArgs {
 template <int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
                                                            const Tap& tap, const float* const* x, ptrdiff_t step,
-                                                           const float* w, const ConvArgs& a) {
+                                                           const float* w, ptrdiff_t block, ptrdiff_t ahead) {
   if (tap.first == First && tap.last == Last) {
-    accumulate<Vectors, Segments, First, Last>(sums, x, step, w, a.block, tap.channels);
+    accumulate<Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
   } else if constexpr (Left > 1) {
     // The ten ranges: all four rows, then the threes, twos and ones.
     constexpr bool narrower = Last == kSegment;
     constexpr int first = narrower ? 0 : First + 1, last = narrower ? Last - First - 1 : Last + 1;
-    accumulate_rows<Vectors, Segments, first, last, Left - 1>(sums, tap, x, step, w, a);
+    accumulate_rows<Vectors, Segments, first, last, Left - 1>(sums, tap, x, step, w, block, ahead);
   }
 }
 
 // All tiles of a run, for `Vectors` vectors of output channels. Sums of at least kChunk products are put aside and
 // start anew: a long sum of floats is the more exact for being made of shorter ones.
 template <int Vectors, int Segments>
-void convolve(const Step& step, const Run& run, const ConvArgs& a) {
+void convolve(const Step& step, const Run& run, ConvArgs& a) {
   constexpr int kRows = Segments * kSegment;
   const Tap* const taps = step.taps.data() + run.tap;
   const Tile* const tiles = step.tiles.data() + run.tile;
@@ -72,6 +75,9 @@ void convolve(const Step& step, const Run& run, const ConvArgs& a) {
         sums[v][r] = zero();
       }
     }
+    const ptrdiff_t ahead = a.tiles > 0 ? a.ahead : 0;
+    a.ahead += a.block;
+    --a.tiles;
     for (int j = 0; j < run.n_taps; ++j) {
       const Tap& tap = taps[j];
       if (j > 0 && tap.chunk != taps[j - 1].chunk) {
@@ -86,7 +92,7 @@ void convolve(const Step& step, const Run& run, const ConvArgs& a) {
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
-      accumulate_rows<Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a);
+      accumulate_rows<Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a.block, ahead);
     }
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
@@ -112,7 +118,7 @@ void convolve(const Step& step, const Run& run, const ConvArgs& a) {
   }
 }
 
-using Convolve = void (*)(const Step&, const Run&, const ConvArgs&);
+using Convolve = void (*)(const Step&, const Run&, ConvArgs&);
 
 template <int Vectors, int Segments>
 constexpr Convolve kernel() {
@@ -151,6 +157,9 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
   ConvArgs a{};
   a.block = block;
   a.arena = work.arena;
+  int tiles = 0;
+  for (int i = part.run; i < part.end_run; ++i) tiles += step.runs[i].n_tiles;
+  const bool many = tiles >= 2 * ceil_div(width, kPerBlock);  // with few, weights come as fast as they can anyway
   // Channels outermost: a tile's weights are read from memory once and serve every run.
   for (int v = 0; v < vectors; v += width) {
     const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
@@ -159,6 +168,9 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
     a.out_channels = part.c1 - c;
     a.out = c;
     a.add = step.op == kConv && step.y.at >= 0 ? c : -1;
+    const bool last = v + n == vectors;
+    a.ahead = !last ? ceil_div(n, kPerBlock) * block : step.next ? step.next + part.c0 / kBlock * step.next_block - a.w : 0;
+    a.tiles = last && !step.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
     for (int i = part.run; i < part.end_run; ++i) {
       kConvolve[step.runs[i].segments - 1][n - 1](step, step.runs[i], a);
     }

@@ -63,6 +63,8 @@ struct Step {
   Opcode op{};
   View x, y, out, out2;  // inputs and outputs; at < 0: absent
   const float* w[4] = {};
+  const float* next = nullptr;  // the weights of the next convolution, to be fetched in time
+  int64_t next_block = 0;       // floats of a block of those
   int k = 0, stride = 1, pad = 0, transposed = 0, lo = 0;
   int table = -1, heads = 0, groups = 0;
   float eps = 0, q_scale = 0;

@@ -50,16 +50,12 @@ def _conv(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table:
     return y + ins[1] if len(ins) > 1 else y
 
 
-def _group_norm(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _group_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     # Not F.group_norm, which refuses a batch of one with one number per group.
     return torch.group_norm(ins[0], op.attrs["groups"], *weights, op.attrs["eps"])
 
 
-def _channel_norm(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _channel_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     return F.layer_norm(ins[0].transpose(1, 2), (shape[0],), *weights, op.attrs["eps"]).transpose(1, 2)
 
 
@@ -67,16 +63,12 @@ def _act(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: 
     return F.mish(ins[0])
 
 
-def _step_bias(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     at = op.attrs["table"]
     return ins[0] + table[..., at : at + shape[0], None]
 
 
-def _linear_attention(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _linear_attention(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     """Softmax of the keys over time, then context[d, e] = sum_n k[d, n] v[e, n] and out[e, n] = sum_d context q."""
     batch, _, length = ins[0].shape
     q, k, v = ins[0].reshape(batch, 3, op.attrs["heads"], -1, length).unbind(1)
@@ -91,9 +83,7 @@ def _act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], tab
     return dy * (t + x * torch.sigmoid(x) * (1 - t * t))
 
 
-def _group_norm_vjp(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _group_norm_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     """dx = r (d - mean(d) - n mean(d n)), d = dy gamma, n the normalised x, r = 1 / std; means over each group."""
     x, dy = ins
     grouped = x.reshape(len(x), op.attrs["groups"], -1)
@@ -114,9 +104,7 @@ def _conv_block(
     return (y + ins[1] if len(ins) > 1 else y), u
 
 
-def _norm_act_vjp(
-    op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
-) -> Tensor:
+def _norm_act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     u, dy = ins
     n = _group_norm(op, shape, [u], weights, table)
     return _group_norm_vjp(op, shape, [u, _act_vjp(op, shape, [n, dy], [], table)], weights[:1], table)
@@ -201,10 +189,7 @@ class ReferenceEngine:
                 if k == start:
                     before = x0
                 state = project(
-                    steps.a[k] * x0
-                    + steps.b[k] * state
-                    + steps.d[k] * before
-                    + steps.s[k] * self._noise(noise, k + 1)
+                    steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * before + steps.s[k] * self._noise(noise, k + 1)
                 )
                 before = x0
                 if not torch.isfinite(state).all():

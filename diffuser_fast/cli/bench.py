@@ -21,9 +21,7 @@ BUNDLED = "maze2d-umaze"
 
 _OPTIONS = (
     click.option("--quick", is_flag=True, help="Six workloads in about two minutes."),
-    click.option(
-        "--only", multiple=True, metavar="PATTERN", help="Workloads: part of a name, or a pattern with *."
-    ),
+    click.option("--only", multiple=True, metavar="PATTERN", help="Workloads: part of a name, or a pattern with *."),
     click.option("--candidates", multiple=True, metavar="PATTERN", help="Candidates: the same."),
     click.option(
         "--threads",
@@ -37,21 +35,13 @@ _OPTIONS = (
         help="The widest allowed, to peers too where they listen.",
     ),
     click.option("--every-isa", is_flag=True, help="Our CPU engine once per instruction set."),
-    click.option(
-        "--budget", type=click.FloatRange(min=0, min_open=True), help="Seconds of measuring per workload."
-    ),
-    click.option(
-        "--tails", is_flag=True, help="Instead: p50 to the slowest of 10,000 calls of a control loop."
-    ),
+    click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Seconds of measuring per workload."),
+    click.option("--tails", is_flag=True, help="Instead: p50 to the slowest of 10,000 calls of a control loop."),
     click.option("--calls", type=click.IntRange(min=1), help="Of --tails."),
     click.option("--layers", is_flag=True, help="Instead: every op of our engine against its roof."),
-    click.option(
-        "--memory", is_flag=True, help="Instead: peak memory of a process that runs one candidate alone."
-    ),
+    click.option("--memory", is_flag=True, help="Instead: peak memory of a process that runs one candidate alone."),
     click.option("--list", "listing", is_flag=True, help="Name the workloads and candidates, and stop."),
-    click.option(
-        "--results", type=click.Path(file_okay=False), help="Folder of the rows. Default: bench/results."
-    ),
+    click.option("--results", type=click.Path(file_okay=False), help="Folder of the rows. Default: bench/results."),
 )
 
 

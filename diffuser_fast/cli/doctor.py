@@ -50,10 +50,16 @@ def command(check: bool, as_json: bool) -> None:
 def examine() -> dict[str, Any]:
     """Machine, packages, backends (None: it runs; else why not), and the one that "auto" takes."""
     from .. import __version__, backends
+    from ..conformance import random_checkpoint
+    from ..core.loop import sampling_loop
+    from ..core.samplers import ddpm
+    from ..core.spec import UNetSpec, ValueSpec
     from ..settings import SETTINGS
-    from .sample import sample_loop
 
-    loop = sample_loop()
+    # Something small and guided to ask the backends about.
+    sizes = {"horizon": 8, "transition_dim": 5, "dim": 16, "dim_mults": (1, 4)}
+    checkpoint = random_checkpoint(UNetSpec(**sizes), ValueSpec(**sizes), n_train=2)
+    loop = sampling_loop(checkpoint, ddpm(checkpoint.schedule), guide=checkpoint.guide)
     found = {name: backends.why_not(name, loop) for name in (*backends.NAMES, *backends.LATER)}
     packages = {name: importlib.util.find_spec(name) is not None for name in PACKAGES}
     record: dict[str, Any] = {

@@ -18,17 +18,13 @@ SETTLE = 0.02  # seconds between the two, so that one's idle threads do not spin
 FEWEST = 3  # calls of each, however long they take
 
 
-def engine_vs_eager(
-    planner: Planner, conditions: Mapping[int, Any], seconds: float = 4.0
-) -> list[dict[str, Any]]:
+def engine_vs_eager(planner: Planner, conditions: Mapping[int, Any], seconds: float = 4.0) -> list[dict[str, Any]]:
     """Plan from ``conditions`` (one situation) with the planner and with torch eager, in turns, for about ``seconds``.
 
     Rows ``{name, p50_ms, p99_ms, count}``, the engine first; without torch the engine alone. Both have the same number
     of threads and both draw their own noise. The planner's episode starts anew afterwards (``planner.reset()``).
     """
-    sides: dict[str, Callable[[], Any]] = {
-        f"diffuser-fast ({planner.backend})": lambda: planner.plan(conditions)
-    }
+    sides: dict[str, Callable[[], Any]] = {f"diffuser-fast ({planner.backend})": lambda: planner.plan(conditions)}
     if importlib.util.find_spec("torch") is None:
         return _rows(_in_turns(sides, seconds))
     from .eager_loop import EagerLoop, threads

@@ -172,8 +172,24 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("hopper unguided", UNetSpec(**hopper), n_train=8, known="nothing"),
         case("halfcheetah", UNetSpec(**cheetah, attention=True), ValueSpec(**cheetah), Guide(0.001, 2, 4), n_train=6),
         case("maze2d", UNetSpec(**maze), n_train=8, clip=True, known="first and last", batch=2),
-        case("hopper at full width", UNetSpec(**{**hopper, "dim": 32}), ValueSpec(**{**hopper, "dim": 32}), Guide(), n_train=2, batch=5),
-        case("maze2d large", UNetSpec(**maze), horizon=384, clip=True, n_train=16, n_steps=2, known="first and last", batch=1),
+        case(
+            "hopper at full width",
+            UNetSpec(**{**hopper, "dim": 32}),
+            ValueSpec(**{**hopper, "dim": 32}),
+            Guide(),
+            n_train=2,
+            batch=5,
+        ),
+        case(
+            "maze2d large",
+            UNetSpec(**maze),
+            horizon=384,
+            clip=True,
+            n_train=16,
+            n_steps=2,
+            known="first and last",
+            batch=1,
+        ),
         # Predictions and clipping.
         case("x0, clipped", unet, clip=True),
         case("epsilon", unet, prediction="epsilon"),
@@ -206,7 +222,9 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", eta=1.0, **strided),
         case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, batch=24, **strided),
         case("dpm_solver_pp_2m", unet, sampler="dpm_solver_pp_2m", **strided),
-        case("dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided),
+        case(
+            "dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided
+        ),
         # What is given.
         case("parts of observations", unet, value, strong, known="parts"),
         case("each its own conditions", unet, known="each its own"),

@@ -50,7 +50,8 @@ class OpCase:
         shapes = [(self.batch, *self.program.shapes[i]) for i in self.program.inputs]
         # Gradients that come in are plain normals: the delicate one is the value they are taken at.
         return [
-            (DRAWS[self.like] if n == 0 else DRAWS["normal"])(rng, shape).astype(np.float32) for n, shape in enumerate(shapes)
+            (DRAWS[self.like] if n == 0 else DRAWS["normal"])(rng, shape).astype(np.float32)
+            for n, shape in enumerate(shapes)
         ]
 
     @cached_property
@@ -217,7 +218,9 @@ def _views() -> Iterator[OpCase]:
     yield OpCase("concat of made values, read by a convolution", b.done(b.conv(joined, "d", 7, k=5), joined))
     b = Builder((12, 3))
     x = b.mish(0)
-    yield OpCase("slices of one value", b.done(b.add(b.slice(x, 0, 5), b.slice(x, 7, 5)), b.conv(b.slice(x, 3, 6), "c", 4, k=3)))
+    yield OpCase(
+        "slices of one value", b.done(b.add(b.slice(x, 0, 5), b.slice(x, 7, 5)), b.conv(b.slice(x, 3, 6), "c", 4, k=3))
+    )
     b = Builder((6, 4))
     joined = b.concat(b.mish(0), b.conv(0, "c", 9, k=3))
     inner = b.slice(b.slice(joined, 4, 8), 1, 5)

@@ -52,7 +52,9 @@ def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: It
             yield Row(case.name, field, target, judge(*parts, exactness=target.exactness))
 
 
-def run_rows(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS[:2]) -> Iterator[Row]:
+def run_rows(
+    target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS[:2]
+) -> Iterator[Row]:
     """Every row of every loop case by itself, from the x that the float32 reference had there (teacher-forced)."""
     for case in loop_cases() if cases is None else cases:
         seeded = [case.seeded(seed) for seed in seeds]

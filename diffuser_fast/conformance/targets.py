@@ -54,7 +54,10 @@ class Target:
         weights = {name: tensor(array) for name, array in case.weights.items()}
         with torch.no_grad():
             outputs = module.run(
-                case.program, weights, [tensor(x) for x in case.inputs], None if case.table is None else tensor(case.table)
+                case.program,
+                weights,
+                [tensor(x) for x in case.inputs],
+                None if case.table is None else tensor(case.table),
             )
         return [y.numpy() for y in outputs]
 

@@ -31,14 +31,14 @@ def waypoint_action(obs: NDArray, plan: NDArray, step: int) -> NDArray[np.float6
 def inverse_dynamics_action(obs: NDArray, plan: NDArray, step: int) -> NDArray[np.float64]:
     """The force that takes the point mass to the next planned state, as far as one force can: for plans made anew.
 
-    m dv/dt = gear * force - damping * v gives the planned velocity in one step; what position is then still missing
-    pulls like the data's own controller. Arguments as of ``waypoint_action``.
+    m dv/dt = gear * force - damping * v gives the planned velocity in one step (damping acts on the new velocity, as
+    MuJoCo integrates it); what position is then still missing pulls like the data's own controller. Arguments as of ``waypoint_action``.
     """
     waypoint, over = _waypoint(plan, step)
     if over:  # hold the last position, as the data's controller would
         return POSITION_GAIN * (waypoint[:, :2] - obs[:, :2]) - obs[:, 2:]
     velocity = waypoint[:, 2:]
-    force = (MASS * (velocity - obs[:, 2:]) / DT + DAMPING * obs[:, 2:]) / GEAR
+    force = (MASS * (velocity - obs[:, 2:]) / DT + DAMPING * velocity) / GEAR
     return force + POSITION_GAIN * (waypoint[:, :2] - obs[:, :2] - DT * velocity)
 
 

@@ -15,7 +15,5 @@ def names() -> list[str]:
 def path(name: str) -> Path:
     """The file of a bundled checkpoint; ValueError lists the names there are."""
     if name not in names():
-        raise ValueError(
-            f"pretrained: found {name!r}, expected one of: {', '.join(names()) or '(none are bundled)'}"
-        )
+        raise ValueError(f"pretrained: found {name!r}, expected one of: {', '.join(names()) or '(none are bundled)'}")
     return _FOLDER / f"{name}.safetensors"

@@ -55,12 +55,8 @@ def test_values_are_powers_of_the_discount():
 
 
 def test_an_unreachable_target_is_an_error():
-    controller = WaypointController(
-        Layout.from_string("two", "#####/#O#O#/#####", 9), np.random.default_rng(0)
-    )
-    with pytest.raises(
-        ValueError, match=r"target: found tile \(1, 3\), which cannot be reached from tile \(1, 1\)"
-    ):
+    controller = WaypointController(Layout.from_string("two", "#####/#O#O#/#####", 9), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"target: found tile \(1, 3\), which cannot be reached from tile \(1, 1\)"):
         controller.aim(1.0, 1.0, 1.0, 3.0)
 
 
@@ -175,9 +171,7 @@ def test_the_file_holds_the_stream_and_becomes_paths(tmp_path):
     calls = []
     n = ROWS_AT_ONCE + 5
     path = tmp_path / "new" / "maze.hdf5"
-    stream = collect(
-        "maze2d-umaze-v1", n, 3, path=path, progress=lambda done, total: calls.append((done, total))
-    )
+    stream = collect("maze2d-umaze-v1", n, 3, path=path, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(ROWS_AT_ONCE, n), (n, n)]
     read = load_stream(path)
     for name in ("observations", "actions", "rewards", "terminals", "timeouts"):

@@ -1,0 +1,304 @@
+"""accelerate(policy): the oracle's look-alikes of the original's policies, called as before, on our engines."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from oracle.diffusion import (
+    GaussianDiffusion, Maze2dGaussianDiffusion, ValueDiffusion, default_sample_fn, n_step_guided_p_sample,
+)  # fmt: skip
+from oracle.draws import randomize
+from oracle.goldens import NAMES, load_golden, load_policy, replay
+from oracle.networks import Maze2dTemporalUnet, TemporalUnet, TemporalValue, ValueFunction
+from oracle.normalizers import DatasetNormalizer, GaussianNormalizer, LimitsNormalizer, Normalizer
+from oracle.policies import GuidedPolicy, Policy, ValueGuide
+
+import diffuser_fast as dfx
+from diffuser_fast import conformance as c
+
+torch.set_num_threads(1)
+BACKENDS = sorted({target.backend for target in c.targets()})
+STEPS = 6
+
+
+def statistics(kind, dim, seed):
+    rng = np.random.default_rng(seed)
+    centre, width = rng.normal(0, 1, dim).astype(np.float32), rng.uniform(0.5, 2, dim).astype(np.float32)
+    if kind is GaussianNormalizer:
+        return kind(centre - width, centre + width, centre, width)
+    return kind(centre - width, centre + width)
+
+
+def normalizer(kind=GaussianNormalizer, observations=4, actions=2):
+    return DatasetNormalizer({"observations": statistics(kind, observations, 1), "actions": statistics(kind, actions, 2)})
+
+
+def sizes(horizon, observations=4, actions=2):
+    return {"horizon": horizon, "observation_dim": observations, "action_dim": actions, "n_timesteps": STEPS}
+
+
+def guided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, kind=GaussianNormalizer, preprocess=(),
+           mults=(1, 2), branch=False, **sample_kwargs):  # fmt: skip
+    """A GuidedPolicy of the main layout (or with the branch's networks), guided unless told otherwise."""
+    depth = observations + actions
+    unet, value = (Maze2dTemporalUnet, TemporalValue) if branch else (TemporalUnet, ValueFunction)
+    net = randomize(unet(horizon, depth, observations, dim=16, dim_mults=mults), 1, torch.float32)
+    judge = randomize(value(horizon, depth, observations, dim=16, dim_mults=(1, 4)), 2, torch.float32)
+    all_sizes = sizes(horizon, observations, actions)
+    diffusion = GaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=clip, **all_sizes)
+    guide = ValueGuide(ValueDiffusion(judge, loss_type="value_l2", **all_sizes))
+    options = {"sample_fn": n_step_guided_p_sample, "scale": 0.3, "n_guide_steps": 2, "t_stopgrad": 1, **sample_kwargs}
+    return GuidedPolicy(guide, diffusion, normalizer(kind, observations, actions), preprocess, **options)
+
+
+def unguided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, kind=GaussianNormalizer, mults=(1, 2),
+             **sample_kwargs):  # fmt: skip
+    net = TemporalUnet(horizon, observations + actions, observations, dim=16, dim_mults=mults)
+    diffusion = GaussianDiffusion(
+        randomize(net, 3, torch.float32), predict_epsilon=epsilon, clip_denoised=clip,
+        **sizes(horizon, observations, actions),
+    )  # fmt: skip
+    return GuidedPolicy(None, diffusion, normalizer(kind, observations, actions), **sample_kwargs)
+
+
+def maze2d(horizon=8, *, epsilon=False, kind=LimitsNormalizer, mults=(1, 2)):
+    net = randomize(Maze2dTemporalUnet(horizon, 6, 4, dim=16, dim_mults=mults), 4, torch.float32)
+    diffusion = Maze2dGaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=True, **sizes(horizon))
+    return Policy(diffusion, normalizer(kind))
+
+
+POLICIES = {
+    "guided": guided,
+    "guided, epsilon, clipped": lambda: guided(epsilon=True, clip=True),
+    "guided, limits": lambda: guided(kind=LimitsNormalizer, clip=True),
+    "guided, networks of the maze2d branch": lambda: guided(branch=True),
+    "guided, defaults of the step": lambda: guided(scale=0.001, n_guide_steps=1, t_stopgrad=0),
+    "guided, not scaled": lambda: guided(scale_grad_by_std=False, scale=0.02),
+    "guided, tiny": lambda: guided(2, observations=1, actions=1),
+    "unguided": unguided,
+    "unguided, epsilon": lambda: unguided(epsilon=True),
+    "unguided, tiny": lambda: unguided(2, observations=2, actions=1),
+    "unguided, length 1": lambda: unguided(1, mults=(1,)),
+    "unguided, depth 1": lambda: unguided(8, observations=1, actions=0),
+    "unguided, one step by name": lambda: unguided(sample_fn=default_sample_fn),
+    "maze2d": maze2d,
+    "maze2d, epsilon": lambda: maze2d(epsilon=True),
+    "maze2d, tiny": lambda: maze2d(2),
+}
+
+
+def given(policy, seed=0):
+    """Conditions in physical units: the first observation, and of longer plans the last."""
+    rng, observations = np.random.default_rng(seed), policy.diffusion_model.observation_dim
+    first = {0: rng.normal(0, 0.7, observations).astype(np.float32)}
+    long = policy.diffusion_model.horizon > 2
+    return {**first, policy.diffusion_model.horizon - 1: first[0][::-1].copy()} if long else first
+
+
+def both(policy, batch_size, *, backend="reference", conditions=None):
+    """The same call on the policy and on what we make of it, from one state of torch's generator."""
+    ours = dfx.accelerate(policy, backend=backend, noise="torch", threads=1)
+    conditions, kwargs = conditions or given(policy), {} if isinstance(policy, Policy) else {"verbose": False}
+    results = []
+    for one in (ours, policy):
+        torch.manual_seed(7)
+        results.append((*one(conditions, batch_size=batch_size, **kwargs), torch.rand(1)))
+    return results
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
+    (action, plans, after), (wanted_action, wanted, its_after) = both(POLICIES[name](), batch_size, backend=backend)
+    assert plans._fields == wanted._fields
+    for found, expected in zip((action, *plans), (wanted_action, *wanted), strict=True):
+        assert type(found) is type(expected) and found.dtype == expected.dtype and found.shape == expected.shape
+        if name != "unguided, depth 1":  # without actions there is nothing to compare in some
+            assert np.asarray(expected).size
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=2e-4)
+    assert after == its_after  # and torch's generator is left where the original leaves it
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
+    """Row by row, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
+    policy, drawn = POLICIES[name](), []
+    ours = dfx.accelerate(policy, backend="reference", noise="torch")
+    torch.manual_seed(3)
+    tape = ours._torch_tape(batch_size)
+
+    def recorded(draw):
+        def call(*args, **kwargs):
+            out = draw(*args, **kwargs)
+            drawn.append(out.clone())  # conditions are written into the first
+            return out
+
+        return call
+
+    for function in ("randn", "randn_like"):
+        monkeypatch.setattr(torch, function, recorded(getattr(torch, function)))
+    torch.manual_seed(3)
+    policy(given(policy), batch_size=batch_size)
+    assert len(tape) == len(drawn) == STEPS + 1
+    for row, expected in enumerate(drawn):
+        np.testing.assert_array_equal(tape[row], expected.numpy(), err_msg=f"entry {row}")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_policies_of_the_recorded_traces(name, backend):
+    """On the recorded noise; and the whole policy again, from a torch seed."""
+    golden, policy = load_golden(name), load_policy(name)
+    ours = dfx.accelerate(policy, backend=backend, threads=1)
+    plans = ours.planner.plan(golden.conditions, noise=golden.tape, batch_size=golden.batch_size)
+    wanted = replay(golden, policy)
+    for field in ("actions", "observations", "values"):
+        np.testing.assert_allclose(getattr(plans, field), getattr(wanted, field), rtol=0, atol=1e-3)
+    (action, found, _), (wanted_action, expected, _) = both(policy, 2, backend=backend, conditions=golden.conditions)
+    np.testing.assert_allclose(action, wanted_action, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found.observations, expected.observations, rtol=0, atol=1e-3)
+
+
+def test_philox_noise_by_default():
+    policy = guided()
+    ours, again = (dfx.accelerate(policy, backend="reference", seed=5) for _ in range(2))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, second = ours(given(policy), batch_size=3)[1], ours(given(policy), batch_size=3)[1]
+    assert torch.equal(torch.get_rng_state(), before)  # torch's generator is left alone
+    assert not np.array_equal(first.actions, second.actions)
+    np.testing.assert_array_equal(again(given(policy), batch_size=3)[1].actions, first.actions)
+
+
+def test_calls_are_those_of_the_original():
+    policy, maze = dfx.accelerate(guided(), backend="reference"), dfx.accelerate(maze2d(), backend="reference")
+    conditions = given(policy)
+    assert policy(conditions)[1].actions.shape == (1, 8, 2)
+    assert policy(conditions, 3)[1].actions.shape == policy(conditions, 3, False)[1].actions.shape == (3, 8, 2)
+    assert policy(conditions, batch_size=2, verbose=True)[1].observations.shape == (2, 8, 4)
+    assert maze(conditions)[1].actions.shape == maze(conditions, False)[1].actions.shape == (1, 8, 2)
+    assert maze(conditions, debug=True, batch_size=3)[1].observations.shape == maze(conditions, False, 3)[1].observations.shape
+    action, (actions, observations) = maze(conditions)  # two fields, unpacked
+    np.testing.assert_array_equal(action, actions[0, 0])
+    action, (actions, observations, values) = policy(conditions, 4)
+    assert (values[:-1] >= values[1:]).all() and observations.shape == (4, 8, 4)
+
+
+def test_other_attributes_are_the_policys():
+    policy = guided()
+    ours = dfx.accelerate(policy, backend="reference")
+    assert ours.normalizer is policy.normalizer and ours.guide is policy.guide
+    assert ours.action_dim == 2 and ours.diffusion_model is policy.diffusion_model
+    policy.note = "later"
+    assert ours.note == "later"
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        ours.no_such_thing
+    assert ours.planner.horizon == 8 and ours.policy is policy
+
+
+def test_preprocessing_is_applied():
+    steps = (lambda obs: obs - 1.0, lambda obs: obs / 2.0)
+    policy, plain = guided(preprocess=steps), guided()
+    moved = {t: 2 * obs + 1 for t, obs in given(plain).items()}
+    found = dfx.accelerate(policy, backend="reference", noise="torch")
+    torch.manual_seed(1)
+    action, _ = found(moved)
+    torch.manual_seed(1)
+    np.testing.assert_allclose(action, plain(given(plain))[0], rtol=0, atol=1e-4)
+
+
+def test_a_horizon_in_sample_kwargs():
+    (action, plans, _), (_, wanted, _) = both(unguided(horizon=8, mults=(1, 2)), 2)
+    assert plans.actions.shape == (2, 8, 2)
+    (action, plans, _), (_, wanted, _) = both(unguided(horizon=8, **{"mults": (1, 2)}), 2)
+    policy = GuidedPolicy(None, unguided().diffusion_model, normalizer(), horizon=14)
+    (action, plans, _), (wanted_action, wanted, _) = both(policy, 2)
+    assert plans.actions.shape == wanted.actions.shape == (2, 14, 2)
+    np.testing.assert_allclose(plans.observations, wanted.observations, rtol=0, atol=2e-4)
+    with pytest.raises(ValueError, match="horizon"):
+        dfx.accelerate(guided(), backend="reference") and dfx.accelerate(
+            GuidedPolicy(guided().guide, guided().diffusion_model, normalizer(), sample_fn=n_step_guided_p_sample, horizon=16),
+            backend="reference",
+        )
+
+
+def test_one_element_outside_clips_all_plans():
+    """The original's limits normaliser decides for the whole array; a Planner decides plan by plan."""
+    policy = unguided(kind=LimitsNormalizer)  # x0 is not clipped, so that some plans leave the limits
+    (_, plans, _), (_, wanted, _) = both(policy, 4)
+    for key in ("actions", "observations"):
+        limits, found = policy.normalizer.normalizers[key], getattr(plans, key)
+        assert np.isclose(found.min(axis=(0, 1)), limits.mins, atol=1e-5).any()
+        np.testing.assert_allclose(found, getattr(wanted, key), rtol=0, atol=2e-4)
+    ours = dfx.accelerate(policy, backend="reference")
+    rng = np.random.default_rng(0)
+    x_n = rng.uniform(-1.00005, 1.00005, (3, 8, 6))
+    x_n[0, 0, 0] = x_n[0, 0, 2] = 1.5
+    x_n[1, 1, 0] = x_n[1, 1, 2] = 1.00005
+    actions, _ = ours.planner._physical(x_n)
+    np.testing.assert_allclose(actions, policy.normalizer.unnormalize(x_n[..., :2], "actions"), rtol=0, atol=1e-6)
+    assert actions[1, 1, 0] == pytest.approx(policy.normalizer.normalizers["actions"].maxs[0], abs=1e-6)
+
+
+def test_a_safe_limits_normaliser_is_a_limits_normaliser():
+    class SafeLimitsNormalizer(LimitsNormalizer):
+        pass
+
+    policy = unguided(kind=SafeLimitsNormalizer)
+    (_, plans, _), (_, wanted, _) = both(policy, 2)
+    np.testing.assert_allclose(plans.observations, wanted.observations, rtol=0, atol=2e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+def custom_step(model, x, cond, t):
+    return model.p_sample(x, cond, t), x.new_zeros(len(x))
+
+
+class CDFNormalizer(Normalizer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: unguided(sample_fn=custom_step), "policy: its sample_fn is 'custom_step', a step of your own"),
+        (lambda: unguided(sample_fn=lambda *args: None), "policy: its sample_fn is '<lambda>'"),
+        (lambda: guided(temperature=2.0), r"n_step_guided_p_sample's temperature in sample_kwargs is not understood"),
+        (lambda: unguided(scale=0.1), "policy: default_sample_fn takes no scale"),
+        (lambda: unguided(sample_fn=n_step_guided_p_sample), "policy: n_step_guided_p_sample needs a guide"),
+        (lambda: unguided(kind=CDFNormalizer), "policy: its normaliser is a CDFNormalizer; GaussianNormalizer and"),
+        (lambda: guided(scale=float("nan")), "scale must be a finite number"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_is_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        dfx.accelerate(make(), backend="reference")
+
+
+def test_objects_that_are_no_policies():
+    with pytest.raises(TypeError, match="policy: expected an object with diffusion_model and normalizer.* found dict"):
+        dfx.accelerate({})
+    with pytest.raises(TypeError, match="found SimpleNamespace"):
+        dfx.accelerate(SimpleNamespace(diffusion_model=object(), normalizer=None))
+    policy = guided()
+    policy.guide = SimpleNamespace()
+    with pytest.raises(ValueError, match="policy: its guide is a SimpleNamespace without a value network"):
+        dfx.accelerate(policy, backend="reference")
+    policy = guided()
+    policy.normalizer = SimpleNamespace(normalizers={"observations": None})
+    with pytest.raises(ValueError, match="policy: its normalizer must hold .normalizers for 'observations' and 'actions'"):
+        dfx.accelerate(policy, backend="reference")
+
+
+def test_options_of_accelerate():
+    with pytest.raises(ValueError, match="noise: found 'numpy', expected 'philox' or 'torch'"):
+        dfx.accelerate(guided(), noise="numpy")
+    with pytest.raises(ValueError, match="backend: found 'gpu'"):
+        dfx.accelerate(guided(), backend="gpu")
+    assert dfx.accelerate(guided(), backend="reference", seed=9).planner.seed == 9
+    assert dfx.accelerate(guided()).planner.backend in BACKENDS
