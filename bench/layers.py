@@ -61,7 +61,8 @@ def _layers(
 ) -> Iterator[dict[str, Any]]:
     for index, (op, seconds) in enumerate(times):
         flops = op_flops(op, program.shapes) * batch
-        read = op_weight_bytes(op, program.weights) or batch * 4 * sum(math.prod(program.shapes[v]) for v in op.ins)
+        operands = batch * 4 * sum(math.prod(program.shapes[v]) for v in op.ins)
+        read = op_weight_bytes(op, program.weights) if op.kind.startswith("conv") else operands
         us = max(seconds / calls * 1e6, 1e-3)
         gflops, intensity = flops / us * 1e-3, flops / read
         roof = min(ceiling.gflops, intensity * ceiling.weights_gbs)
@@ -72,7 +73,7 @@ def _layers(
 
 
 def shape_of(op: Op, program: Program) -> str:
-    """ "14>32 k5 H32": channels in and out, taps, stride or transposition, length of the result."""
+    """Channels in and out, taps, stride or transposition, length of the result: "14>32 k5 H32"."""
     (inputs, _), (outputs, length) = program.shapes[op.ins[0]], program.shapes[op.outs[0]]
     words = [f"{inputs}>{outputs}"]
     if "k" in op.attrs:

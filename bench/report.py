@@ -20,7 +20,7 @@ PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md")
 PLOTS = rows.RESULTS / "plots"
 SECTIONS: dict[str, Callable[[list[Row]], str]] = {
     "ladder": tables.ladder,
-    "headlines": tables.headlines,
+    "summary": tables.summary,
     "tails": tables.tails,
     "memory": tables.memory,
     "layers": tables.layers,

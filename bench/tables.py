@@ -21,7 +21,7 @@ def ladder(rows: Iterable[Row]) -> str:
     return _by_setting(rows, "timing", _ladder)
 
 
-def headlines(rows: Iterable[Row]) -> str:
+def summary(rows: Iterable[Row]) -> str:
     """The same for a few workloads, on the machine and in the setting measured last."""
     chosen = [row for row in rows if row["row"] == "timing" and row["workload"] in HEADLINES]
     chosen.sort(key=lambda row: HEADLINES.index(row["workload"]))

@@ -95,8 +95,7 @@ class Ladder:
         patterns = list(only)
         if patterns:
             chosen = [w for w in chosen if any(_matches(w.name, pattern) for pattern in patterns)]
-            # A whole name need not be on the ladder.
-            named = [self.find(p) for p in patterns if p.count("/") == 2 and not set(p) & set("*?[")]
+            named = [self.find(pattern) for pattern in patterns if _is_whole(pattern)]  # on the ladder or not
             chosen += [w for w in named if w not in chosen]
         if not chosen:
             raise ValueError(f"--only: nothing matches {', '.join(patterns)}; --list shows every workload")
@@ -149,4 +148,9 @@ def _shape(name: str, entry: dict[str, Any]) -> NetworkShape:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern) or pattern in name
+    return fnmatch.fnmatchcase(name, pattern) or (pattern in name and not _is_whole(pattern))
+
+
+def _is_whole(pattern: str) -> bool:
+    """A name with all its parts stands for itself: hopper/step/b1 is not part of hopper/step/b16."""
+    return pattern.count("/") == 2 and not set(pattern) & set("*?[")

@@ -21,6 +21,7 @@ from .core.samplers import step_table
 from .settings import SETTINGS
 
 GUIDED_BATCH = 64  # the original's
+SEEDS = 2**64 - 1  # the largest
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 
 
@@ -58,9 +59,9 @@ class Planner:
 
     def __init__(
         self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
-        sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32", guide: Guide | str | None = "auto",
-        warm_start: int | None = None, threads: int | None = None, seed: int = 0, *, device: str | None = None,
-        clip_scope: str = "plan", **sampler_options: float,
+        sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32",
+        guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
+        device: str | None = None, clip_scope: str = "plan", **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
             raise TypeError(f"checkpoint: expected what load() returns, found {type(checkpoint).__name__}")
@@ -93,12 +94,23 @@ class Planner:
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
         self._engines: dict[tuple[int, int], Engine] = {}
         self._engine(self.batch_size, self.horizon)  # whatever cannot be made ready is said now
-        self.reset(seed)
+        self.seed = _whole("seed", seed, 0, SEEDS)
+        self.reset()
+
+    @property
+    def loop(self) -> SamplingLoop:
+        """What the engine runs, at the planner's own horizon."""
+        return self._loop(self.horizon)
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads asked for; None leaves it to the engine."""
+        return self._options["threads"]
 
     def reset(self, seed: int | None = None) -> None:
         """Start an episode anew: the next plan is number 0 of ``seed`` (None: the seed there was)."""
         if seed is not None:
-            self.seed = _whole("seed", seed, 0, 2**64 - 1)
+            self.seed = _whole("seed", seed, 0, SEEDS)
         self._calls = 0
         self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
 

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 from oracle.diffusion import (
-    GaussianDiffusion, Maze2dGaussianDiffusion, ValueDiffusion, default_sample_fn, n_step_guided_p_sample,
+    GaussianDiffusion,
+    Maze2dGaussianDiffusion,
+    ValueDiffusion,
+    default_sample_fn,
+    n_step_guided_p_sample,
 )  # fmt: skip
 from oracle.draws import randomize
 from oracle.goldens import NAMES, load_golden, load_policy, replay
@@ -31,7 +35,9 @@ def statistics(kind, dim, seed):
 
 
 def normalizer(kind=GaussianNormalizer, observations=4, actions=2):
-    return DatasetNormalizer({"observations": statistics(kind, observations, 1), "actions": statistics(kind, actions, 2)})
+    return DatasetNormalizer(
+        {"observations": statistics(kind, observations, 1), "actions": statistics(kind, actions, 2)}
+    )
 
 
 def sizes(horizon, observations=4, actions=2):
@@ -44,7 +50,7 @@ def guided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, k
     depth = observations + actions
     unet, value = (Maze2dTemporalUnet, TemporalValue) if branch else (TemporalUnet, ValueFunction)
     net = randomize(unet(horizon, depth, observations, dim=16, dim_mults=mults), 1, torch.float32)
-    judge = randomize(value(horizon, depth, observations, dim=16, dim_mults=(1, 4)), 2, torch.float32)
+    judge = randomize(value(horizon, depth, observations, dim=16, dim_mults=(1, 8)), 2, torch.float32)
     all_sizes = sizes(horizon, observations, actions)
     diffusion = GaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=clip, **all_sizes)
     guide = ValueGuide(ValueDiffusion(judge, loss_type="value_l2", **all_sizes))
@@ -88,6 +94,12 @@ POLICIES = {
 }
 
 
+def close(found, expected):
+    """To 1e-4, of the largest number if that is more than one: an unclipped epsilon network goes far."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max(initial=0)))
+
+
 def given(policy, seed=0):
     """Conditions in physical units: the first observation, and of longer plans the last."""
     rng, observations = np.random.default_rng(seed), policy.diffusion_model.observation_dim
@@ -117,7 +129,7 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
         assert type(found) is type(expected) and found.dtype == expected.dtype and found.shape == expected.shape
         if name != "unguided, depth 1":  # without actions there is nothing to compare in some
             assert np.asarray(expected).size
-        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=2e-4)
+        close(found, expected)
     assert after == its_after  # and torch's generator is left where the original leaves it
 
 
@@ -180,7 +192,10 @@ def test_calls_are_those_of_the_original():
     assert policy(conditions, 3)[1].actions.shape == policy(conditions, 3, False)[1].actions.shape == (3, 8, 2)
     assert policy(conditions, batch_size=2, verbose=True)[1].observations.shape == (2, 8, 4)
     assert maze(conditions)[1].actions.shape == maze(conditions, False)[1].actions.shape == (1, 8, 2)
-    assert maze(conditions, debug=True, batch_size=3)[1].observations.shape == maze(conditions, False, 3)[1].observations.shape
+    assert (
+        maze(conditions, debug=True, batch_size=3)[1].observations.shape
+        == maze(conditions, False, 3)[1].observations.shape
+    )
     action, (actions, observations) = maze(conditions)  # two fields, unpacked
     np.testing.assert_array_equal(action, actions[0, 0])
     action, (actions, observations, values) = policy(conditions, 4)
@@ -211,18 +226,15 @@ def test_preprocessing_is_applied():
 
 
 def test_a_horizon_in_sample_kwargs():
-    (action, plans, _), (_, wanted, _) = both(unguided(horizon=8, mults=(1, 2)), 2)
-    assert plans.actions.shape == (2, 8, 2)
-    (action, plans, _), (_, wanted, _) = both(unguided(horizon=8, **{"mults": (1, 2)}), 2)
-    policy = GuidedPolicy(None, unguided().diffusion_model, normalizer(), horizon=14)
-    (action, plans, _), (wanted_action, wanted, _) = both(policy, 2)
+    policy = unguided()
+    policy.sample_kwargs["horizon"] = 14
+    (_, plans, _), (_, wanted, _) = both(policy, 2)
     assert plans.actions.shape == wanted.actions.shape == (2, 14, 2)
-    np.testing.assert_allclose(plans.observations, wanted.observations, rtol=0, atol=2e-4)
-    with pytest.raises(ValueError, match="horizon"):
-        dfx.accelerate(guided(), backend="reference") and dfx.accelerate(
-            GuidedPolicy(guided().guide, guided().diffusion_model, normalizer(), sample_fn=n_step_guided_p_sample, horizon=16),
-            backend="reference",
-        )
+    close(plans.observations, wanted.observations)
+    policy = guided()
+    policy.sample_kwargs["horizon"] = 14
+    with pytest.raises(ValueError, match="horizon: the value network was trained for 8, found 14"):
+        dfx.accelerate(policy, backend="reference")
 
 
 def test_one_element_outside_clips_all_plans():
@@ -249,7 +261,7 @@ def test_a_safe_limits_normaliser_is_a_limits_normaliser():
 
     policy = unguided(kind=SafeLimitsNormalizer)
     (_, plans, _), (_, wanted, _) = both(policy, 2)
-    np.testing.assert_allclose(plans.observations, wanted.observations, rtol=0, atol=2e-4)
+    close(plans.observations, wanted.observations)
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
@@ -281,7 +293,7 @@ def test_what_is_not_understood_is_refused(make, sentence):
 
 
 def test_objects_that_are_no_policies():
-    with pytest.raises(TypeError, match="policy: expected an object with diffusion_model and normalizer.* found dict"):
+    with pytest.raises(TypeError, match=r"policy: expected an object with diffusion_model and normalizer.* found dict"):
         dfx.accelerate({})
     with pytest.raises(TypeError, match="found SimpleNamespace"):
         dfx.accelerate(SimpleNamespace(diffusion_model=object(), normalizer=None))
@@ -291,7 +303,7 @@ def test_objects_that_are_no_policies():
         dfx.accelerate(policy, backend="reference")
     policy = guided()
     policy.normalizer = SimpleNamespace(normalizers={"observations": None})
-    with pytest.raises(ValueError, match="policy: its normalizer must hold .normalizers for 'observations' and 'actions'"):
+    with pytest.raises(ValueError, match=r"policy: its normalizer must hold \.normalizers for 'observations'"):
         dfx.accelerate(policy, backend="reference")
 
 

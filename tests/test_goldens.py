@@ -74,7 +74,8 @@ def test_a_native_file_plans_the_same(name, target, tmp_path):
     golden, checkpoint = load_golden(name), dfx.load(FOLDER / name)
     again = dfx.load(save(checkpoint, tmp_path / "checkpoint.safetensors"))
     found, expected = (
-        planner_for(one, golden, target).plan(golden.conditions, noise=golden.tape[:, ::-1]) for one in (again, checkpoint)
+        planner_for(one, golden, target).plan(golden.conditions, noise=golden.tape[:, ::-1])
+        for one in (again, checkpoint)
     )
     for field in ("actions", "observations", "values"):
         np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))

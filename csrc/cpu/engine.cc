@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -58,7 +59,7 @@ Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
   }
   mask.assign(elements, 0);
   ranks.assign(2 * static_cast<int64_t>(d.batch), 0);
-  plan_groups();
+  make_groups();
   compile_groups();
   owner_ = getpid();
   if (threads_ > 1) pool_ = new Pool(threads_);
@@ -68,23 +69,32 @@ Engine::~Engine() {
   if (owner_ == getpid()) delete pool_;  // elsewhere its threads do not exist and cannot be waited for
 }
 
-// Threads take whole trajectories if these divide well among them, else they share every op.
-void Engine::plan_groups() {
-  const int n = desc.batch, t = threads_;
-  const int most = desc.group > 0 ? desc.group : natural_group(desc.horizon);
-  team_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
-  const int teams = team_ ? 1 : t, count = std::min(n, teams * ceil_div(n, teams * most));
+// `count` groups of the batch, as equal as they can be.
+std::vector<Group> Engine::divide(int count, int team) {
+  std::vector<Group> groups;
   for (int i = 0, first = 0; i < count; ++i) {
-    const int size = (n - first) / (count - i);
-    auto found = std::find_if(networks_.begin(), networks_.end(), [&](auto& x) { return x->n == size; });
+    const int size = (desc.batch - first) / (count - i);
+    auto found = std::find_if(networks_.begin(), networks_.end(),
+                              [&](auto& x) { return x->n == size && x->team == team; });
     if (found == networks_.end()) {
       networks_.push_back(std::make_unique<Networks>());
       networks_.back()->n = size;
+      networks_.back()->team = team;
       found = networks_.end() - 1;
     }
     groups.push_back({first, found->get()});
     first += size;
   }
+  return groups;
+}
+
+// Threads take whole trajectories if these divide well among them, else they share every op.
+void Engine::make_groups() {
+  const int n = desc.batch, t = threads_;
+  const int most = desc.group > 0 ? desc.group : natural_group(desc.horizon);
+  team_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
+  if (team_) together = divide(ceil_div(n, most), t);
+  apart = divide(team_ ? ceil_div(n, most) : std::min(n, t * ceil_div(n, t * most)), 1);
 }
 
 void Engine::compile_groups() {
@@ -100,7 +110,7 @@ void Engine::compile_groups() {
         throw std::runtime_error("horizon: this network needs more memory than the engine can address");
       }
       Compiled& c = networks->programs[role];
-      c = compile(*program, networks->n, team(), table->segments);
+      c = compile(*program, networks->n, networks->team, table->segments);
       arena = std::max(arena, c.arena);
       shared = std::max(shared, c.shared);
       own = std::max(own, c.own);
@@ -110,16 +120,16 @@ void Engine::compile_groups() {
   shared_at = padded(static_cast<int>(arena));
   noise_at = (own + kBlock - 1) / kBlock * kBlock;
   const int64_t noise = elements + 2 * kBlock;
-  const int spaces = team_ ? 1 : std::min<int>(threads_, groups.size());
+  const int spaces = team_ ? 1 : std::min<int>(threads_, apart.size()), each = team_ ? threads_ : 1;
   for (int i = 0; i < spaces; ++i) {
-    spaces_.push_back(
-        std::make_unique<Space>(shared_at + shared, noise_at + noise, team(), 2 * largest * elements));
+    spaces_.push_back(std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
   }
 }
 
 struct Engine::Dispatch {
   Engine* engine;
-  void (*job)(Engine&, const Group&, Space&, int, void*);
+  const std::vector<Group>* groups;
+  Job job;
   void* argument;
   std::atomic<int> next{0};
 };
@@ -127,19 +137,19 @@ struct Engine::Dispatch {
 void Engine::dispatch(void* argument, int thread) {
   Dispatch& d = *static_cast<Dispatch*>(argument);
   Engine& e = *d.engine;
-  if (e.team_) {
-    for (const Group& group : e.groups) d.job(e, group, *e.spaces_[0], thread, d.argument);
+  if (d.groups->front().team() > 1) {
+    for (const Group& group : *d.groups) d.job(e, group, *e.spaces_[0], thread, d.argument);
     return;
   }
   if (thread >= static_cast<int>(e.spaces_.size())) return;
-  for (int i = d.next++; i < static_cast<int>(e.groups.size()); i = d.next++) {
-    d.job(e, e.groups[i], *e.spaces_[thread], 0, d.argument);
+  for (int i = d.next++; i < static_cast<int>(d.groups->size()); i = d.next++) {
+    d.job(e, (*d.groups)[i], *e.spaces_[thread], 0, d.argument);
   }
 }
 
-void Engine::for_each_group(void (*job)(Engine&, const Group&, Space&, int, void*), void* argument) {
-  Dispatch d{this, job, argument, {}};
-  if (threads_ == 1) return dispatch(&d, 0);
+void Engine::run(const std::vector<Group>& groups, Job job, void* argument) {
+  Dispatch d{this, &groups, job, argument, {}};
+  if (threads_ == 1 || (team_ && groups.front().team() == 1)) return dispatch(&d, 0);
   if (owner_ != getpid()) {  // after a fork: the old pool is left behind
     pool_ = new Pool(threads_);
     owner_ = getpid();
@@ -148,14 +158,25 @@ void Engine::for_each_group(void (*job)(Engine&, const Group&, Space&, int, void
   pool_->run(dispatch, &d);
 }
 
+void Engine::plan_each_group(Job job, void* argument) {
+  if (!team_) return for_each_group(job, argument);
+  const auto start = std::chrono::steady_clock::now();
+  barrier.lost = 0;
+  const bool all = pace_.together();
+  run(all ? together : apart, job, argument);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  pace_.after(seconds, static_cast<double>(barrier.lost) * 1e-9 / (seconds * threads_));
+}
+
 void Engine::evaluate(Role role, const Group& group, Space& space, int thread, const float* row) {
   const Compiled& c = group.networks->programs[role];
-  const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier, team()};
+  const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier,
+                  group.team()};
   int64_t* const ns = desc.profile && thread == 0 ? times[role].data() : nullptr;
   int64_t now = ns ? thread_ns() : 0;
   for (size_t i = 0; i < c.steps.size(); ++i) {
     const Step& step = c.steps[i];
-    if (step.barrier) wait_for_all(&barrier, team());
+    if (step.barrier) wait_for_all(&barrier, group.team());
     table->step(step, step.parts[thread], work);
     if (ns) {
       const int64_t then = now;
@@ -192,9 +213,8 @@ extern "C" int32_t df_team(const df_engine* engine) {
 }
 
 extern "C" int32_t df_group(const df_engine* engine) {
+  const df::Engine& e = *reinterpret_cast<const df::Engine*>(engine);
   int largest = 0;
-  for (const df::Group& g : reinterpret_cast<const df::Engine*>(engine)->groups) {
-    largest = std::max(largest, g.networks->n);
-  }
+  for (const df::Group& group : e.team_ ? e.together : e.apart) largest = std::max(largest, group.n());
   return largest;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "pace.h"
 #include "pool.h"
 #include "program.h"
 
@@ -31,9 +32,9 @@ class Memory {
   int64_t size_;
 };
 
-// The programs for a group of n trajectories.
+// The programs for a group of n trajectories and a team of threads that share each op.
 struct Networks {
-  int n;
+  int n, team;
   Compiled programs[kRoles];
 };
 
@@ -41,6 +42,8 @@ struct Networks {
 struct Group {
   int first;
   const Networks* networks;
+  int n() const { return networks->n; }
+  int team() const { return networks->team; }
 };
 
 // Memory of one group at work; in a team every thread has its own of these.
@@ -61,12 +64,13 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // job(group, space, thread within the group's team) for every group, over all threads.
-  void for_each_group(void (*job)(Engine&, const Group&, Space&, int thread, void*), void* argument);
+  using Job = void (*)(Engine&, const Group&, Space&, int thread, void* argument);
+  // job(group, space, thread within the group's team) for every group.
+  void for_each_group(Job job, void* argument) { run(team_ ? together : apart, job, argument); }
+  // The same, alone on one thread where that has proved faster.
+  void plan_each_group(Job job, void* argument);
   // Run a program of a group; `row` is the step table's.
   void evaluate(Role role, const Group& group, Space& space, int thread, const float* row);
-
-  int team() const { return team_ ? threads_ : 1; }  // threads that share each op
 
   df_desc desc;  // its arrays are copies below, except tables
   const Table* table;
@@ -77,22 +81,25 @@ class Engine {
   std::vector<float> mask;  // of the plan at hand
   std::vector<int64_t> ranks;
   std::vector<std::vector<int64_t>> times;  // of each role's ops, if asked for
-  std::vector<Group> groups;
+  std::vector<Group> apart, together;  // each thread has its own groups; all share those of `together`
   int threads_ = 1;
-  bool team_ = false;
+  bool team_ = false;  // there are too few trajectories for the threads
 
   Barrier barrier;
 
  private:
   struct Dispatch;
   static void dispatch(void* argument, int thread);
-  void plan_groups();
+  void run(const std::vector<Group>& groups, Job job, void* argument);
+  std::vector<Group> divide(int count, int team);
+  void make_groups();
   void compile_groups();
 
   std::vector<std::unique_ptr<Networks>> networks_;
   std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one for the team
   Pool* pool_ = nullptr;
   pid_t owner_ = 0;  // the process whose threads the pool has
+  Pace pace_;
 };
 
 }  // namespace df

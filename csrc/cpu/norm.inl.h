@@ -17,6 +17,35 @@ struct Channels {
 
 inline Sums sums_at(float* memory, int64_t size) { return {memory, memory + size, memory + 2 * size, memory + 3 * size}; }
 
+// All lanes of each run of N lanes get the sum of the run.
+template <int N>
+inline Vec sum_runs(Vec x) {
+  if constexpr (N >= 2 && kLanes >= 2) x = add(x, swap<1>(x));
+  if constexpr (N >= 4 && kLanes >= 4) x = add(x, swap<2>(x));
+  if constexpr (N >= 8 && kLanes >= 8) x = add(x, swap<4>(x));
+  if constexpr (N >= 16 && kLanes >= 16) x = add(x, swap<8>(x));
+  return x;
+}
+
+// The totals of groups of `per_group` channels, over vectors that hold whole groups; in place, divided by `count`.
+template <int N>
+inline void means_within(float* totals, int c0, int c1, float count) {
+  const Vec divisor = set(count);
+  each_vector(c0, c1, [&](int c, auto lanes) {
+    put(totals + c, div(sum_runs<N>(get(totals + c, lanes)), divisor), lanes);
+  });
+}
+
+// Groups that are whole vectors.
+inline void means_across(float* totals, int c0, int c1, int per_group, float count) {
+  for (int g = c0; g < c1; g += per_group) {
+    Vec total = load(totals + g);
+    for (int c = g + kLanes; c < g + per_group; c += kLanes) total = add(total, load(totals + c));
+    const Vec mean = div(sum_runs<kLanes>(total), set(count));
+    for (int c = g; c < g + per_group; c += kLanes) store(totals + c, mean);
+  }
+}
+
 // out[c] = total of [blocks][width] over blocks and over the group of c, divided by `count`.
 inline void group_means(const float* sums, int blocks, int width, int c0, int c1, int per_group, float count,
                         float* out) {
@@ -25,6 +54,9 @@ inline void group_means(const float* sums, int blocks, int width, int c0, int c1
     for (int i = 1; i < blocks; ++i) total = add(total, get(sums + i * width + c, lanes));
     put(out + c, total, lanes);
   });
+  if (kLanes > 1 && per_group % kLanes == 0) return means_across(out, c0, c1, per_group, count);
+  if (kLanes >= 4 && per_group == 4) return means_within<4>(out, c0, c1, count);
+  if (kLanes >= 8 && per_group == 8) return means_within<8>(out, c0, c1, count);
   for (int g = c0; g < c1; g += per_group) {
     float total = 0;
     for (int c = g; c < g + per_group; ++c) total += out[c];

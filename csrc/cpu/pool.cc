@@ -1,12 +1,15 @@
 #include "pool.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "table.h"
 
 namespace df {
 namespace {
 
-constexpr int kSpins = 4000;       // some 40 us, then the core is offered to others
-constexpr int kIdleSpins = 20000;  // some 200 us without a job, then sleep
+constexpr int kLeastPatience = 4, kMostPatience = 2000;  // looks, of some 20 ns
+constexpr int kIdlePatience = 10000;                    // without a job; then a thread sleeps
 
 void pause() {
 #if defined(__x86_64__)
@@ -16,15 +19,9 @@ void pause() {
 #endif
 }
 
-template <class Done>
-void spin_until(Done&& done) {
-  for (int spins = 0; !done(); ++spins) {
-    if (spins < kSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace
@@ -37,7 +34,21 @@ void wait_for_all(Barrier* barrier, int threads) {
     barrier->phase.store(phase + 1, std::memory_order_release);
     return;
   }
-  spin_until([&] { return barrier->phase.load(std::memory_order_acquire) != phase; });
+  const auto met = [&] { return barrier->phase.load(std::memory_order_acquire) != phase; };
+  const int patience = barrier->patience.load(std::memory_order_relaxed);
+  for (int i = 0; i < patience; ++i) {
+    if (met()) {
+      const int more = patience + patience / 8 + 1;
+      if (i > patience / 2) barrier->patience.store(std::min(more, kMostPatience), std::memory_order_relaxed);
+      return;
+    }
+    pause();
+  }
+  const int64_t start = now();
+  int looks = 0;
+  for (; !met(); ++looks) std::this_thread::yield();
+  if (looks > 4) barrier->patience.store(std::max(patience / 2, kLeastPatience), std::memory_order_relaxed);
+  barrier->lost.fetch_add(now() - start, std::memory_order_relaxed);
 }
 
 Pool::Pool(int threads) {
@@ -61,7 +72,13 @@ void Pool::run(Job job, void* argument) {
     wake_.notify_all();
   }
   job(argument, 0);
-  spin_until([&] { return busy_.load(std::memory_order_acquire) == 0; });
+  for (int i = 0; busy_.load(std::memory_order_acquire) != 0; ++i) {
+    if (i < kMostPatience) {
+      pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
 }
 
 void Pool::work(int thread) {
@@ -75,7 +92,7 @@ void Pool::work(int thread) {
 }
 
 void Pool::wait_for_job(uint32_t seen) {
-  for (int i = 0; i < kIdleSpins; ++i) {
+  for (int i = 0; i < kIdlePatience; ++i) {
     if (round_.load(std::memory_order_acquire) != seen) return;
     pause();
   }

@@ -9,11 +9,14 @@
 
 namespace df {
 
-// Threads meet here; sense-reversing. Alone on its core a thread sees the others within a microsecond; where there are
-// fewer cores than threads it soon gives its own away.
+// Threads meet here; sense-reversing. A thread alone on its core sees the others within a microsecond and keeps looking;
+// where cores are fewer than threads looking is in vain, so after every vain look it looks less long before it gives its
+// core away.
 struct Barrier {
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<uint32_t> phase{0};
+  alignas(64) std::atomic<int> patience{256};  // looks before the core is given away
+  std::atomic<int64_t> lost{0};                // nanoseconds of all threads after that
 };
 
 class Pool {

@@ -17,7 +17,7 @@ struct Probe {
 // Between [N, C, H] and a view, as far as the group goes.
 template <class F>
 void each_element(const View& view, const Group& group, F&& f) {
-  for (int b = 0; b < group.networks->n; ++b) {
+  for (int b = 0; b < group.n(); ++b) {
     for (int c = 0; c < view.channels; ++c) {
       for (int t = 0; t < view.length; ++t) {
         f((static_cast<int64_t>(group.first + b) * view.channels + c) * view.length + t, view.row(b, t) + c);
@@ -30,7 +30,7 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
   const Probe& probe = *static_cast<Probe*>(argument);
   const Compiled& c = group.networks->programs[probe.role];
   float* const arena = space.arena.data();
-  wait_for_all(&e.barrier, e.team());
+  wait_for_all(&e.barrier, group.team());
   std::fill_n(space.own[thread].data(), space.own[thread].size(), probe.fill);
   if (thread == 0) {
     std::fill_n(arena, space.arena.size(), probe.fill);
@@ -38,9 +38,9 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
       each_element(c.inputs[i], group, [&](int64_t dense, int64_t at) { arena[at] = probe.inputs[i][dense]; });
     }
   }
-  wait_for_all(&e.barrier, e.team());
+  wait_for_all(&e.barrier, group.team());
   e.evaluate(probe.role, group, space, thread, probe.table);
-  wait_for_all(&e.barrier, e.team());
+  wait_for_all(&e.barrier, group.team());
   if (thread != 0) return;
   for (size_t i = 0; i < c.outputs.size(); ++i) {
     each_element(c.outputs[i], group, [&](int64_t dense, int64_t at) { probe.outputs[i][dense] = arena[at]; });

@@ -16,10 +16,10 @@ struct Plan {
 class Sampler {
  public:
   Sampler(Engine& engine, const Group& group, Space& space, int thread, Plan& plan)
-      : e_(engine), group_(group), space_(space), thread_(thread), plan_(plan), a_(*plan.args), n_(group.networks->n) {
+      : e_(engine), group_(group), space_(space), thread_(thread), plan_(plan), a_(*plan.args), n_(group.n()) {
     const int64_t h = e_.desc.horizon;
-    t0_ = static_cast<int>(h * thread / e_.team());
-    t1_ = static_cast<int>(h * (thread + 1) / e_.team());
+    t0_ = static_cast<int>(h * thread / group.team());
+    t1_ = static_cast<int>(h * (thread + 1) / group.team());
     from_ = static_cast<int64_t>(t0_) * e_.desc.depth;
     count_ = static_cast<int64_t>(t1_ - t0_) * e_.desc.depth;
     noise_ = space.own[thread].data() + e_.noise_at;
@@ -82,16 +82,16 @@ class Sampler {
   void evaluate(Role role, int k) {
     const Compiled& c = group_.networks->programs[role];
     float* const arena = space_.arena.data();
-    wait_for_all(&e_.barrier, e_.team());  // others may still read the outputs of the last one
+    wait_for_all(&e_.barrier, group_.team());  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth, arena + c.inputs[0].row(b, t));
       }
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
-    wait_for_all(&e_.barrier, e_.team());
+    wait_for_all(&e_.barrier, group_.team());
     e_.evaluate(role, group_, space_, thread_, table(role, k));
-    wait_for_all(&e_.barrier, e_.team());
+    wait_for_all(&e_.barrier, group_.team());
   }
 
   void keep_values(Role role) {
@@ -206,7 +206,7 @@ extern "C" int32_t df_plan(df_engine* handle, const df_args* args) {
     if (args->mask[i]) std::memcpy(&engine.mask[i], &ones, sizeof ones);
   }
   df::Plan plan{args, {engine.desc.rows}};
-  engine.for_each_group(df::sample, &plan);
+  engine.plan_each_group(df::sample, &plan);
   for (int first = 0; first < engine.desc.batch; first += args->candidates) {
     df::rank(args->values + first, args->candidates, engine.ranks.data(), args->order + first);
   }

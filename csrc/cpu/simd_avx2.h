@@ -35,6 +35,16 @@ inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 inline Vec round(Vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec times_power(Vec x, Vec n) {  // x 2^n, n whole
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
+}
+// Lanes whose numbers differ in the bit K.
+template <int K>
+inline Vec swap(Vec x) {
+  if constexpr (K <= 2) return _mm256_permute_ps(x, K == 1 ? 0xB1 : 0x4E);
+  return _mm256_permute2f128_ps(x, x, 1);
+}
 inline Vec reciprocal(Vec x) { return div(set(1), x); }
 inline Vec blend(Vec mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
 

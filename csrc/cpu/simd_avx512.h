@@ -29,6 +29,13 @@ inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec sqrt(Vec x) { return _mm512_sqrt_ps(x); }
 inline Vec round(Vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec times_power(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }  // x 2^n, n whole
+// Lanes whose numbers differ in the bit K.
+template <int K>
+inline Vec swap(Vec x) {
+  if constexpr (K <= 2) return _mm512_permute_ps(x, K == 1 ? 0xB1 : 0x4E);
+  return _mm512_shuffle_f32x4(x, x, K == 4 ? 0xB1 : 0x4E);
+}
 // 1 / x to 1 ULP for normal x: the estimate's 14 bits, doubled.
 inline Vec reciprocal(Vec x) {
   const Vec r = _mm512_rcp14_ps(x);

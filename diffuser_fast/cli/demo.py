@@ -37,8 +37,8 @@ def command(
         result = rollout(
             planner, env, episodes=episodes, seed=seed, progress=lambda done, total: update(done, total=total)
         )
-    # The film and the picture show the episode that had furthest to go.
-    far = int(np.argmax(np.abs(np.diff(result.plans[..., :2], axis=1)).sum(axis=(1, 2))))
+    # The film and the picture show the episode that began furthest from its target.
+    far = int(np.linalg.norm(result.observations[:, 0, :2] - result.targets, axis=1).argmax())
     start, target = result.observations[far : far + 1, 0], result.targets[far : far + 1]
     single = {t: value[0] for t, value in goal_conditions(start, target).items()}
     planner.reset(seed)

@@ -29,13 +29,13 @@ def engine_vs_eager(planner: Planner, conditions: Mapping[int, Any], seconds: fl
         return _rows(_in_turns(sides, seconds))
     from .eager_loop import EagerLoop, threads
 
-    loop = planner._loop
+    loop = planner.loop
     eager = EagerLoop(planner.checkpoint, loop, planner.batch_size)
     given, situations = known(conditions, loop.horizon, planner.checkpoint.normalizers)
     if situations is not None:
         raise ValueError("conditions: one situation is timed, not several at once")
     sides["torch eager"] = lambda: eager(given)
-    before = threads(planner._options["threads"] or cores())
+    before = threads(planner.threads or cores())
     try:
         return _rows(_in_turns(sides, seconds))
     finally:

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
     from ..control.rollout import Rollout
 
-PANELS = 6
+# Shares of the denoising steps that are shown: order appears late.
+SHOWN = (0, 0.5, 0.75, 0.875, 0.95, 1)
 
 
 def denoising_picture(path: Path, env: str, chain: NDArray, target: NDArray, action_dim: int) -> Path:
-    """From noise to plan over the maze: ``chain [R + 1, H, D]`` in physical units, at evenly spread rows."""
+    """From noise to plan over the maze: ``chain [R + 1, H, D]`` in physical units, at the rows of ``SHOWN``."""
     from ..envs import draw_maze, draw_path, layout_of
 
-    rows = np.unique(np.round(np.linspace(0, len(chain) - 1, PANELS)).astype(int))
+    rows = np.unique(np.round(np.array(SHOWN) * (len(chain) - 1)).astype(int))
     figure = _figure(len(rows), 3.0)
     layout = layout_of(env)
     for axes, row in zip(figure.axes, rows, strict=True):

@@ -25,7 +25,7 @@ class LoopCase:
     """A sampling loop and what one plan is made from.
 
     gentle: noise that grows slowly, instead of the cosine schedule, whose last step magnifies an error in epsilon a
-    hundredfold. known: a name of ``KNOWN``. horizon: H if not the trained one. n_steps and eta are the sampler's. g0: the
+    hundredfold. n_steps, eta: the sampler's. horizon: H if not the trained one. known: a name of ``KNOWN``. g0: the
     gradient that is added to x0, in every row but the last. own_tables: step tables of this plan, other than the
     loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
     """

@@ -124,10 +124,10 @@ def _conv(
 
 def _convs() -> Iterator[OpCase]:
     for c_in, c_out, h, k in (
-        (1, 1, 1, 1), (1, 1, 3, 5), (2, 3, 2, 3), (3, 2, 3, 5), (5, 7, 7, 3), (6, 32, 16, 5), (9, 16, 6, 5), (14, 32, 32, 5),
-        (15, 17, 9, 5), (17, 15, 11, 5), (23, 32, 4, 5), (23, 31, 13, 1), (24, 33, 10, 3), (32, 6, 384, 1), (32, 32, 384, 5),
-        (31, 47, 5, 7), (33, 65, 3, 5), (48, 96, 6, 5), (8, 8, 5, 31), (128, 384, 4, 1), (256, 256, 1, 5), (256, 256, 4, 5),
-        (512, 128, 96, 5), (512, 512, 2, 5), (512, 512, 1, 1),
+        (1, 1, 1, 1), (1, 1, 3, 5), (2, 3, 2, 3), (3, 2, 3, 5), (5, 7, 7, 3), (6, 32, 16, 5), (9, 16, 6, 5),
+        (14, 32, 32, 5), (15, 17, 9, 5), (17, 15, 11, 5), (23, 32, 4, 5), (23, 31, 13, 1), (24, 33, 10, 3),
+        (32, 6, 384, 1), (32, 32, 384, 5), (31, 47, 5, 7), (33, 65, 3, 5), (48, 96, 6, 5), (8, 8, 5, 31),
+        (128, 384, 4, 1), (256, 256, 1, 5), (256, 256, 4, 5), (512, 128, 96, 5), (512, 512, 2, 5), (512, 512, 1, 1),
     ):  # fmt: skip
         yield _conv(c_in, c_out, h, k, batch=1 if c_in * c_out * h > 1e6 else 3)
     for batch in (1, 2, 5, 17):
@@ -180,8 +180,8 @@ def _norms() -> Iterator[OpCase]:
             yield grouped(kind, 64, 16, 8, like)
     for c, h, like in (
         (1, 1, "normal"), (2, 3, "normal"), (3, 2, "normal"), (17, 5, "normal"), (23, 1, "normal"), (32, 7, "normal"),
-        (128, 4, "normal"), (256, 1, "normal"), (512, 2, "normal"), (32, 384, "normal"), (48, 5, "offset"), (48, 5, "small"),
-        (48, 5, "constant"),
+        (128, 4, "normal"), (256, 1, "normal"), (512, 2, "normal"), (32, 384, "normal"), (48, 5, "offset"),
+        (48, 5, "small"), (48, 5, "constant"),
     ):  # fmt: skip
         program = _single("channel_norm", [(c, h)], [(c, h)], {"gamma": (c,), "beta": (c,)}, eps=EPS)
         yield OpCase(f"channel_norm {c}x{h} {like}", program, 3, like)
@@ -231,7 +231,8 @@ def _attentions() -> Iterator[OpCase]:
     for heads, width, h, like in (
         (4, HEAD_DIM, 1, "normal"), (4, HEAD_DIM, 2, "normal"), (4, HEAD_DIM, 3, "normal"), (4, HEAD_DIM, 4, "normal"),
         (4, HEAD_DIM, 7, "normal"), (4, HEAD_DIM, 16, "normal"), (4, HEAD_DIM, 33, "normal"), (4, HEAD_DIM, 5, "large"),
-        (4, HEAD_DIM, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"), (3, 17, 3, "normal"),
+        (4, HEAD_DIM, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"),
+        (3, 17, 3, "normal"),
     ):  # fmt: skip
         inner = heads * width
         program = _single("linear_attention", [(3 * inner, h)], [(inner, h)], {}, heads=heads, q_scale=width**-0.5)
@@ -241,8 +242,8 @@ def _attentions() -> Iterator[OpCase]:
 def _blocks() -> Iterator[OpCase]:
     for c_in, c_out, h, k, groups in (
         (1, 8, 1, 5, 8), (2, 3, 2, 3, 3), (3, 8, 3, 5, 2), (6, 32, 16, 5, 8), (14, 32, 32, 5, 8), (23, 32, 4, 5, 8),
-        (17, 24, 7, 5, 8), (24, 40, 5, 3, 8), (33, 12, 9, 5, 4), (48, 48, 6, 5, 8), (16, 16, 1, 5, 8), (32, 32, 384, 5, 8),
-        (256, 256, 1, 5, 8), (256, 256, 4, 5, 8), (512, 128, 24, 5, 8), (512, 512, 2, 5, 8),
+        (17, 24, 7, 5, 8), (24, 40, 5, 3, 8), (33, 12, 9, 5, 4), (48, 48, 6, 5, 8), (16, 16, 1, 5, 8),
+        (32, 32, 384, 5, 8), (256, 256, 1, 5, 8), (256, 256, 4, 5, 8), (512, 128, 24, 5, 8), (512, 512, 2, 5, 8),
     ):  # fmt: skip
         yield _conv(c_in, c_out, h, k, norm={"groups": groups})
     for residual in (False, True):

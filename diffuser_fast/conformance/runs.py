@@ -60,18 +60,21 @@ def run_rows(
         seeded = [case.seeded(seed) for seed in seeds]
         chains = [_planned(REFERENCE, one).chain for one in seeded]
         for k in range(case.loop.rows):
-            row = row_of(case.loop, k)
+            # The next x is what the reference had, except where a multistep sampler had looked further back.
+            own = [chain[:, k + 1] for chain in chains]
+            if case.loop.steps.d[k]:
+                own = _after_row(REFERENCE, k, seeded, chains)
+            found, exact = (_after_row(t, k, seeded, chains) for t in (target, EXACT))
+            yield Row(case.name, f"row {k}", target, judge(found, own, exact, exactness=target.exactness))
 
-            def x(judged: Target, row=row, k=k) -> list[NDArray]:
-                engine = judged.ready(row, case.batch)
-                return [
-                    one.plan(engine, x=chain[:, k], noise=one.tape[[0, k + 1]], tables=_row(one.tables, k)).x
-                    for one, chain in zip(seeded, chains, strict=True)
-                ]
 
-            # Its next x is the reference's own result, but where a multistep sampler had looked further back.
-            own = x(REFERENCE) if case.loop.steps.d[k] else [chain[:, k + 1] for chain in chains]
-            yield Row(case.name, f"row {k}", target, judge(x(target), own, x(EXACT), exactness=target.exactness))
+def _after_row(target: Target, k: int, cases: list[LoopCase], chains: list[NDArray]) -> list[NDArray]:
+    """x after row k alone, begun at each chain's own x."""
+    engine = target.ready(row_of(cases[0].loop, k), cases[0].batch)
+    return [
+        case.plan(engine, x=chain[:, k], noise=case.tape[[0, k + 1]], tables=_row(case.tables, k)).x
+        for case, chain in zip(cases, chains, strict=True)
+    ]
 
 
 def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
@@ -105,7 +108,7 @@ def _row(tables, k: int):
     return None if tables is None else tuple(None if table is None else table[k : k + 1] for table in tables)
 
 
-# What a target is judged by is the same for all of them. Numbers of ops are large, and wanted for one case after another.
+# What targets are judged by is the same for all. Numbers of ops are large, and wanted for one case after another.
 @lru_cache(maxsize=8)
 def _drawn(case: OpCase, seed: int) -> OpCase:
     return case.seeded(seed)

@@ -36,7 +36,8 @@ def random_weights(program: Program, rng: np.random.Generator) -> dict[str, NDAr
 
 def random_checkpoint(
     unet: UNetSpec, value: ValueSpec | None = None, *, action_dim: int = 2, seed: int = 0, n_train: int = 20,
-    schedule: Schedule | None = None, prediction: str = "x0", clip_denoised: bool = False, guide: Guide | None = None, normalizer: str | None = "gaussian",
+    schedule: Schedule | None = None, prediction: str = "x0", clip_denoised: bool = False, guide: Guide | None = None,
+    normalizer: str | None = "gaussian",
 ) -> Checkpoint:  # fmt: skip
     """A checkpoint of these networks with random weights and random statistics, by default on the cosine schedule.
 

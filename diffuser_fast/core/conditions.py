@@ -62,8 +62,11 @@ def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers)
     values = np.zeros((situations or 1, *mask.shape), np.float32)
     for t, (obs, dims) in parsed.items():
         columns = np.flatnonzero(dims)
+        given_n = normalizers.observations.normalize(obs)[..., columns]
+        if np.abs(given_n).max(initial=0.0) > np.finfo(np.float32).max:
+            raise ValueError(f"conditions[{given[t]!r}]: {np.abs(obs).max():.3g} is too large for float32 once normalised")
         mask[t, act_dim + columns] = True
-        values[:, t, act_dim + columns] = normalizers.observations.normalize(obs)[..., columns]
+        values[:, t, act_dim + columns] = given_n
     return Known(mask, values), situations
 
 

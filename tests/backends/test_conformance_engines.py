@@ -48,20 +48,23 @@ def test_a_plan_does_not_depend_on_its_company(name, target):
             same(getattr(one, field)[0], getattr(together, field)[n], target)
 
 
-@ON_EVERY_TARGET
+@ON_EVERY_ENGINE
 def test_equal_members_are_equal_and_keep_their_order(target):
+    """(Torch need not treat equal members of a batch equally.)"""
     case = CASES["one guide step"]
     noise = np.repeat(case.tape[:, :1], case.batch, axis=1)
     noise[:, 2] = case.tape[:, 2]
     result = plan(target, case, noise=noise)
-    for n in (1, 3):
+    others = [n for n in range(case.batch) if n != 2]
+    for n in others:
         np.testing.assert_array_equal(result.x[n], result.x[0])
-    ties = [i for i in result.order if i != 2]
-    assert ties == [0, 1, 3]
+    assert [n for n in result.order if n != 2] == others
 
 
 @ON_EVERY_TARGET
-@pytest.mark.parametrize("name", ["halfcheetah", "epsilon", "three guide steps", "tables of this plan", "ddim, eta 1, guided"])
+@pytest.mark.parametrize(
+    "name", ["halfcheetah", "epsilon", "three guide steps", "tables of this plan", "ddim, eta 1, guided"]
+)
 def test_a_restart_goes_on_as_if_nothing_had_happened(name, target):
     case = CASES[name]
     engine = target.ready(case.loop, case.batch)
@@ -99,7 +102,9 @@ def test_a_multistep_sampler_restarts_at_first_order(target):
 
 
 @ON_EVERY_TARGET
-@pytest.mark.parametrize("name", ["parts of observations", "each its own conditions", "everything is given", "an action is given"])
+@pytest.mark.parametrize(
+    "name", ["parts of observations", "each its own conditions", "everything is given", "an action is given"]
+)
 def test_what_is_known_holds_after_every_row(name, target):
     case = CASES[name]
     chain, mask = plan(target, case).chain, case.given.mask
@@ -118,9 +123,9 @@ def test_the_order_is_that_of_the_values(name, target):
     result = plan(target, case)
     candidates = case.candidates or case.batch
     np.testing.assert_array_equal(result.order, ranking(result.values, candidates))
-    sorted_values = np.take_along_axis(result.values.reshape(-1, candidates), result.order.reshape(-1, candidates), axis=1)
-    assert (np.diff(sorted_values) < 0).all() and result.order.dtype == np.int64
-    assert {len(set(group)) for group in result.order.reshape(-1, candidates)} == {candidates}
+    values, order = result.values.reshape(-1, candidates), result.order.reshape(-1, candidates)
+    assert (np.diff(np.take_along_axis(values, order, axis=1)) < 0).all() and order.dtype == np.int64
+    assert {len(set(group)) for group in order} == {candidates}
 
 
 @ON_EVERY_TARGET
@@ -174,7 +179,8 @@ def test_tables_of_the_denoiser_alone_leave_the_guide_its_own(target):
     net, guide = case.tables
     both = plan(target, case, tables=(net, case.loop.guide.tables))
     np.testing.assert_array_equal(plan(target, case, tables=(net, None)).x, both.x)
-    np.testing.assert_array_equal(plan(target, case, tables=None).x, plan(target, replace(case, own_tables=False), noise=case.tape).x)
+    own = plan(target, case, tables=(case.loop.denoiser.tables, case.loop.guide.tables))
+    np.testing.assert_array_equal(plan(target, case, tables=None).x, own.x)
     assert not np.array_equal(plan(target, case, tables=(net, guide)).values, both.values)
 
 
@@ -196,7 +202,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
     before, noise = GUIDED.plan(engine), GUIDED.tape.copy()
     noise[2, -1, -1, 0] = np.nan
-    with pytest.raises(FloatingPointError, match="^row 1 "):
+    with pytest.raises(FloatingPointError, match=r"^row 1 "):
         GUIDED.plan(engine, noise=noise)
     np.testing.assert_array_equal(GUIDED.plan(engine).x, before.x)
 
@@ -207,9 +213,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
 @ON_EVERY_TARGET
 def test_a_sample_draws_the_same_noise_in_any_batch(target):
     case = CASES["one guide step"]
-    few, many = (
-        target.ready(case.loop, n)(case.given, Seeded(5, 3), chain=True) for n in (1, 64)
-    )  # fmt: skip
+    few, many = (target.ready(case.loop, n)(case.given, Seeded(5, 3), chain=True) for n in (1, 64))
     same(few.chain[0], many.chain[0], target)
     same(few.values[0], many.values[0], target)
     assert len(np.unique(many.x[:, 1, 0])) == 64
@@ -218,7 +222,8 @@ def test_a_sample_draws_the_same_noise_in_any_batch(target):
 @ON_EVERY_TARGET
 def test_seeds_and_plans_draw_different_noise_and_the_same_again(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
-    found = {(s, p): GUIDED.plan(engine, noise=Seeded(s, p)).chain[:, 0, 5] for s in (0, 1, 2**63) for p in (0, 1, 2**31)}
+    addresses = [(seed, number) for seed in (0, 1, 2**63) for number in (0, 1, 2**31)]
+    found = {address: GUIDED.plan(engine, noise=Seeded(*address)).chain[:, 0, 5] for address in addresses}
     again = GUIDED.plan(engine, noise=Seeded(1, 1)).chain[:, 0, 5]
     np.testing.assert_array_equal(again, found[1, 1])
     arrays = list(found.values())
@@ -240,7 +245,9 @@ def test_drawn_noise_is_that_of_core_noise(target):
 
 
 @ON_EVERY_ENGINE
-@pytest.mark.parametrize("name", ["halfcheetah", "parts of observations", "maze2d", "dpm_solver_pp_2m, clipped, guided"])
+@pytest.mark.parametrize(
+    "name", ["halfcheetah", "parts of observations", "maze2d", "dpm_solver_pp_2m, clipped, guided"]
+)
 def test_a_seed_replays_on_two_backends(name, target):
     """Noise that differs in its last bits and engines that round differently: still one plan, to 1e-4."""
     case, noise = CASES[name], Seeded(11, 2)
@@ -253,7 +260,9 @@ def test_a_seed_replays_on_two_backends(name, target):
 
 
 @ON_EVERY_ENGINE
-@pytest.mark.parametrize("name", ["halfcheetah", "seventeen plans", "maze2d", "situations with candidates", "hopper at full width"])
+@pytest.mark.parametrize(
+    "name", ["halfcheetah", "seventeen plans", "maze2d", "situations with candidates", "hopper at full width"]
+)
 def test_the_number_of_threads_changes_nothing(name, target):
     case = CASES[name]
     one = plan(replace(target, threads=1), case)

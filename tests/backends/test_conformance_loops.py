@@ -38,7 +38,9 @@ def test_the_table_has_every_kind_of_loop():
     assert {case.sampler for case in CASES} == {"ddpm", "ddim", "dpm_solver_pp_2m"}
     assert {case.guide.n_steps for case in CASES if case.guide} >= {0, 1, 2, 3}
     assert {case.guide.t_stopgrad for case in CASES if case.guide} >= {0, 2, 4}
-    assert {(case.prediction, case.clip) for case in CASES} == {(p, x) for p in ("x0", "epsilon") for x in (False, True)}
+    assert {(case.prediction, case.clip) for case in CASES} == {
+        (p, x) for p in ("x0", "epsilon") for x in (False, True)
+    }
     assert {case.unet.dim for case in CASES} >= {16, 24, 32, 48}
     assert {loop.horizon for _, loop in loops} >= {2, 3, 4, 12, 20, 384}
     assert {case.batch for case in CASES} >= {1, 2, 5, 8, 17}

@@ -21,6 +21,7 @@ from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fold, fuse, vjp
 from diffuser_fast.core.samplers import step_table
 from diffuser_fast.core.schedule import Schedule
+from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.formats import janner_keys
 
 torch.set_num_threads(1)
@@ -89,9 +90,7 @@ def test_values_and_their_gradient(name, fused):
     (slope,) = torch.autograd.grad(values.sum(), leaf)
     program = vjp(lower(weights.spec).net)
     dy, table = torch.ones(3, 1, 1, dtype=torch.float64), torch.from_numpy(tables(weights, t.numpy()))
-    y, dx = reference.run(
-        fuse(program) if fused else program, tensors(weights), [x.transpose(1, 2), dy], table
-    )
+    y, dx = reference.run(fuse(program) if fused else program, tensors(weights), [x.transpose(1, 2), dy], table)
     close(y[..., 0], values.detach())
     close(dx.transpose(1, 2), slope)
     # And differentiated by torch itself: the reference is what training runs through.
@@ -181,7 +180,9 @@ def test_guided_loops(prediction, clip, guide):
         "t_stopgrad": g.t_stopgrad, "scale_grad_by_std": g.scale_by_variance,
     }  # fmt: skip
     wanted = diffusion(cond, tape=tape, return_chain=True, **how)
-    found = ours(checkpoint, step_table("ddpm", checkpoint.schedule, prediction=prediction, n_steps=None), given, tape, g)
+    found = ours(
+        checkpoint, step_table("ddpm", checkpoint.schedule, prediction=prediction, n_steps=None), given, tape, g
+    )
     assert found.x.dtype == found.values.dtype == found.chain.dtype == np.float64
     close(found.chain, wanted.chains)
     close(found.x[found.order], wanted.trajectories)
@@ -212,7 +213,7 @@ def test_strided_samplers(sampler, prediction, guided):
 
 
 def test_a_gradient_added_to_x0():
-    """The g0 column, written out for one row: x0 + g0 dvalue/dx, clipped, then the update (CleanDiffuser's place for it)."""
+    """The g0 column, where CleanDiffuser has it, written out for a row: x0 + g0 dvalue/dx, clipped, then the update."""
     diffusion, its_guide, checkpoint = both(clip=True)
     (cond, given), tape, t = conditions(3), normal(9, 2, 3, HORIZON, ACTIONS + OBSERVATIONS), STEPS // 2
     steps = step_table("ddpm", checkpoint.schedule, prediction="x0", n_steps=None)
@@ -240,8 +241,7 @@ def test_a_gradient_added_to_x0():
 
 
 def test_a_batch_of_one_with_one_number_per_group():
-    case = replace(c.loop_cases()[0], name="thin", unet=replace(c.loop_cases()[0].unet, horizon=1, dim=8, dim_mults=(1,)),
-                   value=None, guide=None, batch=1, known="nothing")  # fmt: skip
+    case = c.LoopCase("thin", UNetSpec(1, 3, dim=8, dim_mults=(1,)), batch=1, known="nothing")
     assert np.isfinite(case.plan(reference.ready(case.loop, batch=1)).x).all()
 
 

@@ -1,0 +1,391 @@
+"""The public planner: what goes in, what comes out, and what is said when something is wrong."""
+
+import concurrent.futures
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import diffuser_fast as dfx
+from diffuser_fast import conformance as c
+from diffuser_fast.core.conditions import known, nothing_known
+from diffuser_fast.core.noise import tape as drawn
+from diffuser_fast.core.spec import UNetSpec, ValueSpec
+
+torch.set_num_threads(1)
+BACKENDS = sorted({target.backend for target in c.targets()})
+ON_EVERY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+H, A, O, T = 8, 2, 4, 6
+
+
+@cache
+def checkpoint(guided=True, normalizer="gaussian", clip=False):
+    """Two levels, horizon 8, two actions, four observations, six training steps; values are of trained horizon 8."""
+    spec = UNetSpec(H, A + O, dim=16, dim_mults=(1, 2))
+    value = ValueSpec(H, A + O, dim=16, dim_mults=(1, 8)) if guided else None
+    return c.random_checkpoint(
+        spec, value, action_dim=A, n_train=T, guide=dfx.Guide(0.3, 2, 1), normalizer=normalizer, clip_denoised=clip
+    )
+
+
+def planner(backend="reference", guided=True, **options):
+    options = {"batch_size": 3, "threads": 1, **options}
+    return dfx.Planner(checkpoint(guided), backend, **options)
+
+
+def obs(seed=0, *lead):
+    return np.random.default_rng(seed).normal(0, 2, (*lead, O))
+
+
+def tape(rows=T, *lead, horizon=H, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows + 1, *lead, horizon, A + O)).astype(np.float32)
+
+
+def equal(found, expected):
+    for field in ("actions", "observations", "values"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+
+
+# ------------------------------------------------------------------------------------------------- what comes out
+
+
+@ON_EVERY_BACKEND
+@pytest.mark.parametrize("guided", [False, True])
+def test_plans_have_their_shapes_and_belong_to_the_caller(backend, guided):
+    one = planner(backend, guided)
+    plans = one.plan({0: obs()}, return_chain=True)
+    assert plans.actions.shape == (3, H, A) and plans.observations.shape == (3, H, O)
+    assert plans.values.shape == (3,) and plans.chain.shape == (3, T + 1, H, A + O)
+    copies = [array.copy() for array in (plans.actions, plans.observations, plans.values, plans.chain)]
+    for array in (plans.actions, plans.observations, plans.values, plans.chain):
+        assert array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable
+    again = one.plan({0: obs()}, return_chain=True)
+    for array, copy, other in zip(
+        (plans.actions, plans.observations, plans.values, plans.chain), copies,
+        (again.actions, again.observations, again.values, again.chain), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(array, copy)
+        assert not np.shares_memory(array, other)
+    assert one.plan({0: obs()}).chain is None
+    with pytest.raises(AttributeError):  # a record
+        plans.values = None
+
+
+@ON_EVERY_BACKEND
+def test_plans_come_best_first_and_in_physical_units(backend):
+    noise, given = tape(T, 3), obs()
+    plans = planner(backend).plan({0: given}, noise=noise, return_chain=True)
+    assert (np.diff(plans.values) < 0).all()
+    np.testing.assert_allclose(plans.observations[:, 0], np.broadcast_to(given, (3, O)), rtol=1e-5)
+    # The chain is in plan order, from the first noise to the plan.
+    np.testing.assert_array_equal(plans.chain[:, -1], np.concatenate((plans.actions, plans.observations), axis=-1))
+    first = checkpoint().normalizers.normalize(plans.chain[:, 0])[:, 1:]
+    order = [int(np.abs(noise[0, :, 1:] - plan).max(axis=(1, 2)).argmin()) for plan in first]
+    assert sorted(order) == [0, 1, 2] and order != [0, 1, 2]
+    np.testing.assert_allclose(first, noise[0, order, 1:], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(plans.chain[:, :, 0, A:], np.broadcast_to(given, (3, T + 1, O)), rtol=1e-5)
+
+
+@ON_EVERY_BACKEND
+def test_without_values_plans_keep_the_order_of_samples(backend):
+    for options in ({"guide": None}, {"guided": False}):
+        plans = planner(backend, **options).plan({0: obs()}, noise=tape(T, 3), return_chain=True)
+        assert plans.values.tolist() == [0, 0, 0]
+        first = checkpoint().normalizers.normalize(plans.chain[:, 0])[:, 1:]
+        np.testing.assert_allclose(first, tape(T, 3)[0, :, 1:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif("cpu" not in BACKENDS, reason="torch need not treat equal members of a batch equally")
+def test_equal_values_keep_the_order_of_samples():
+    noise = np.repeat(tape(T, 1), 4, axis=1)
+    noise[:, 2] = tape(T, 1, seed=1)[:, 0]
+    noise[-1, :, 0, 0] = [1, 2, 3, 4]  # not used, and so no difference
+    one = planner("cpu", batch_size=4)
+    result = one._engine(4, H)(nothing_known(H, A + O), noise)
+    best = int(result.values[2] > result.values[0])
+    assert result.order.tolist() == ([2, 0, 1, 3] if best else [0, 1, 3, 2])
+    plans = one.plan({}, noise=noise)
+    np.testing.assert_array_equal(plans.values, result.values[result.order])
+
+
+def test_the_batch_is_64_guided_and_1_otherwise():
+    sizes = {
+        (True, "auto"): 64, (True, None): 1, (True, dfx.Guide(n_steps=0)): 64, (False, "auto"): 1, (False, None): 1,
+    }  # fmt: skip
+    for (guided, guide), expected in sizes.items():
+        one = planner(BACKENDS[0], guided, guide=guide, batch_size=None)
+        assert one.batch_size == expected
+        assert len(one.plan({0: obs()}).actions) == expected
+    one = planner(batch_size=2)
+    assert len(one.plan({0: obs()}, batch_size=5).actions) == 5 and len(one.plan({0: obs()}).actions) == 2
+
+
+def test_latency_is_the_wall_time_of_the_call(monkeypatch):
+    clock = iter([10.0, 10.25])
+    one = planner()
+    monkeypatch.setattr("diffuser_fast.planner.time.perf_counter", lambda: next(clock))
+    assert one.plan({}).latency_ms == 250
+
+
+def test_exactness_is_named():
+    assert planner().plan({}).exactness == "exact"
+    assert planner(precision="float64").plan({}).exactness == "exact"
+    assert planner(n_steps=T).plan({}).exactness == "exact"  # all of them
+    for options in (
+        {"n_steps": 3},
+        {"sampler": "ddim"},
+        {"sampler": "dpm_solver_pp_2m"},
+        {"sampler": "ddim", "eta": 1.0},
+    ):
+        assert planner(**options).plan({}).exactness == "approximate"
+
+
+def test_samplers_and_rows():
+    for sampler in ("ddpm", "ddim", "dpm_solver_pp_2m"):
+        plans = planner(sampler=sampler, n_steps=3).plan({0: obs()}, noise=tape(3, 3), return_chain=True)
+        assert plans.chain.shape[1] == 4
+    noisy = tape(3, 3)
+    noisy[1:] = 0
+    found, other = (planner(sampler="ddim", n_steps=3, eta=eta) for eta in (0.0, 1.0))
+    equal(
+        found.plan({0: obs()}, noise=tape(3, 3)), found.plan({0: obs()}, noise=noisy)
+    )  # deterministic but for the first
+    assert not np.array_equal(other.plan({}, noise=tape(3, 3)).values, other.plan({}, noise=noisy).values)
+
+
+# -------------------------------------------------------------------------------------------------------- noise
+
+
+@ON_EVERY_BACKEND
+def test_a_tape_is_the_noise_and_does_not_count_as_a_call(backend):
+    one, noise = planner(backend), tape(T, 3)
+    first = one.plan({0: obs()}, noise=noise)
+    equal(one.plan({0: obs()}, noise=noise.astype(np.float64).tolist()), first)
+    drawn_then = one.plan({0: obs()})
+    equal(planner(backend).plan({0: obs()}), drawn_then)
+    noise[-1] = 9  # the last one is drawn and multiplied by zero
+    equal(one.plan({0: obs()}, noise=noise), first)
+
+
+@ON_EVERY_BACKEND
+def test_call_n_draws_plan_n_of_the_seed(backend):
+    one = planner(backend, seed=5)
+    plans = [one.plan({0: obs()}) for _ in range(3)]
+    for n, found in enumerate(plans):
+        from_tape = planner(backend).plan({0: obs()}, noise=drawn(5, n, T, 3, H, A + O))
+        np.testing.assert_allclose(found.observations, from_tape.observations, rtol=0, atol=1e-4)
+    assert not np.array_equal(plans[0].actions, plans[1].actions)
+    one.reset()
+    equal(one.plan({0: obs()}), plans[0])
+    one.reset(seed=6)
+    other = one.plan({0: obs()})
+    assert not np.array_equal(other.actions, plans[0].actions)
+    equal(planner(backend, seed=6).plan({0: obs()}), other)
+    one.reset()
+    equal(one.plan({0: obs()}), other)  # the seed there was
+    one.reset(5)
+    equal(one.plan({0: obs()}), plans[0])
+    one.act(obs())
+    equal(one.plan({0: obs()}), plans[2])  # an action is a call too
+
+
+# --------------------------------------------------------------------------------------------------- conditions
+
+
+@ON_EVERY_BACKEND
+def test_conditions_hold_in_the_plan(backend):
+    first, last = obs(1), obs(2)
+    plans = planner(backend).plan({0: first, -1: last, 3.0: {1: 0.5, 3: -0.25}})
+    np.testing.assert_allclose(plans.observations[:, 0], np.broadcast_to(first, (3, O)), rtol=1e-5)
+    np.testing.assert_allclose(plans.observations[:, -1], np.broadcast_to(last, (3, O)), rtol=1e-5)
+    np.testing.assert_allclose(plans.observations[:, 3, [1, 3]], np.broadcast_to([0.5, -0.25], (3, 2)), atol=1e-5)
+    assert np.ptp(plans.observations[:, 3, [0, 2]], axis=0).min() > 1e-4
+    assert np.ptp(plans.actions, axis=0).min() > 1e-5  # actions stay free
+    equal(
+        planner(backend).plan({-1: last}, noise=tape(T, 3)), planner(backend).plan({H - 1: last}, noise=tape(T, 3))
+    )  # key 0 is not required
+    assert planner(backend).plan({}).actions.shape == (3, H, A)
+
+
+@ON_EVERY_BACKEND
+@pytest.mark.parametrize("warm", [False, True])
+def test_situations_are_planned_as_if_each_were_alone(backend, warm):
+    """[E, O] conditions: sample b of situation e has the noise of sample e * B + b."""
+    several = planner(backend, warm_start=2 if warm else None)
+    given, goal = obs(3, 4), {1: obs(4, 4)[:, 0]}
+    noise = tape(T, 4, 3)
+    together = several.plan({0: given, 5: goal, -1: obs(9)}, noise=noise, return_chain=True)
+    assert together.actions.shape == (4, 3, H, A) and together.values.shape == (4, 3)
+    assert together.observations.shape == (4, 3, H, O) and together.chain.shape == (4, 3, T + 1, H, A + O)
+    assert together.actions.flags.c_contiguous and together.values.flags.c_contiguous
+    for e in range(4):
+        one = planner(backend).plan({0: given[e], 5: {1: goal[1][e]}, -1: obs(9)}, noise=noise[:, e], return_chain=True)
+        for field in ("actions", "observations", "values", "chain"):
+            np.testing.assert_allclose(getattr(together, field)[e], getattr(one, field), rtol=0, atol=1e-4)
+    assert (np.diff(together.values, axis=1) < 0).all()
+    several.reset()
+    seeded = several.plan({0: given})
+    address = drawn(0, 0, T, 12, H, A + O).reshape(T + 1, 4, 3, H, A + O)
+    np.testing.assert_allclose(several.plan({0: given}, noise=address).values, seeded.values, rtol=0, atol=1e-4)
+
+
+def test_one_situation_is_still_a_situation():
+    plans = planner().plan({0: obs(0, 1)}, noise=tape(T, 1, 3))
+    assert plans.actions.shape == (1, 3, H, A) and plans.values.shape == (1, 3)
+    np.testing.assert_array_equal(
+        plans.actions[0], planner().plan({0: obs(0, 1)[0]}, noise=tape(T, 1, 3)[:, 0]).actions
+    )
+    with pytest.raises(ValueError, match=r"expected a tape of shape \[7, 2, 3, 8, 6\], found \[7, 3, 8, 6\]"):
+        planner().plan({0: obs(0, 2)}, noise=tape(T, 3))
+
+
+# ------------------------------------------------------------------------------------------------------ horizons
+
+
+@ON_EVERY_BACKEND
+def test_another_horizon_unguided(backend):
+    for options, call in (({"horizon": 14}, {}), ({}, {"horizon": 14})):
+        one = planner(backend, guide=None, **options)
+        plans = one.plan({0: obs(), -1: obs(1)}, noise=tape(T, 3, horizon=14), **call)
+        assert plans.actions.shape == (3, 14, A)
+        np.testing.assert_allclose(plans.observations[:, 13], np.broadcast_to(obs(1), (3, O)), rtol=1e-5)
+    assert one.horizon == H and one.plan({0: obs()}).actions.shape == (3, H, A)
+
+
+# --------------------------------------------------------------------------------------------------------- guides
+
+
+@ON_EVERY_BACKEND
+def test_forms_of_a_guide(backend):
+    noise = tape(T, 3)
+
+    def plan(**options):
+        return planner(backend, **options).plan({0: obs()}, noise=noise)
+
+    auto, none, ranked = plan(), plan(guide=None), plan(guide=dfx.Guide(n_steps=0))
+    equal(plan(guide=checkpoint().guide), auto)
+    assert not none.values.any()
+    # Ranked by value: the unguided plans in another order, each with the value of its last row's input.
+    order = [int(np.abs(none.actions - plan).max(axis=(1, 2)).argmin()) for plan in ranked.actions]
+    assert sorted(order) == [0, 1, 2]
+    np.testing.assert_allclose(ranked.actions, none.actions[order], rtol=0, atol=1e-4)
+    assert (np.diff(ranked.values) < 0).all()
+    assert np.abs(auto.actions - none.actions).max() > 1e-3
+    assert plan(guide=dfx.Guide(5.0, 2, 0)).values.mean() > auto.values.mean() > ranked.values.mean()
+    assert planner(backend, guided=False, guide="auto").plan({}).values.tolist() == [0, 0, 0]
+
+
+# --------------------------------------------------------------------------------------------- acting, warm starts
+
+
+@ON_EVERY_BACKEND
+def test_act_is_the_first_action_of_the_best_plan(backend):
+    one, other = planner(backend), planner(backend)
+    for n in range(2):
+        action = one.act(obs(n), {-1: obs(5)})
+        assert action.shape == (A,) and action.dtype == np.float32 and action.flags.owndata
+        np.testing.assert_array_equal(action, other.plan({0: obs(n), -1: obs(5)}).actions[0, 0])
+    np.testing.assert_array_equal(one.act(obs().tolist()), other.plan({0: obs()}).actions[0, 0])
+
+
+@ON_EVERY_BACKEND
+def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
+    """Written out: the best plan, shifted, noised to the entry of row R - k, and the last k rows from there."""
+    k, warm = 2, planner(backend, warm_start=2, seed=3)
+    given = [obs(n) for n in range(3)]
+    cold = planner(backend, seed=3)
+    first = cold.plan({0: given[0]})
+    np.testing.assert_array_equal(warm.act(given[0]), first.actions[0, 0])  # there is no last plan yet
+    steps = warm._loop(H).steps
+    best = checkpoint().normalizers.normalize(np.concatenate((first.actions[0], first.observations[0]), axis=-1))
+    ahead, noise = np.concatenate((best[1:], best[-1:])), drawn(3, 1, T, 3, H, A + O)
+    x = steps.sqrt_abar[T - k] * ahead + steps.sqrt_one_minus_abar[T - k] * noise[0]
+    engine = cold._engine(3, H)
+    wanted = engine(known({0: given[1]}, H, checkpoint().normalizers)[0], noise, x=x.astype(np.float32), start=T - k)
+    plan = wanted.x[wanted.order[0]]
+    action = warm.act(given[1])
+    np.testing.assert_allclose(checkpoint().normalizers.actions.normalize(action), plan[0, :A], rtol=0, atol=1e-4)
+    # And after a reset it is cold again.
+    warm.reset()
+    np.testing.assert_array_equal(warm.act(given[0]), first.actions[0, 0])
+
+
+@ON_EVERY_BACKEND
+def test_plan_may_be_warm_too(backend):
+    one, other = (planner(backend, warm_start=3) for _ in range(2))
+    one.plan({0: obs()})
+    found = one.plan({0: obs(1)}, warm=True, return_chain=True)
+    assert found.chain.shape == (3, 4, H, A + O)  # from the entry of row R - 3
+    other.act(obs())
+    np.testing.assert_array_equal(other.act(obs(1)), found.actions[0, 0])
+    everything = planner(backend, warm_start=T)
+    everything.plan({0: obs()})
+    assert everything.plan({0: obs(1)}, warm=True, return_chain=True).chain.shape[1] == T + 1
+    situations = planner(backend, warm_start=2)
+    situations.plan({0: obs(0, 2)})
+    assert situations.plan({0: obs(1, 2)}, warm=True).actions.shape == (2, 3, H, A)
+    with pytest.raises(ValueError, match="warm: the last plan was for 2 situations, this one is for 1"):
+        situations.plan({0: obs()}, warm=True)
+
+
+# ----------------------------------------------------------------------------------------------------------- others
+
+
+def test_a_limits_normaliser_clips_plan_by_plan_or_the_array():
+    limits = checkpoint(normalizer="limits").normalizers
+    x_n = np.random.default_rng(0).uniform(-1, 1, (3, H, A + O)).astype(np.float32)
+    x_n[0, 0] = 1.5
+    x_n[1, 1] = 1.00005  # within the tolerance: stays outside, unless another plan makes everything be clipped
+    for scope, clipped in (("plan", False), ("array", True)):
+        one = dfx.Planner(checkpoint(normalizer="limits"), "reference", clip_scope=scope)
+        actions, observations = one._physical(x_n)
+        np.testing.assert_allclose(actions[0, 0], limits.actions.maxs, rtol=1e-6)
+        beyond = observations[1, 1] - limits.observations.maxs
+        assert (np.abs(beyond) < 1e-6).all() if clipped else (beyond > 1e-5).all()
+
+
+@ON_EVERY_BACKEND
+def test_planners_run_side_by_side(backend):
+    """Each in its own thread, each with its own seed and conditions: the same plans as one after the other."""
+
+    def work(seed):
+        one = planner(backend, seed=seed)
+        return [one.plan({0: obs(seed)}) for _ in range(4)]
+
+    alone = [work(seed) for seed in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(work, range(4)))
+    for found, expected in zip(together, alone, strict=True):
+        for a, b in zip(found, expected, strict=True):
+            equal(a, b)
+
+
+@pytest.mark.skipif("cpu" not in BACKENDS, reason="the C++ engine cannot run here")
+def test_planning_natively_on_the_cpu_engine_never_imports_torch(tmp_path):
+    from diffuser_fast.formats import save
+
+    path = save(checkpoint(), tmp_path / "checkpoint.safetensors")
+    script = (
+        "import sys, diffuser_fast as dfx\n"
+        f"planner = dfx.Planner(dfx.load({str(path)!r}), batch_size=2, threads=1)\n"
+        "planner.plan({0: [0.0, 0.0, 0.0, 0.0]}); planner.act([0.0, 0.0, 0.0, 0.0])\n"
+        "assert planner.backend == 'cpu', planner.backend\n"
+        "print([name for name in ('torch', 'mujoco', 'h5py', 'matplotlib') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_the_environment_names_what_auto_stands_for(monkeypatch):
+    from diffuser_fast import planner as module
+    from diffuser_fast.settings import Settings
+
+    monkeypatch.setattr(module, "SETTINGS", Settings(backend="reference", threads=1))
+    assert planner("auto", threads=None).backend == "reference"
+    monkeypatch.setattr(module, "SETTINGS", Settings(backend="nonsense"))
+    with pytest.raises(ValueError, match="backend: found 'nonsense'"):
+        planner("auto")
+    assert planner("reference").backend == "reference"  # who names one gets it
