@@ -67,6 +67,11 @@ def commit() -> tuple[str | None, bool]:
         return None, True
 
 
+def nameless(text: str) -> str:
+    """A message without the folders of this machine: "no /home/me/probe" -> "no probe"."""
+    return re.sub(r"(?<![\w.])(/[\w.+@-]+){2,}", lambda found: found.group().rpartition("/")[2], text)
+
+
 def slug(cpu: str) -> str:
     """A CPU's name as part of a file name: "Intel(R) Xeon(R) CPU @ 2.00GHz" -> "intel-xeon-2-00ghz"."""
     words = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|\d+-core", " ", cpu.lower())

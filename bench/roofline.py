@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .machine import nameless
+
 SOURCE = Path(__file__).with_name("probe.c")
 SCRATCH = Path(__file__).with_name("scratch")
 WEIGHTS_MIB = 16  # the size of the original's networks: 3.7 to 4.1 million float32 weights
@@ -52,7 +54,7 @@ def measure(threads: int, isa: str | None = None, scratch: Path = SCRATCH) -> Ce
     try:
         program = _compiled(scratch)
     except (OSError, subprocess.CalledProcessError) as error:
-        return _numpy_ceiling(threads, f"numpy: probe.c cannot be built ({str(error).splitlines()[0]})")
+        return _numpy_ceiling(threads, f"numpy: probe.c cannot be built ({nameless(str(error)).splitlines()[0]})")
     for candidate in ISAS if isa is None else (isa,):
         command = [str(program), candidate, str(threads), *map(str, SIZES_MIB)]
         done = subprocess.run(command, capture_output=True, text=True)

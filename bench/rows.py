@@ -65,8 +65,9 @@ class Log:
         self.append("run", {"version": VERSION, "time": now.isoformat(timespec="seconds"), **record})
 
     def append(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """One row, checked, written and on disk when this returns."""
-        row = {"row": kind, "run": self.run, **fields}
+        """One row, checked, written and on disk when this returns. Folders of this machine are taken out of it."""
+        named = {name: machine.nameless(v) if isinstance(v, str) else v for name, v in fields.items()}
+        row = {"row": kind, "run": self.run, **named}
         check(row)
         line = json.dumps(row, allow_nan=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)

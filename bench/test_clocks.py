@@ -66,6 +66,6 @@ def test_noise_tape(benchmark):
 
 
 def test_planner_around_the_engine(benchmark, hopper):
-    """A plan of two rows: what is left when the networks are taken away."""
+    """A plan of one row: little is left but what surrounds it."""
     planner = Planner(hopper, "auto", batch_size=1, guide=None, sampler="ddim", n_steps=1)
     benchmark(planner.plan, {0: np.zeros(11)})

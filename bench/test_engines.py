@@ -1,7 +1,7 @@
 """pytest-benchmark: our engines on single networks and whole plans. `python -m pytest bench`; not part of `make test`.
 
-The ladder is for comparing with others; this is for watching one's own change, with pytest-benchmark's `--benchmark-save`
-and `--benchmark-compare`.
+The ladder is for comparing with others; this is for watching one's own change, with pytest-benchmark's
+`--benchmark-save` and `--benchmark-compare`.
 """
 
 import pytest

@@ -5,12 +5,17 @@
 
 extern "C" {
 
+// How a weight lies (backends/pack.py): one number per channel; a convolution's [d, e, k] as [d/16][k][e][16], or as
+// [e/16][k][d][16]. A transposed convolution takes both.
+enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED };
+
 // A Program and its Layout (core/passes/place.py), weights packed by backends/pack.py.
 typedef struct {
   const int32_t* ops;     // [n_ops, kOpFields]; weight fields index `weights`
   const int32_t* values;  // [n_values, kValueFields]
   const int32_t *inputs, *outputs;
   const float* const* weights;
+  const int32_t* layouts;  // of each weight
   int64_t size;  // floats of arena per trajectory
   int32_t n_ops, n_values, n_inputs, n_outputs, n_weights;
   int32_t halo;

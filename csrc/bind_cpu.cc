@@ -71,9 +71,10 @@ struct Program {
     }
     record.weights = weights.data();
     record.n_weights = static_cast<int32_t>(weights.size());
-    record.size = py::cast<int64_t>(parts[5]);
-    record.halo = py::cast<int32_t>(parts[6]);
-    record.table_width = py::cast<int32_t>(parts[7]);
+    record.layouts = array<int32_t>(parts[5], record.n_weights, "layouts");
+    record.size = py::cast<int64_t>(parts[6]);
+    record.halo = py::cast<int32_t>(parts[7]);
+    record.table_width = py::cast<int32_t>(parts[8]);
   }
 
   int64_t elements(int32_t value) const {

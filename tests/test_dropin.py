@@ -133,7 +133,7 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
     assert after == its_after  # and torch's generator is left where the original leaves it
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
     """Row by row, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""

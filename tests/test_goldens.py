@@ -68,9 +68,10 @@ def test_reproduces_the_recorded_trace(name, target):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_native_file_plans_the_same(name, target, tmp_path):
+def test_a_native_file_plans_the_same(name, tmp_path):
     from diffuser_fast.formats import save
 
+    target = TARGETS[-2]  # one will do
     golden, checkpoint = load_golden(name), dfx.load(FOLDER / name)
     again = dfx.load(save(checkpoint, tmp_path / "checkpoint.safetensors"))
     found, expected = (

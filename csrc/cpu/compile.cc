@@ -36,6 +36,7 @@ Step step_of(const df_program& p, const int32_t* row, int n) {
   s.out2 = view_of(p, row[kOpOut2], n);
   const int weights[] = {row[kOpW], row[kOpW2], row[kOpW3], row[kOpW4]};
   for (int i = 0; i < 4; ++i) s.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
+  s.dots = s.op == kConv && row[kOpTransposed] == 1 && p.layouts[row[kOpW]] == DF_FORWARD;
   s.k = row[kOpK];
   s.stride = row[kOpStride];
   s.pad = row[kOpPad];
@@ -83,10 +84,10 @@ Compiled compile(const df_program& p, int n, int threads, int segments) {
   const Step* next = nullptr;
   for (size_t i = c.steps.size(); i-- > 0;) {
     Step& s = c.steps[i];
-    if (!s.is_conv()) continue;
+    if (!s.is_conv() || s.dots) continue;
     if (next) {
       s.next = next->w[0];
-      s.next_block = static_cast<int64_t>(next->k) * next->x.channels * kBlock;
+      s.next_block = static_cast<int64_t>(next->k) * pitch(next->x.channels) * kBlock;
     }
     next = &s;
   }

@@ -41,6 +41,13 @@ struct ConvArgs {
   int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
 };
 
+// The ten ranges of rows, in order: all four, then the threes, twos and ones.
+template <int First, int Last>
+struct NextRange {
+  static constexpr int first = Last == kSegment ? 0 : First + 1;
+  static constexpr int last = Last == kSegment ? Last - First - 1 : Last + 1;
+};
+
 // The products of one tap, for whichever rows it has.
 template <int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
@@ -49,10 +56,8 @@ inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][
   if (tap.first == First && tap.last == Last) {
     accumulate<Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
   } else if constexpr (Left > 1) {
-    // The ten ranges: all four rows, then the threes, twos and ones.
-    constexpr bool narrower = Last == kSegment;
-    constexpr int first = narrower ? 0 : First + 1, last = narrower ? Last - First - 1 : Last + 1;
-    accumulate_rows<Vectors, Segments, first, last, Left - 1>(sums, tap, x, step, w, block, ahead);
+    using Next = NextRange<First, Last>;
+    accumulate_rows<Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w, block, ahead);
   }
 }
 
@@ -65,16 +70,14 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
   const Tile* const tiles = step.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   for (int i = 0; i < run.n_tiles; ++i) {
-    Vec sums[Vectors][kRows], totals[Vectors][kRows];
+    Vec sums[Vectors][kRows], totals[Vectors][kRows], bias[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      const Vec bias = a.bias ? load(a.bias + v * kLanes) : zero();
+      bias[v] = a.bias ? load(a.bias + v * kLanes) : zero();
 #pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) {
-        totals[v][r] = bias;
-        sums[v][r] = zero();
-      }
+      for (int r = 0; r < kRows; ++r) sums[v][r] = zero();
     }
+    bool put_aside = false;
     const ptrdiff_t ahead = a.tiles > 0 ? a.ahead : 0;
     a.ahead += a.block;
     --a.tiles;
@@ -85,10 +88,11 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
         for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 12
           for (int r = 0; r < kRows; ++r) {
-            totals[v][r] = add(totals[v][r], sums[v][r]);
+            totals[v][r] = add(put_aside ? totals[v][r] : bias[v], sums[v][r]);
             sums[v][r] = zero();
           }
         }
+        put_aside = true;
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
@@ -105,7 +109,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
           const bool whole = v < Vectors - 1 || rest >= kLanes;
-          Vec y = add(totals[v][s * kSegment + r], sums[v][s * kSegment + r]);
+          Vec y = add(put_aside ? totals[v][s * kSegment + r] : bias[v], sums[v][s * kSegment + r]);
           if (add_from) y = add(y, whole ? load(add_from + v * kLanes) : load(add_from + v * kLanes, rest));
           if (whole) {
             store(out + v * kLanes, y);
@@ -153,7 +157,7 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
   const int vectors = ceil_div(part.c1 - part.c0, kLanes);
   if (vectors <= 0 || part.run == part.end_run) return;
   const int width = tile_vectors(step, part, vectors);
-  const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * step.x.channels * kBlock;
+  const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * pitch(step.x.channels) * kBlock;
   ConvArgs a{};
   a.block = block;
   a.arena = work.arena;

@@ -2,6 +2,7 @@
 #include "lanes.inl.h"
 #include "mish.inl.h"
 #include "conv.inl.h"
+#include "adjoint.inl.h"
 #include "norm.inl.h"
 #include "pointwise.inl.h"
 #include "attention.inl.h"

@@ -16,6 +16,9 @@ constexpr int kRowBlock = 16;    // rows whose sums are added up first: this fix
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock; }
+// Vectors from one tap to the next in packed weights (backends/pack.py, pitch): never a multiple of 4 KiB, lest the
+// taps that a tile reads together fall on each other in the cache.
+constexpr int pitch(int channels) { return channels % 64 == 0 ? channels + 4 : channels; }
 
 // Where a value lies in the arena: element (b, t, c) is at `at + b * pitch + t * ld + c`.
 struct View {
@@ -69,6 +72,7 @@ struct Step {
   int table = -1, heads = 0, groups = 0;
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
+  bool dots = false;                     // an adjoint with the weights of its convolution (adjoint.inl.h)
   bool by_rows = false;                  // threads share rows, not channels
   bool barrier = false;                  // wait for the other threads before this op
   std::vector<Tap> taps;

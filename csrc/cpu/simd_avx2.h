@@ -59,6 +59,11 @@ inline Int from_exponent(Int x) { return _mm256_srai_epi32(x, 23); }
 inline Int shift_right_8(Int x) { return _mm256_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm256_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm256_cvtepi32_ps(x); }
+// The sums over lanes of four vectors.
+inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
+  const Vec abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+}
 
 }  // namespace DF_TARGET
 }  // namespace df

@@ -57,6 +57,14 @@ inline Int from_exponent(Int x) { return _mm512_srai_epi32(x, 23); }
 inline Int shift_right_8(Int x) { return _mm512_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm512_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm512_cvtepi32_ps(x); }
+// The sums over lanes of four vectors.
+inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
+  const Vec ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const Vec cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const Vec abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
 
 }  // namespace DF_TARGET
 }  // namespace df

@@ -61,6 +61,12 @@ template <int K>
 inline Vec swap(Vec x) {
   return x;
 }
+inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
+  out[0] = a;
+  out[1] = b;
+  out[2] = c;
+  out[3] = d;
+}
 
 }  // namespace DF_TARGET
 }  // namespace df

@@ -5,7 +5,7 @@ namespace DF_TARGET {
 inline void run_step(const Step& s, const Part& part, const Work& work) {
   switch (s.op) {
     case kConv:
-      return conv(s, part, work);
+      return s.dots ? conv_adjoint(s, part, work) : conv(s, part, work);
     case kConvBlock: {
       conv(s, part, work);
       const GroupNorm norm(s, part, work);

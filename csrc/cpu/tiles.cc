@@ -37,8 +37,10 @@ class Tiler {
  public:
   Tiler(Step& step, int segments) : s_(step), u_(step.conv_out()), segments_(segments) {
     phases_ = s_.transposed ? s_.stride : 1;
-    channels_ = s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
-    chunk_ = ceil_div(kChunk, channels_);
+    channels_ = s_.dots || s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
+    tap_ = pitch(s_.dots ? s_.out.channels : s_.x.channels) * kBlock;
+    const int chunks = std::max(1, (2 * channels_ * s_.k + kChunk) / (2 * kChunk));
+    chunk_ = std::max(1, (2 * s_.k + chunks) / (2 * chunks));
   }
 
   // The runs of all rows t0 .. t1 - 1 of trajectories b0 .. b1 - 1.
@@ -102,7 +104,7 @@ class Tiler {
       const int64_t ahead = static_cast<int64_t>(i - base) * s_.x.ld + b_step * first * s_.x.pitch;
       for (int c = 0; c < s_.x.channels; c += channels_) {
         const int chunk = s_.x.channels > channels_ ? static_cast<int>(g.taps.size()) : j / chunk_;
-        g.taps.push_back({(j * s_.x.channels + c) * kBlock, static_cast<int>(ahead) + c,
+        g.taps.push_back({j * tap_ + c * kBlock, static_cast<int>(ahead) + c,
                           std::min(channels_, s_.x.channels - c), first, last, chunk});
       }
     }
@@ -151,13 +153,14 @@ class Tiler {
   int phases_;
   int channels_;  // taken of a tap at once
   int chunk_;     // taps of a chunk
+  int tap_;       // floats of the weights of a tap in a block
   std::vector<Family> families_;
 };
 
 }  // namespace
 
 void place_tiles(Step& s, int segments) {
-  Tiler tiler(s, segments);
+  Tiler tiler(s, s.dots ? 1 : segments);
   if (!s.by_rows) {
     // With few rows in time, or few to read, rows of several trajectories make fuller tiles.
     const int length = s.conv_out().length, rows = s.transposed ? ceil_div(length, s.stride) : length;

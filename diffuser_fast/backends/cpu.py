@@ -27,7 +27,11 @@ except ImportError as error:
     _cpu, _MISSING = None, str(error)
 
 PRECISIONS = ("float32",)
+SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
 _COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in csrc/api.h
+_VECTOR, _FORWARD, _TRANSPOSED = range(3)  # df_layout there
+_CONVS = ("conv", "conv_block")
+_WEIGHT_FIELDS = ("w", "w2", "w3", "w4")
 
 
 def isas() -> list[str]:
@@ -183,8 +187,14 @@ def _engine(
 
 
 def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tuple]:
-    """What ``_cpu`` takes of each program. Weights that several of them use in one layout are stored once."""
-    numbers: dict[tuple[int, str, str], int] = {}
+    """What ``_cpu`` takes of each program. A weight that is used several times in one layout is stored once."""
+    forward = {
+        (id(weights), op.weights[0])
+        for program, weights in parts
+        for op in program.ops
+        if op.kind in _CONVS and not op.attrs["transposed"]
+    }
+    numbers: dict[tuple[int, str, int], int] = {}
     packed: list[NDArray[np.float32]] = []
     drafts = []
     for program, weights in parts:
@@ -193,24 +203,32 @@ def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tup
         ops = table.ops.copy()
         written = [op for op in program.ops if op.outs[0] not in layout.views]
         for row, op in zip(ops, written, strict=True):
-            for field, name in zip(("w", "w2", "w3", "w4"), op.weights, strict=False):
-                is_conv = field == "w" and op.kind in ("conv", "conv_block")
-                kind = f"conv{bool(op.attrs['transposed'])}" if is_conv else "vector"
-                key = (id(weights[name]), name, kind)
+            for i, name in enumerate(op.weights):
+                kind = _VECTOR
+                if op.kind in _CONVS and i == 0:
+                    shared = (id(weights), name) in forward and _worth_sharing(weights[name])
+                    kind = _TRANSPOSED if op.attrs["transposed"] and not shared else _FORWARD
+                key = (id(weights), name, kind)
                 if key not in numbers:
                     numbers[key] = len(packed)
                     array = np.asarray(weights[name])
-                    packed.append(pack.conv(array, op.attrs["transposed"]) if is_conv else pack.vector(array))
-                row[OP_FIELDS.index(field)] = numbers[key]
+                    packed.append(pack.vector(array) if kind == _VECTOR else pack.conv(array, kind == _TRANSPOSED))
+                row[OP_FIELDS.index(_WEIGHT_FIELDS[i])] = numbers[key]
         drafts.append((program, layout, table, ops))
     memory = pack.together(packed)
+    layouts = np.array([kind for _, _, kind in numbers], np.int32)
     return [
         (
             ops, table.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
-            layout.size, layout.halo, program.table_width,
+            layouts, layout.size, layout.halo, program.table_width,
         )
         for program, layout, table, ops in drafts
     ]  # fmt: skip
+
+
+def _worth_sharing(weight: NDArray) -> bool:
+    """Whether an adjoint should read its convolution's own copy: a slower kernel, but half the memory to fetch."""
+    return weight.size >= SHARED_FROM and weight.shape[1] % pack.BLOCK == 0
 
 
 def _table(network: Network, table: NDArray) -> NDArray[np.float32] | None:

@@ -13,7 +13,7 @@ from ..core.loop import Result, SamplingLoop
 
 @dataclass(frozen=True)
 class Seeded:
-    """Noise that the engine draws itself: Philox, addressed by (seed, plan, row, sample, element); see core/noise.py."""
+    """Noise that the engine draws itself: Philox at (seed, plan, row, sample, element); see core/noise.py."""
 
     seed: int
     plan: int

@@ -12,8 +12,13 @@ _LINE = 64  # bytes
 _PAGE = 2 << 20
 
 
+def pitch(channels: int) -> int:
+    """Vectors from one tap to the next: never a multiple of 4 KiB, lest taps fall on each other in the cache."""
+    return channels + 4 if channels % 64 == 0 else channels
+
+
 def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
-    """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[out / 16, k, in, 16]``, zero padded.
+    """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[out / 16, k, pitch(in), 16]``, zero padded.
 
     A kernel reads 16 output channels of one tap and one input channel as one vector, and walks forward through
     memory. Taps keep their numbers: what a transposed convolution does with them is geometry, not layout.
@@ -22,15 +27,15 @@ def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
     out_in_k = weight.transpose(1, 0, 2) if transposed else weight
     out, channels, k = out_in_k.shape
     blocks = -(-out // BLOCK)
-    packed = np.zeros((blocks * BLOCK, channels, k), np.float32)
-    packed[:out] = out_in_k
-    return np.ascontiguousarray(packed.reshape(blocks, BLOCK, channels, k).transpose(0, 3, 2, 1))
+    packed = np.zeros((blocks * BLOCK, pitch(channels), k), np.float32)
+    packed[:out, :channels] = out_in_k
+    return np.ascontiguousarray(packed.reshape(blocks, BLOCK, -1, k).transpose(0, 3, 2, 1))
 
 
-def unpack_conv(packed: NDArray, out: int, transposed: bool) -> NDArray[np.float32]:
-    """The inverse of ``conv``; out: how many output channels there are."""
-    blocks, k, channels, _ = packed.shape
-    out_in_k = packed.transpose(0, 3, 2, 1).reshape(blocks * BLOCK, channels, k)[:out]
+def unpack_conv(packed: NDArray, out: int, channels: int, transposed: bool) -> NDArray[np.float32]:
+    """The inverse of ``conv``; out, channels: how many output and input channels there are."""
+    blocks, k, _, _ = packed.shape
+    out_in_k = packed.transpose(0, 3, 2, 1).reshape(blocks * BLOCK, -1, k)[:out, :channels]
     return np.ascontiguousarray(out_in_k.transpose(1, 0, 2) if transposed else out_in_k)
 
 

@@ -93,13 +93,11 @@ class LoopCase:
         return np.random.default_rng([zlib.crc32(f"{self.name} {what}".encode()), self.seed])
 
 
-GENTLE = Schedule.from_betas(np.linspace(0.05, 0.4, 5))
-
-
 @cache
 def _loop(case: LoopCase) -> SamplingLoop:
+    gentle = Schedule.from_betas(np.linspace(0.25, 2, case.n_train) / case.n_train) if case.gentle else None
     checkpoint = random_checkpoint(
-        case.unet, case.value, n_train=case.n_train, schedule=GENTLE if case.gentle else None, action_dim=0,
+        case.unet, case.value, n_train=case.n_train, schedule=gentle, action_dim=0,
         prediction=case.prediction, clip_denoised=case.clip, normalizer=None, seed=zlib.crc32(case.name.encode()),
     )  # fmt: skip
     steps = step_table(
@@ -220,7 +218,7 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("ddpm, strided", unet, value, strong, **strided),
         case("ddim", unet, sampler="ddim", **strided),
         case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", eta=1.0, **strided),
-        case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, batch=24, **strided),
+        case("ddim, epsilon, clipped", unet, sampler="ddim", prediction="epsilon", clip=True, gentle=True, **strided),
         case("dpm_solver_pp_2m", unet, sampler="dpm_solver_pp_2m", **strided),
         case(
             "dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided

@@ -57,23 +57,23 @@ def run_rows(
 ) -> Iterator[Row]:
     """Every row of every loop case by itself, from the x that the float32 reference had there (teacher-forced)."""
     for case in loop_cases() if cases is None else cases:
-        seeded = [case.seeded(seed) for seed in seeds]
-        chains = [_planned(REFERENCE, one).chain for one in seeded]
+        seeded = tuple(case.seeded(seed) for seed in seeds)
         for k in range(case.loop.rows):
-            # The next x is what the reference had, except where a multistep sampler had looked further back.
-            own = [chain[:, k + 1] for chain in chains]
-            if case.loop.steps.d[k]:
-                own = _after_row(REFERENCE, k, seeded, chains)
-            found, exact = (_after_row(t, k, seeded, chains) for t in (target, EXACT))
+            found, own, exact = _after_row(target, k, seeded), *(_judged_by(t, k, seeded) for t in (REFERENCE, EXACT))
             yield Row(case.name, f"row {k}", target, judge(found, own, exact, exactness=target.exactness))
 
 
-def _after_row(target: Target, k: int, cases: list[LoopCase], chains: list[NDArray]) -> list[NDArray]:
-    """x after row k alone, begun at each chain's own x."""
+def _after_row(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
+    """x after row k alone, begun at the x that the float32 reference has there."""
     engine = target.ready(row_of(cases[0].loop, k), cases[0].batch)
     return [
-        case.plan(engine, x=chain[:, k], noise=case.tape[[0, k + 1]], tables=_row(case.tables, k)).x
-        for case, chain in zip(cases, chains, strict=True)
+        case.plan(
+            engine,
+            x=_planned(REFERENCE, case).chain[:, k],
+            noise=case.tape[[0, k + 1]],
+            tables=case.tables and tuple(table if table is None else table[k : k + 1] for table in case.tables),
+        ).x
+        for case in cases
     ]
 
 
@@ -104,10 +104,6 @@ def _is_small(case: OpCase) -> bool:
     return case.program.flops * case.batch < 3e5
 
 
-def _row(tables, k: int):
-    return None if tables is None else tuple(None if table is None else table[k : k + 1] for table in tables)
-
-
 # What targets are judged by is the same for all. Numbers of ops are large, and wanted for one case after another.
 @lru_cache(maxsize=8)
 def _drawn(case: OpCase, seed: int) -> OpCase:
@@ -122,3 +118,11 @@ def _evaluated(target: Target, case: OpCase) -> list[NDArray[np.floating]]:
 @lru_cache(maxsize=512)
 def _planned(target: Target, case: LoopCase) -> Result:
     return case.plan(target.ready(case.loop, case.batch))
+
+
+@lru_cache(maxsize=64)
+def _judged_by(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
+    # The next x is what the reference had, except where a multistep sampler had looked further back.
+    if target == REFERENCE and not cases[0].loop.steps.d[k]:
+        return [_planned(target, case).chain[:, k + 1] for case in cases]
+    return _after_row(target, k, cases)

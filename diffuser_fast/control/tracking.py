@@ -32,7 +32,8 @@ def inverse_dynamics_action(obs: NDArray, plan: NDArray, step: int) -> NDArray[n
     """The force that takes the point mass to the next planned state, as far as one force can: for plans made anew.
 
     m dv/dt = gear * force - damping * v gives the planned velocity in one step (damping acts on the new velocity, as
-    MuJoCo integrates it); what position is then still missing pulls like the data's own controller. Arguments as of ``waypoint_action``.
+    MuJoCo integrates it); what position is then still missing pulls like the data's own controller. Arguments as of
+    ``waypoint_action``.
     """
     waypoint, over = _waypoint(plan, step)
     if over:  # hold the last position, as the data's controller would

@@ -64,7 +64,8 @@ def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers)
         columns = np.flatnonzero(dims)
         given_n = normalizers.observations.normalize(obs)[..., columns]
         if np.abs(given_n).max(initial=0.0) > np.finfo(np.float32).max:
-            raise ValueError(f"conditions[{given[t]!r}]: {np.abs(obs).max():.3g} is too large for float32 once normalised")
+            largest = np.abs(obs).max()
+            raise ValueError(f"conditions[{given[t]!r}]: {largest:.3g} is too large for float32 once normalised")
         mask[t, act_dim + columns] = True
         values[:, t, act_dim + columns] = given_n
     return Known(mask, values), situations

@@ -33,8 +33,8 @@ def timing(log, workload, candidate, p50, ours=False, speedup=None, **fields):
         **dict.fromkeys(NUMBERS), "workload": workload, "network": network, "horizon": 32, "kind": kind,
         "batch": int(batch[1:]), "candidate": candidate, "ours": ours, "why_not": None, "note": "",
         "exactness": "exact", "deviation": 1e-7, "over": 0.5, "calls": 10, "rounds": 5, "p50_ms": p50,
-        "best_peer": "torch eager", "speedup": speedup, "flops": 1000, "weight_bytes": 10, "gflops": 1.0, "fma_percent": 1.0,
-        "bandwidth_percent": 2.0, "ready_s": 1.0, "others": 0.0, "warning": None, **fields,
+        "best_peer": "torch eager", "speedup": speedup, "flops": 1000, "weight_bytes": 10, "gflops": 1.0,
+        "fma_percent": 1.0, "bandwidth_percent": 2.0, "ready_s": 1.0, "others": 0.0, "warning": None, **fields,
     })  # fmt: skip
 
 

@@ -123,6 +123,12 @@ def test_the_fingerprint_is_plain_and_names_nobody():
     assert not {"hostname", "node", "user"} & set(record)
 
 
+def test_rows_name_no_folder(tmp_path):
+    folder = "/".join(["", "somewhere", "deep"])
+    log = Log(RUN | {"command": f"bench --results {folder}/rows --only hopper/*/b1 and/or"}, tmp_path)
+    assert log.rows[0]["command"] == "bench --results rows --only hopper/*/b1 and/or"
+
+
 def test_work_of_others():
     before, after = machine.Busy(100.0, 10.0, 50.0), machine.Busy(130.0, 25.0, 60.0)
     cores = machine.os.cpu_count()

@@ -68,7 +68,12 @@ def test_every_command_has_help(name, run):
 
 
 def test_help_lists_all_commands_without_importing_any():
-    code = "import sys; from diffuser_fast.cli import main; main(['--help']); print([m for m in ('torch', 'numpy', 'mujoco') if m in sys.modules])"
+    code = """
+import sys
+from diffuser_fast.cli import main
+main(["--help"])
+print([m for m in ("torch", "numpy", "mujoco") if m in sys.modules])
+"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert all(name in out for name in COMMANDS) and out.splitlines()[-1] == "[]"
 

@@ -124,3 +124,8 @@ def test_known_checks_its_shapes():
         Known(np.zeros((8, 5), bool), np.zeros((8, 5)))
     with pytest.raises(ValueError, match="known: mask"):
         Known(np.zeros((8, 5), bool), np.zeros((1, 8, 4)))
+
+
+def test_too_large_for_float32_is_said():
+    with pytest.raises(ValueError, match=r"conditions\[0\]: 1e\+300 is too large"):
+        known({0: [1e300, 0, 0]}, 8, Normalizers(Gaussian([0, 0, 0], [1, 1, 1]), Gaussian([0], [1])))

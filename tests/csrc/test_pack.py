@@ -7,13 +7,13 @@ from diffuser_fast.backends import pack
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("out", "channels", "k"), [(1, 1, 1), (14, 3, 5), (16, 16, 3), (33, 7, 4), (64, 2, 1)])
+@pytest.mark.parametrize(("out", "channels", "k"), [(1, 1, 1), (14, 3, 5), (16, 16, 3), (33, 7, 4), (64, 2, 1), (17, 128, 5)])
 def test_conv(out, channels, k, transposed):
     shape = (channels, out, k) if transposed else (out, channels, k)
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     packed = pack.conv(weight, transposed)
-    assert packed.shape == (-(-out // 16), k, channels, 16) and packed.flags.c_contiguous
-    assert np.array_equal(pack.unpack_conv(packed, out, transposed), weight)
+    assert packed.shape == (-(-out // 16), k, pack.pitch(channels), 16) and packed.flags.c_contiguous
+    assert np.array_equal(pack.unpack_conv(packed, out, channels, transposed), weight)
     o, i, j = out - 1, channels - 1, k - 1
     assert packed[o // 16, j, i, o % 16] == (weight[i, o, j] if transposed else weight[o, i, j])
     assert np.count_nonzero(packed) == np.count_nonzero(weight)

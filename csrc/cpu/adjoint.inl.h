@@ -1,0 +1,75 @@
+// The adjoint of a convolution with the weights of the convolution itself, so that a network and its gradient read one
+// copy: where plans are few, time goes into fetching weights, and all that is fetched should stay in the cache.
+// The packed vectors run along what is summed up here: a tile is 4 rows x 4 channels of sums over lanes.
+namespace df {
+namespace DF_TARGET {
+
+constexpr int kDots = 4;  // output channels of a tile
+
+template <int First, int Last>
+inline __attribute__((always_inline)) void accumulate_dots(Vec (&sums)[kDots][kSegment], const float* x,
+                                                           ptrdiff_t step, const float* w, ptrdiff_t block,
+                                                           ptrdiff_t ahead, int channels) {
+  each_vector(0, channels, [&](int i, auto lanes) __attribute__((always_inline)) {
+    const float* const at = w + i / kBlock * block + i % kBlock;
+    Vec weights[kDots];
+#pragma GCC unroll 4
+    for (int c = 0; c < kDots; ++c) {
+      weights[c] = load(at + c * kBlock);
+      __builtin_prefetch(at + ahead + c * kBlock, 0, 2);
+    }
+#pragma GCC unroll 4
+    for (int r = First; r < Last; ++r) {
+      const Vec input = get(x + (r - First) * step + i, lanes);
+#pragma GCC unroll 4
+      for (int c = 0; c < kDots; ++c) sums[c][r] = fma(input, weights[c], sums[c][r]);
+    }
+  });
+}
+
+template <int First = 0, int Last = kSegment, int Left = 10>
+inline __attribute__((always_inline)) void accumulate_dots_rows(Vec (&sums)[kDots][kSegment], const Tap& tap,
+                                                                const float* x, ptrdiff_t step, const float* w,
+                                                                ptrdiff_t block, ptrdiff_t ahead, int channels) {
+  if (tap.first == First && tap.last == Last) {
+    accumulate_dots<First, Last>(sums, x, step, w, block, ahead, channels);
+  } else if constexpr (Left > 1) {
+    using Next = NextRange<First, Last>;
+    accumulate_dots_rows<Next::first, Next::last, Left - 1>(sums, tap, x, step, w, block, ahead, channels);
+  }
+}
+
+inline void conv_adjoint(const Step& s, const Part& part, const Work& work) {
+  const ptrdiff_t block = static_cast<ptrdiff_t>(s.k) * pitch(s.out.channels) * kBlock;
+  for (int c = part.c0; c < part.c1; c += kDots) {
+    const float* const w = s.w[0] + static_cast<ptrdiff_t>(c) * kBlock;
+    ptrdiff_t ahead = kDots * kBlock;  // the first tile fetches the weights of the next channels
+    for (int i = part.run; i < part.end_run; ++i) {
+      const Run& run = s.runs[i];
+      for (int j = 0; j < run.n_tiles; ++j) {
+        const Tile& tile = s.tiles[run.tile + j];
+        Vec sums[kDots][kSegment];
+        for (auto& row : sums) {
+          for (Vec& sum : row) sum = zero();
+        }
+        for (int k = 0; k < run.n_taps; ++k) {
+          const Tap& tap = s.taps[run.tap + k];
+          const float* const x = work.arena + (tile.input[0] + tap.input);
+          accumulate_dots_rows(sums, tap, x, run.input_step, w + tap.weight, block, ahead,
+                               s.x.channels);
+        }
+        ahead = 0;
+        for (int r = 0; r < run.rows; ++r) {
+          float dots[kDots];
+          sum4(sums[0][r], sums[1][r], sums[2][r], sums[3][r], dots);
+          float* const out = work.arena + (tile.out[0] + static_cast<ptrdiff_t>(r) * run.out_step) + c;
+          const float* const add = work.arena + (tile.add[0] + static_cast<ptrdiff_t>(r) * run.add_step) + c;
+          for (int d = 0; d < kDots; ++d) out[d] = s.y.at >= 0 ? dots[d] + add[d] : dots[d];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace DF_TARGET
+}  // namespace df
