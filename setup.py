@@ -74,9 +74,7 @@ def cpu_extension():
 def skip(engine, why, strict):
     """Say in one sentence that an engine is left out, or stop if it was asked for."""
     if strict:
-        raise SystemExit(
-            f"DIFFUSER_FAST_BUILD asks for the {engine} engine, which cannot be built here: {why}"
-        )
+        raise SystemExit(f"DIFFUSER_FAST_BUILD asks for the {engine} engine, which cannot be built here: {why}")
     print(
         f"diffuser-fast: the {engine} engine was skipped: {why} (DIFFUSER_FAST_BUILD={engine} makes this an error)",
         file=sys.stderr,

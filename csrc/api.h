@@ -16,7 +16,7 @@ typedef struct {
   const int32_t *inputs, *outputs;
   const float* const* weights;
   const int32_t* layouts;  // of each weight
-  int64_t size;  // floats of arena per trajectory
+  int64_t size;            // floats of arena per trajectory
   int32_t n_ops, n_values, n_inputs, n_outputs, n_weights;
   int32_t halo;
   int32_t table_width;  // S
@@ -28,9 +28,9 @@ enum df_column { DF_P, DF_Q, DF_A, DF_B, DF_D, DF_S, DF_GX, DF_G0, DF_COLUMNS };
 // A SamplingLoop for one batch. Everything but weights and tables is copied.
 typedef struct {
   const df_program* denoiser;
-  const df_program *gradient, *value;  // NULL without a guide
-  const float* columns;                // [rows, DF_COLUMNS]
-  const int32_t* guide_steps;          // [rows]
+  const df_program *gradient, *value;         // NULL without a guide
+  const float* columns;                       // [rows, DF_COLUMNS]
+  const int32_t* guide_steps;                 // [rows]
   const float *denoiser_table, *guide_table;  // [rows, S]; NULL where S = 0
   const float *clip_low, *clip_high;          // [depth], or NULL
   int32_t batch, horizon, depth, rows;        // N, H, D, R

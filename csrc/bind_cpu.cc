@@ -18,15 +18,25 @@ namespace {
 template <class T>
 const char* formats();
 template <>
-const char* formats<float>() { return "f"; }
+const char* formats<float>() {
+  return "f";
+}
 template <>
-const char* formats<int32_t>() { return "il"; }
+const char* formats<int32_t>() {
+  return "il";
+}
 template <>
-const char* formats<int64_t>() { return "lq"; }
+const char* formats<int64_t>() {
+  return "lq";
+}
 template <>
-const char* formats<uint32_t>() { return "IL"; }
+const char* formats<uint32_t>() {
+  return "IL";
+}
 template <>
-const char* formats<uint8_t>() { return "?B"; }
+const char* formats<uint8_t>() {
+  return "?B";
+}
 
 // A dense array of `size` numbers of type T; ValueError names what else it is.
 template <class T>
@@ -41,8 +51,9 @@ T* array(const py::handle& object, int64_t size, const char* name, bool writable
                     std::strchr(formats<T>(), info.format[0]) != nullptr;
   if (!type || !dense || info.size != size) {
     throw py::value_error(std::string(name) + ": expected " + std::to_string(size) +
-                          " dense elements of format " + formats<T>() + ", found " + std::to_string(info.size) +
-                          " of format " + info.format + (dense ? "" : ", not dense"));
+                          " dense elements of format " + formats<T>() + ", found " +
+                          std::to_string(info.size) + " of format " + info.format +
+                          (dense ? "" : ", not dense"));
   }
   return static_cast<T*>(info.ptr);
 }
@@ -141,7 +152,8 @@ class Engine {
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
     a.chain = optional_array<float>(chain, n * (desc_.rows + 1 - start) * elements, "chain", true);
-    if ((known_batch != 1 && known_batch != n) || start < 0 || start > desc_.rows || candidates < 1 || n % candidates) {
+    if ((known_batch != 1 && known_batch != n) || start < 0 || start > desc_.rows || candidates < 1 ||
+        n % candidates) {
       throw py::value_error("known, start or candidates: out of range");
     }
     const py::gil_scoped_release release;
@@ -157,11 +169,12 @@ class Engine {
     std::vector<const float*> in;
     std::vector<float*> out;
     for (int i = 0; i < program->record.n_inputs; ++i) {
-      in.push_back(array<float>(inputs[i], desc_.batch * program->elements(program->record.inputs[i]), "input"));
+      in.push_back(
+          array<float>(inputs[i], desc_.batch * program->elements(program->record.inputs[i]), "input"));
     }
     for (int i = 0; i < program->record.n_outputs; ++i) {
-      out.push_back(
-          array<float>(outputs[i], desc_.batch * program->elements(program->record.outputs[i]), "output", true));
+      out.push_back(array<float>(outputs[i], desc_.batch * program->elements(program->record.outputs[i]),
+                                 "output", true));
     }
     const float* const table = optional_array<float>(row, program->record.table_width, "table");
     const py::gil_scoped_release release;
@@ -215,15 +228,16 @@ void function(const std::string& isa, int which, const py::object& x, const py::
 
 void philox(const std::string& isa, uint64_t seed, const py::object& counter, const py::object& words) {
   const int64_t n = py::cast<py::buffer>(counter).request().size;
-  if (!df_philox(isa.c_str(), seed, array<uint32_t>(counter, n, "counter"), array<uint32_t>(words, n, "words", true),
-                 n / 4)) {
+  if (!df_philox(isa.c_str(), seed, array<uint32_t>(counter, n, "counter"),
+                 array<uint32_t>(words, n, "words", true), n / 4)) {
     throw py::value_error("isa: this CPU does not have " + isa);
   }
 }
 
 void normals(const std::string& isa, const py::object& words, const py::object& out) {
   const int64_t n = py::cast<py::buffer>(words).request().size;
-  if (!df_normals(isa.c_str(), array<uint32_t>(words, n, "words"), array<float>(out, n, "normals", true), n / 4)) {
+  if (!df_normals(isa.c_str(), array<uint32_t>(words, n, "words"), array<float>(out, n, "normals", true),
+                  n / 4)) {
     throw py::value_error("isa: this CPU does not have " + isa);
   }
 }
@@ -238,13 +252,13 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("normals", &normals);
   m.attr("COLUMNS") = py::make_tuple("p", "q", "a", "b", "d", "s", "gx", "g0");
   py::class_<Engine>(m, "Engine")
-      .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&, const py::object&,
-                    const py::object&, const py::object&, int, int, int, int, int, int, bool,
-                    const std::optional<std::string>&>(),
-           py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"), py::arg("denoiser_table"),
-           py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"), py::arg("rows"), py::arg("batch"),
-           py::arg("horizon"), py::arg("depth"), py::arg("threads"), py::arg("group"), py::arg("profile"),
-           py::arg("isa"))
+      .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
+                    const py::object&, const py::object&, const py::object&, int, int, int, int, int, int,
+                    bool, const std::optional<std::string>&>(),
+           py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"),
+           py::arg("denoiser_table"), py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"),
+           py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
+           py::arg("group"), py::arg("profile"), py::arg("isa"))
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("known"), py::arg("known_batch"),
            py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"), py::arg("start"),
            py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"), py::arg("x_out"),

@@ -92,9 +92,7 @@ def imports(path, module, known):
         if isinstance(node, ast.ImportFrom):
             base = absolute(node.level, node.module)
             children = {alias.name: f"{base}.{alias.name}" for alias in node.names}
-            return [
-                c if c in known or (base == TOP and name in FLOORS) else base for name, c in children.items()
-            ]
+            return [c if c in known or (base == TOP and name in FLOORS) else base for name, c in children.items()]
         if (name := call_of_import(node)) is not None:
             dots = len(name) - len(name.lstrip("."))
             return [absolute(dots, name[dots:])]
@@ -162,9 +160,7 @@ def check(root):
     """Path of a checkout -> sorted complaints."""
     known = modules(root)
     depends = {module: set() for module in known}  # every import
-    loads = {
-        module: set() for module in known
-    }  # those that run when the module does, packages on the way included
+    loads = {module: set() for module in known}  # those that run when the module does, packages on the way included
     heavy = {module: [] for module in known}
     bad = list(strangers(known))
     for module, path in known.items():

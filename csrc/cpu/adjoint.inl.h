@@ -29,8 +29,9 @@ inline __attribute__((always_inline)) void accumulate_dots(Vec (&sums)[kDots][kS
 
 template <int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_dots_rows(Vec (&sums)[kDots][kSegment], const Tap& tap,
-                                                                const float* x, ptrdiff_t step, const float* w,
-                                                                ptrdiff_t block, ptrdiff_t ahead, int channels) {
+                                                                const float* x, ptrdiff_t step,
+                                                                const float* w, ptrdiff_t block,
+                                                                ptrdiff_t ahead, int channels) {
   if (tap.first == First && tap.last == Last) {
     accumulate_dots<First, Last>(sums, x, step, w, block, ahead, channels);
   } else if constexpr (Left > 1) {
@@ -55,8 +56,7 @@ inline void conv_adjoint(const Step& s, const Part& part, const Work& work) {
         for (int k = 0; k < run.n_taps; ++k) {
           const Tap& tap = s.taps[run.tap + k];
           const float* const x = work.arena + (tile.input[0] + tap.input);
-          accumulate_dots_rows(sums, tap, x, run.input_step, w + tap.weight, block, ahead,
-                               s.x.channels);
+          accumulate_dots_rows(sums, tap, x, run.input_step, w + tap.weight, block, ahead, s.x.channels);
         }
         ahead = 0;
         for (int r = 0; r < run.rows; ++r) {

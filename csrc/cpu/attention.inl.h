@@ -45,7 +45,8 @@ inline void linear_attention(const Step& s, const Part& part, const Work& work) 
         }
         for (int n = 0; n < length; ++n) {
           Vec sum = zero();
-          for (int d = 0; d < head; ++d) sum = fma(set(q[n * ld + d]), get(context + d * width + e, lanes), sum);
+          for (int d = 0; d < head; ++d)
+            sum = fma(set(q[n * ld + d]), get(context + d * width + e, lanes), sum);
           put(work.arena + s.out.row(b, n) + c + e, sum, lanes);
         }
       });

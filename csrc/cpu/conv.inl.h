@@ -34,8 +34,8 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
 struct ConvArgs {
   const float *w, *bias;  // of the tile's first channel
   ptrdiff_t block;
-  ptrdiff_t ahead;  // floats from these weights to those that come next
-  int tiles;        // so many tiles may still fetch of those; one takes a block
+  ptrdiff_t ahead;   // floats from these weights to those that come next
+  int tiles;         // so many tiles may still fetch of those; one takes a block
   int out_channels;  // from the tile's first to the last there is
   float* arena;
   int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
@@ -51,13 +51,15 @@ struct NextRange {
 // The products of one tap, for whichever rows it has.
 template <int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
-                                                           const Tap& tap, const float* const* x, ptrdiff_t step,
-                                                           const float* w, ptrdiff_t block, ptrdiff_t ahead) {
+                                                           const Tap& tap, const float* const* x,
+                                                           ptrdiff_t step, const float* w, ptrdiff_t block,
+                                                           ptrdiff_t ahead) {
   if (tap.first == First && tap.last == Last) {
     accumulate<Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
   } else if constexpr (Left > 1) {
     using Next = NextRange<First, Last>;
-    accumulate_rows<Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w, block, ahead);
+    accumulate_rows<Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w, block,
+                                                                          ahead);
   }
 }
 
@@ -70,14 +72,16 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
   const Tile* const tiles = step.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   for (int i = 0; i < run.n_tiles; ++i) {
-    Vec sums[Vectors][kRows], totals[Vectors][kRows], bias[Vectors];
+    Vec sums[Vectors][kRows], totals[Vectors][kRows];  // totals start from the bias
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      bias[v] = a.bias ? load(a.bias + v * kLanes) : zero();
+      const Vec bias = a.bias ? load(a.bias + v * kLanes) : zero();
 #pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) sums[v][r] = zero();
+      for (int r = 0; r < kRows; ++r) {
+        totals[v][r] = bias;
+        sums[v][r] = zero();
+      }
     }
-    bool put_aside = false;
     const ptrdiff_t ahead = a.tiles > 0 ? a.ahead : 0;
     a.ahead += a.block;
     --a.tiles;
@@ -88,11 +92,10 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
         for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 12
           for (int r = 0; r < kRows; ++r) {
-            totals[v][r] = add(put_aside ? totals[v][r] : bias[v], sums[v][r]);
+            totals[v][r] = add(totals[v][r], sums[v][r]);
             sums[v][r] = zero();
           }
         }
-        put_aside = true;
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
@@ -105,11 +108,12 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
         if (Segments == 1 && r >= run.rows) break;
         float* const out = a.arena + (a.out + tiles[i].out[s] + static_cast<ptrdiff_t>(r) * run.out_step);
         const float* const add_from =
-            a.add < 0 ? nullptr : a.arena + (a.add + tiles[i].add[s] + static_cast<ptrdiff_t>(r) * run.add_step);
+            a.add < 0 ? nullptr
+                      : a.arena + (a.add + tiles[i].add[s] + static_cast<ptrdiff_t>(r) * run.add_step);
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
           const bool whole = v < Vectors - 1 || rest >= kLanes;
-          Vec y = add(put_aside ? totals[v][s * kSegment + r] : bias[v], sums[v][s * kSegment + r]);
+          Vec y = add(totals[v][s * kSegment + r], sums[v][s * kSegment + r]);
           if (add_from) y = add(y, whole ? load(add_from + v * kLanes) : load(add_from + v * kLanes, rest));
           if (whole) {
             store(out + v * kLanes, y);
@@ -163,7 +167,8 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
   a.arena = work.arena;
   int tiles = 0;
   for (int i = part.run; i < part.end_run; ++i) tiles += step.runs[i].n_tiles;
-  const bool many = tiles >= 2 * ceil_div(width, kPerBlock);  // with few, weights come as fast as they can anyway
+  const bool many =
+      tiles >= 2 * ceil_div(width, kPerBlock);  // with few, weights come as fast as they can anyway
   // Channels outermost: a tile's weights are read from memory once and serve every run.
   for (int v = 0; v < vectors; v += width) {
     const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
@@ -173,7 +178,9 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
     a.out = c;
     a.add = step.op == kConv && step.y.at >= 0 ? c : -1;
     const bool last = v + n == vectors;
-    a.ahead = !last ? ceil_div(n, kPerBlock) * block : step.next ? step.next + part.c0 / kBlock * step.next_block - a.w : 0;
+    a.ahead = !last       ? ceil_div(n, kPerBlock) * block
+              : step.next ? step.next + part.c0 / kBlock * step.next_block - a.w
+                          : 0;
     a.tiles = last && !step.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
     for (int i = part.run; i < part.end_run; ++i) {
       kConvolve[step.runs[i].segments - 1][n - 1](step, step.runs[i], a);

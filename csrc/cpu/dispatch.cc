@@ -58,7 +58,8 @@ extern "C" int32_t df_function(const char* isa, int32_t which, const float* x, f
   return table != nullptr;
 }
 
-extern "C" int32_t df_philox(const char* isa, uint64_t seed, const uint32_t* counter, uint32_t* words, int64_t n) {
+extern "C" int32_t df_philox(const char* isa, uint64_t seed, const uint32_t* counter, uint32_t* words,
+                             int64_t n) {
   const df::Table* table = df::table_named(isa);
   if (table) table->philox(seed, counter, words, n);
   return table != nullptr;

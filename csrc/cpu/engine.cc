@@ -48,7 +48,8 @@ Memory::~Memory() { std::free(data_); }
 
 Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
   if (!table) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
-  if (d.batch < 1 || d.horizon < 1 || d.depth < 1) throw std::runtime_error("batch, horizon, depth: must be positive");
+  if (d.batch < 1 || d.horizon < 1 || d.depth < 1)
+    throw std::runtime_error("batch, horizon, depth: must be positive");
   elements = static_cast<int64_t>(d.horizon) * d.depth;
   threads_ = std::max(1, d.threads);
   columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * DF_COLUMNS);
@@ -122,7 +123,8 @@ void Engine::compile_groups() {
   const int64_t noise = elements + 2 * kBlock;
   const int spaces = team_ ? 1 : std::min<int>(threads_, apart.size()), each = team_ ? threads_ : 1;
   for (int i = 0; i < spaces; ++i) {
-    spaces_.push_back(std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
+    spaces_.push_back(
+        std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
   }
 }
 

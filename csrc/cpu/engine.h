@@ -81,7 +81,7 @@ class Engine {
   std::vector<float> mask;  // of the plan at hand
   std::vector<int64_t> ranks;
   std::vector<std::vector<int64_t>> times;  // of each role's ops, if asked for
-  std::vector<Group> apart, together;  // each thread has its own groups; all share those of `together`
+  std::vector<Group> apart, together;       // each thread has its own groups; all share those of `together`
   int threads_ = 1;
   bool team_ = false;  // there are too few trajectories for the threads
 

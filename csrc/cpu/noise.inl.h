@@ -74,7 +74,8 @@ inline void normals_of(const uint32_t (&words)[4][kCounters], float (&out)[4][kC
   }
 }
 
-inline void noise(uint64_t seed, uint32_t plan, uint32_t row, uint32_t sample, int first, int last, float* out) {
+inline void noise(uint64_t seed, uint32_t plan, uint32_t row, uint32_t sample, int first, int last,
+                  float* out) {
   for (int block = first / 4; block * 4 < last; block += kCounters) {
     uint32_t words[4][kCounters];
     float numbers[4][kCounters];

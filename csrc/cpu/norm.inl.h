@@ -15,7 +15,9 @@ struct Channels {
   float *mean, *scale, *d_mean, *product_mean;
 };
 
-inline Sums sums_at(float* memory, int64_t size) { return {memory, memory + size, memory + 2 * size, memory + 3 * size}; }
+inline Sums sums_at(float* memory, int64_t size) {
+  return {memory, memory + size, memory + 2 * size, memory + 3 * size};
+}
 
 // All lanes of each run of N lanes get the sum of the run.
 template <int N>
@@ -197,7 +199,8 @@ class GroupNorm {
 
   template <class F>
   void each_block(F&& f) const {
-    for (int block = part_.block; block < part_.end_block; ++block) f(block / s_.row_blocks, block % s_.row_blocks);
+    for (int block = part_.block; block < part_.end_block; ++block)
+      f(block / s_.row_blocks, block % s_.row_blocks);
   }
 
   Sums sums_of(int b) const {
@@ -207,7 +210,8 @@ class GroupNorm {
 
   Rows rows_of(int b, int i) const {
     const int left = s_.out.length - i * kRowBlock;
-    const float* const dy = s_.op == kConvBlock || s_.y.at < 0 ? nullptr : work_.arena + s_.y.row(b, i * kRowBlock);
+    const float* const dy =
+        s_.op == kConvBlock || s_.y.at < 0 ? nullptr : work_.arena + s_.y.row(b, i * kRowBlock);
     return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, s_.y.ld, left < kRowBlock ? left : kRowBlock};
   }
 
@@ -282,7 +286,8 @@ inline void channel_norm(const Step& s, const Part& part, const Work& work) {
       });
       const Vec scale = div(set(1.0f), sqrt(set(sum(total) / count + s.eps)));
       each_vector(0, s.out.channels, [&](int c, auto lanes) {
-        put(out + c, fma(mul(get(out + c, lanes), scale), get(s.w[0] + c, lanes), get(s.w[1] + c, lanes)), lanes);
+        put(out + c, fma(mul(get(out + c, lanes), scale), get(s.w[0] + c, lanes), get(s.w[1] + c, lanes)),
+            lanes);
       });
     }
   }

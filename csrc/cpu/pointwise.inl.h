@@ -35,8 +35,9 @@ inline void run_pointwise(const Step& s, const Part& part, const Work& work) {
         return add(get(x + c, lanes), get(y + c, lanes));
       });
     case kAct:
-      return pointwise(s, part, work,
-                       [](const float* x, const float*, int c, auto lanes) { return mish(get(x + c, lanes)); });
+      return pointwise(s, part, work, [](const float* x, const float*, int c, auto lanes) {
+        return mish(get(x + c, lanes));
+      });
     case kActVjp:
       return pointwise(s, part, work, [](const float* x, const float* dy, int c, auto lanes) {
         return mul(get(dy + c, lanes), mish_slope(get(x + c, lanes)));
@@ -46,8 +47,9 @@ inline void run_pointwise(const Step& s, const Part& part, const Work& work) {
         return add(get(x + c, lanes), get(work.table + s.table + c, lanes));
       });
     case kSlice:
-      return pointwise(s, part, work,
-                       [&](const float* x, const float*, int c, auto lanes) { return get(x + s.lo + c, lanes); });
+      return pointwise(s, part, work, [&](const float* x, const float*, int c, auto lanes) {
+        return get(x + s.lo + c, lanes);
+      });
     case kConcat:
       return each_row(s, part, work, [&](const float* x, const float* y, float* out) {
         copy_columns(part, x, 0, s.x.channels, out);

@@ -9,7 +9,7 @@ namespace df {
 namespace {
 
 constexpr int kLeastPatience = 4, kMostPatience = 2000;  // looks, of some 20 ns
-constexpr int kIdlePatience = 10000;                    // without a job; then a thread sleeps
+constexpr int kIdlePatience = 10000;                     // without a job; then a thread sleeps
 
 void pause() {
 #if defined(__x86_64__)
@@ -20,7 +20,8 @@ void pause() {
 }
 
 int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 

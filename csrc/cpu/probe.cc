@@ -35,7 +35,8 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
   if (thread == 0) {
     std::fill_n(arena, space.arena.size(), probe.fill);
     for (size_t i = 0; i < c.inputs.size(); ++i) {
-      each_element(c.inputs[i], group, [&](int64_t dense, int64_t at) { arena[at] = probe.inputs[i][dense]; });
+      each_element(c.inputs[i], group,
+                   [&](int64_t dense, int64_t at) { arena[at] = probe.inputs[i][dense]; });
     }
   }
   wait_for_all(&e.barrier, group.team());
@@ -43,7 +44,8 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
   wait_for_all(&e.barrier, group.team());
   if (thread != 0) return;
   for (size_t i = 0; i < c.outputs.size(); ++i) {
-    each_element(c.outputs[i], group, [&](int64_t dense, int64_t at) { probe.outputs[i][dense] = arena[at]; });
+    each_element(c.outputs[i], group,
+                 [&](int64_t dense, int64_t at) { probe.outputs[i][dense] = arena[at]; });
   }
 }
 

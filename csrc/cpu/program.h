@@ -12,7 +12,8 @@ constexpr int kBlock = 16;       // channels of one block of packed weights
 constexpr int kSegment = 4;      // most rows of a segment: outputs computed side by side
 constexpr int kMaxSegments = 3;  // most segments of a tile
 constexpr int kChunk = 128;      // products a convolution adds up before it starts a new sum, about
-constexpr int kRowBlock = 16;    // rows whose sums are added up first: this fixes the order of every sum over time
+constexpr int kRowBlock =
+    16;  // rows whose sums are added up first: this fixes the order of every sum over time
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock; }

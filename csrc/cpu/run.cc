@@ -16,7 +16,13 @@ struct Plan {
 class Sampler {
  public:
   Sampler(Engine& engine, const Group& group, Space& space, int thread, Plan& plan)
-      : e_(engine), group_(group), space_(space), thread_(thread), plan_(plan), a_(*plan.args), n_(group.n()) {
+      : e_(engine),
+        group_(group),
+        space_(space),
+        thread_(thread),
+        plan_(plan),
+        a_(*plan.args),
+        n_(group.n()) {
     const int64_t h = e_.desc.horizon;
     t0_ = static_cast<int>(h * thread / group.team());
     t1_ = static_cast<int>(h * (thread + 1) / group.team());
@@ -51,7 +57,8 @@ class Sampler {
   // The noise of an entry (row + 1) for this thread's rows.
   const float* noise(int entry, int b) {
     const int64_t sample = group_.first + b;
-    if (a_.tape) return a_.tape + (static_cast<int64_t>(entry) * e_.desc.batch + sample) * e_.elements + from_;
+    if (a_.tape)
+      return a_.tape + (static_cast<int64_t>(entry) * e_.desc.batch + sample) * e_.elements + from_;
     const int64_t aligned = from_ / 4 * 4;
     e_.table->noise(a_.seed, a_.plan, entry, static_cast<uint32_t>(sample), static_cast<int>(aligned),
                     static_cast<int>(from_ + count_), noise_);
@@ -75,7 +82,8 @@ class Sampler {
   void record(int b, int entry) {
     if (!a_.chain) return;
     const int64_t entries = e_.desc.rows + 1 - a_.start;
-    std::copy_n(x(b) + from_, count_, a_.chain + ((group_.first + b) * entries + entry) * e_.elements + from_);
+    std::copy_n(x(b) + from_, count_,
+                a_.chain + ((group_.first + b) * entries + entry) * e_.elements + from_);
   }
 
   // A network at x. Its outputs stay in the arena until the next one.
@@ -85,7 +93,8 @@ class Sampler {
     wait_for_all(&e_.barrier, group_.team());  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
-        std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth, arena + c.inputs[0].row(b, t));
+        std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
+                    arena + c.inputs[0].row(b, t));
       }
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
@@ -188,7 +197,8 @@ void rank(const float* values, int n, int64_t* ranks, int64_t* order) {
     for (int low = 0; low < n; low += 2 * width) {
       const int middle = std::min(low + width, n), high = std::min(low + 2 * width, n);
       int i = low, j = middle;
-      for (int k = low; k < high; ++k) to[k] = i < middle && (j >= high || before(from[i], from[j])) ? from[i++] : from[j++];
+      for (int k = low; k < high; ++k)
+        to[k] = i < middle && (j >= high || before(from[i], from[j])) ? from[i++] : from[j++];
     }
     std::swap(from, to);
   }

@@ -15,7 +15,9 @@ int unit_of(const Step& s) {
   return s.op == kChannelNorm ? padded(c) : kBlock;
 }
 
-double efficiency(int items, int threads) { return static_cast<double>(items) / (threads * ceil_div(items, threads)); }
+double efficiency(int items, int threads) {
+  return static_cast<double>(items) / (threads * ceil_div(items, threads));
+}
 
 void divide(Step& s, int threads) {
   const int c = s.out.channels, unit = unit_of(s), units = ceil_div(c, unit);

@@ -8,7 +8,9 @@ constexpr int kLanes = 16;
 
 // Tiles of the convolution: segments x 4 rows x vectors = 24 accumulators.
 constexpr int kSegments = 3;
-constexpr int max_vectors(int segments, int rows) { return segments * rows > 8 ? 2 : segments * rows > 4 ? 3 : 6; }
+constexpr int max_vectors(int segments, int rows) {
+  return segments * rows > 8 ? 2 : segments * rows > 4 ? 3 : 6;
+}
 
 inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 inline Vec zero() { return _mm512_setzero_ps(); }

@@ -56,7 +56,9 @@ inline Int from_exponent(Int x) { return x >> 23; }
 inline Int shift_right_8(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) >> 8); }
 inline Int to_int(Vec x) { return static_cast<Int>(round(x)); }
 inline Vec to_float(Int x) { return static_cast<Vec>(x); }
-inline Vec times_power(Vec x, Vec n) { return from_bits(add(bits(x), to_exponent(to_int(n)))); }  // x 2^n, n whole
+inline Vec times_power(Vec x, Vec n) {
+  return from_bits(add(bits(x), to_exponent(to_int(n))));
+}  // x 2^n, n whole
 template <int K>
 inline Vec swap(Vec x) {
   return x;

@@ -37,7 +37,8 @@ inline void function(int which, const float* x, float* y, int64_t n) {
   }
 }
 
-extern const Table table = {DF_NAME, kSegments, run_step, guide, update, noise, function, philox_of, normals_many};
+extern const Table table = {DF_NAME, kSegments, run_step,  guide,       update,
+                            noise,   function,  philox_of, normals_many};
 
 }  // namespace DF_TARGET
 }  // namespace df

@@ -16,8 +16,8 @@ inline void guide(const Slice& s, float gx, float* x) {
 }
 
 // x0 = p x + q net + g0 g, clipped; x = a x0 + b x + d before + s noise; before = x0; what is known is put back.
-inline bool update(const Slice& s, const Coefficients& k, const float* low, const float* high, const float* noise,
-                   float* before, float* x) {
+inline bool update(const Slice& s, const Coefficients& k, const float* low, const float* high,
+                   const float* noise, float* before, float* x) {
   Vec check = zero();  // stays zero while x is finite
   for (int t = s.t0; t < s.t1; ++t) {
     const float* const net = s.net + static_cast<int64_t>(t) * s.ld;

@@ -15,7 +15,8 @@ from ..planner import Planner
 
 PERCENTILES = (50, 99)
 SETTLE = 0.02  # seconds between the two, so that one's idle threads do not spin beside the other
-FEWEST = 3  # calls of each, however long they take
+FEWEST = 3  # calls of each, if they are not absurdly long
+LONG = 250.0  # milliseconds: a call that does not care what is in the cache
 
 
 def engine_vs_eager(planner: Planner, conditions: Mapping[int, Any], seconds: float = 4.0) -> list[dict[str, Any]]:
@@ -49,23 +50,30 @@ def cores() -> int:
 
 
 def _in_turns(sides: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of every call of every side; each side has its turn until all have run long enough."""
-    for call in sides.values():  # warm-up: memory is touched, threads are started
-        call()
+    """Milliseconds of every counted call of every side. Turns go round until each side has had its share of ``seconds``
+    and at least ``FEWEST`` calls; on a machine too busy for that, until three times ``seconds`` are over."""
+    began, share = time.perf_counter(), seconds / len(sides)
+    last = {name: _timed(call) for name, call in sides.items()}  # warm-up: memory is touched, threads are started
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    share = seconds / len(sides)
     while any(len(ms) < FEWEST or sum(ms) < share * 1e3 for ms in taken.values()):
         for name, call in sides.items():
             time.sleep(SETTLE)
-            call()
+            if last[name] < LONG:
+                call()  # the other side's weights are in the cache; a control loop would find its own
             turn = 0.0
-            # A short call is repeated, so that both sides collect samples for their tails.
-            while turn < share / 10 * 1e3:
-                began = time.perf_counter()
-                call()
-                taken[name].append((time.perf_counter() - began) * 1e3)
-                turn += taken[name][-1]
+            while turn < share / FEWEST * 1e3:  # short calls are repeated, for the sake of their tail
+                last[name] = _timed(call)
+                taken[name].append(last[name])
+                turn += last[name]
+        if time.perf_counter() - began > 3 * seconds:
+            break
     return taken
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1e3
 
 
 def _rows(taken: dict[str, list[float]]) -> list[dict[str, Any]]:

@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import torch
-
 from csrc.engines import (
-    CHEETAH, HOPPER, SMALL, every_isa, needs_engine, random_known, random_loop, random_tape, random_weights,
+    CHEETAH,
+    HOPPER,
+    SMALL,
+    every_isa,
+    needs_engine,
+    random_known,
+    random_loop,
+    random_tape,
+    random_weights,
 )  # fmt: skip
+
 from diffuser_fast.backends import cpu, reference
 from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.core.lower import lower

@@ -126,7 +126,9 @@ def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
             x = known.project(x + steps.gx[k] * g)
         if loop.guide and k == loop.rows - 1 and not steps.guide_steps[k]:
             values = gradient(x)[0]
-        x0 = steps.p[k] * x + steps.q[k] * network(loop.denoiser, loop.denoiser.program, x, net_tables)[0].transpose(0, 2, 1)
+        x0 = steps.p[k] * x + steps.q[k] * network(loop.denoiser, loop.denoiser.program, x, net_tables)[0].transpose(
+            0, 2, 1
+        )
         x0 = x0 + steps.g0[k] * gradient(x)[1] if steps.g0[k] else x0
         x0 = np.clip(x0, *loop.clip) if loop.clip else x0
         x = known.project(steps.a[k] * x0 + steps.b[k] * x + steps.d[k] * before + steps.s[k] * tape[k + 1])

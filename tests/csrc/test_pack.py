@@ -7,7 +7,9 @@ from diffuser_fast.backends import pack
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("out", "channels", "k"), [(1, 1, 1), (14, 3, 5), (16, 16, 3), (33, 7, 4), (64, 2, 1), (17, 128, 5)])
+@pytest.mark.parametrize(
+    ("out", "channels", "k"), [(1, 1, 1), (14, 3, 5), (16, 16, 3), (33, 7, 4), (64, 2, 1), (17, 128, 5)]
+)
 def test_conv(out, channels, k, transposed):
     shape = (channels, out, k) if transposed else (out, channels, k)
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -9,7 +9,14 @@ import pytest
 
 from csrc import interpreter
 from csrc.engines import (
-    CHEETAH, SMALL, UNEVEN, every_isa, needs_engine, random_known, random_loop, random_tape,
+    CHEETAH,
+    SMALL,
+    UNEVEN,
+    every_isa,
+    needs_engine,
+    random_known,
+    random_loop,
+    random_tape,
 )  # fmt: skip
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded

@@ -57,9 +57,7 @@ class LossWeights(nn.Module):
     discount^t normalised to mean 1 over time; the first action counts `action_weight` times as much.
     """
 
-    def __init__(
-        self, horizon: int, transition_dim: int, action_dim: int, action_weight: float, discount: float
-    ):
+    def __init__(self, horizon: int, transition_dim: int, action_dim: int, action_weight: float, discount: float):
         super().__init__()
         in_time = discount ** torch.arange(horizon, dtype=torch.float64)
         weights = (in_time / in_time.mean())[:, None].repeat(1, transition_dim)
@@ -184,9 +182,7 @@ class GaussianDiffusion(nn.Module):
             raise ValueError(f"tape must be {(self.n_timesteps + 1, *shape)}, not {tuple(tape.shape)}")
         return tape[0].clone()  # conditioning writes into it
 
-    def conditional_sample(
-        self, cond: Conditions, horizon: int | None = None, **sample_kwargs: object
-    ) -> Sample:
+    def conditional_sample(self, cond: Conditions, horizon: int | None = None, **sample_kwargs: object) -> Sample:
         """Plans under `cond`, whose values [B, O] fix the batch; `horizon` may differ from training's."""
         batch = len(next(iter(cond.values())))
         shape = (batch, horizon or self.horizon, self.transition_dim)

@@ -214,9 +214,7 @@ def value_head(channels: int, horizon: int, halvings: int, time_dim: int, out_di
             f"{max(horizon >> halvings, 1)} time steps and get {length}"
         )
     fan_in = channels * length
-    return nn.Sequential(
-        nn.Linear(fan_in + time_dim, fan_in // 2), nn.Mish(), nn.Linear(fan_in // 2, out_dim)
-    )
+    return nn.Sequential(nn.Linear(fan_in + time_dim, fan_in // 2), nn.Mish(), nn.Linear(fan_in // 2, out_dim))
 
 
 class ValueFunction(nn.Module):

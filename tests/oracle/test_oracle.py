@@ -65,8 +65,7 @@ MAZE_MISREADINGS = {
 
 @pytest.mark.parametrize(
     ("name", "misread"),
-    [("hopper_guided", m) for m in MISREADINGS]
-    + list(product(("maze2d_branch", "maze_inpaint"), MAZE_MISREADINGS)),
+    [("hopper_guided", m) for m in MISREADINGS] + list(product(("maze2d_branch", "maze_inpaint"), MAZE_MISREADINGS)),
 )
 def test_a_misreading_does_not_reproduce_it(name, misread):
     golden, policy = load_golden(name), load_policy(name)

@@ -19,9 +19,7 @@ def small_diffusion(predict_epsilon: bool, clip_denoised: bool) -> tuple[Gaussia
     kwargs = {"horizon": 8, "observation_dim": 4, "action_dim": 2, "n_timesteps": 20, "dtype": torch.float64}
     unet = randomize(TemporalUnet(8, 6, 4, dim=16, dim_mults=(1, 2)), seed=5)
     value = randomize(ValueFunction(8, 6, 4, dim=16, dim_mults=(1, 2)), seed=6)
-    diffusion = GaussianDiffusion(
-        unet, predict_epsilon=predict_epsilon, clip_denoised=clip_denoised, **kwargs
-    )
+    diffusion = GaussianDiffusion(unet, predict_epsilon=predict_epsilon, clip_denoised=clip_denoised, **kwargs)
     return diffusion, ValueGuide(ValueDiffusion(value, loss_type="value_l2", **kwargs))
 
 
@@ -113,9 +111,7 @@ def test_dpm_solver_extrapolates_half_a_step_in_lambda():
 def test_dpm_solver_ends_with_the_networks_own_clean_plan():
     diffusion, guide = small_diffusion(predict_epsilon=False, clip_denoised=True)
     cond = {0: normal(11, 3, 4)}
-    trace = dpm_solver_pp_2m(
-        diffusion, cond, normal(12, 6, 3, 8, 6), strided_grid(20, 5), Guidance(guide, 0.5)
-    )
+    trace = dpm_solver_pp_2m(diffusion, cond, normal(12, 6, 3, 8, 6), strided_grid(20, 5), Guidance(guide, 0.5))
     assert trace.chain.shape == (3, 6, 8, 6)
     before, t = trace.chain[:, -2], torch.zeros(3, dtype=torch.long)
     want = apply_conditioning(diffusion.predict_start(before, cond, t), cond, 2)

@@ -49,9 +49,7 @@ print(json.dumps([shown, dfx.__version__]))
 
 def test_installed_version_is_this_version():
     """A stale installation would run another version's entry points."""
-    written = re.search(
-        r'^version = "(.+?)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    written = re.search(r'^version = "(.+?)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert importlib.metadata.version("diffuser-fast") == written.group(1)
 
 

@@ -53,8 +53,7 @@ def test_packages_are_the_folders_on_disk():
         if path.suffix in (".py", ".safetensors") and "__pycache__" not in path.parts
     }
     kernels = {
-        f"diffuser_fast.{'.'.join(path.parent.relative_to(ROOT).parts)}"
-        for path in (ROOT / "kernels").rglob("*.py")
+        f"diffuser_fast.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in (ROOT / "kernels").rglob("*.py")
     }
     listed = PYPROJECT["tool"]["setuptools"]["packages"]
     assert listed == sorted(set(listed))
@@ -66,9 +65,7 @@ def test_every_pin_is_inside_its_range():
     for requirement in required(["dev"]):
         name = canonicalize_name(requirement.name)
         assert name in pinned, f"requirements/dev.txt does not pin {name}"
-        assert requirement.specifier.contains(pinned[name]), (
-            f"{name}=={pinned[name]} is outside {requirement}"
-        )
+        assert requirement.specifier.contains(pinned[name]), f"{name}=={pinned[name]} is outside {requirement}"
 
 
 def test_ranges_are_ranges():
@@ -76,9 +73,7 @@ def test_ranges_are_ranges():
     for name, texts in {"dependencies": PROJECT["dependencies"], **EXTRAS}.items():
         for requirement in map(Requirement, texts):
             if requirement.name != PROJECT["name"]:
-                assert {clause.operator for clause in requirement.specifier} == {">="}, (
-                    f"{name}: {requirement}"
-                )
+                assert {clause.operator for clause in requirement.specifier} == {">="}, f"{name}: {requirement}"
     assert {Requirement(text).name for text in PROJECT["dependencies"]} == {
         "click",
         "numpy",

@@ -29,9 +29,7 @@ def tree(tmp_path):
     for name in ("setup.py", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "README.md").write_text("small\n")
-    packages = re.findall(
-        r'^    "(diffuser_fast[.\w]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
-    )
+    packages = re.findall(r'^    "(diffuser_fast[.\w]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     for folder in [
         "kernels",
         *(name.replace(".", "/") for name in packages if name != "diffuser_fast.kernels"),
@@ -40,17 +38,13 @@ def tree(tmp_path):
         (tmp_path / folder / "__init__.py").write_text("")
     (tmp_path / "csrc" / "cpu").mkdir(parents=True)
     (tmp_path / "csrc" / "bind_cpu.cc").write_text(MODULE)
-    (tmp_path / "csrc" / "cpu" / "run.cc").write_text(
-        '#include "program.h"\nint lanes() { return kLanes; }\n'
-    )
+    (tmp_path / "csrc" / "cpu" / "run.cc").write_text('#include "program.h"\nint lanes() { return kLanes; }\n')
     (tmp_path / "csrc" / "program.h").write_text("constexpr int kLanes = 4;\n")
     return tmp_path
 
 
 def setup(tree, *command, **variables):
-    env = {
-        k: v for k, v in os.environ.items() if not k.startswith("DIFFUSER_FAST_") and k not in ("CXX", "CC")
-    }
+    env = {k: v for k, v in os.environ.items() if not k.startswith("DIFFUSER_FAST_") and k not in ("CXX", "CC")}
     return subprocess.run(
         [sys.executable, "setup.py", *command], cwd=tree, env=env | variables, capture_output=True, text=True
     )
@@ -73,21 +67,15 @@ def test_unset_builds_the_engine(tree):
         env=os.environ | {"PYTHONPATH": str(tree / "out")}, cwd=tree / "out", capture_output=True, text=True,
     )  # fmt: skip
     assert lanes.stdout.strip() == "4", lanes.stderr
-    assert (
-        "pthread" in done.stdout and "-ffast-math" not in done.stdout and "-march=native" not in done.stdout
-    )
+    assert "pthread" in done.stdout and "-ffast-math" not in done.stdout and "-march=native" not in done.stdout
 
 
 def test_flags_and_sanitizers_reach_the_compiler(tree):
-    done = setup(
-        tree, *BUILD, DIFFUSER_FAST_CXXFLAGS="-DDF_A='1 2' -Wshadow", DIFFUSER_FAST_SANITIZE="undefined"
-    )
+    done = setup(tree, *BUILD, DIFFUSER_FAST_CXXFLAGS="-DDF_A='1 2' -Wshadow", DIFFUSER_FAST_SANITIZE="undefined")
     assert done.returncode == 0, done.stderr
     compile_line = next(line for line in done.stdout.splitlines() if "run.cc" in line)
     assert compile_line.index("-O1") > compile_line.index("-O3")
-    assert all(
-        flag in compile_line for flag in ("-Wshadow", "-fsanitize=undefined", "-fno-sanitize-recover=all")
-    )
+    assert all(flag in compile_line for flag in ("-Wshadow", "-fsanitize=undefined", "-fno-sanitize-recover=all"))
 
 
 @pytest.mark.parametrize(("command", "folder"), [(BUILD, "out"), (("build_ext", "--inplace"), ".")])

@@ -8,9 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Spelled in pieces, so that this file passes its own test.
-PATHS = re.compile(
-    rf"(?<![\w.~$}}>-])/(?:{'|'.join(['work', 'farm', 'tmp', 'root', 'home', 'Users', 'mnt'])})/\w"
-)
+PATHS = re.compile(rf"(?<![\w.~$}}>-])/(?:{'|'.join(['work', 'farm', 'tmp', 'root', 'home', 'Users', 'mnt'])})/\w")
 HOSTS = re.compile("|".join(re.escape(".".join(parts)) for parts in [
     ("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org"), ("npmjs", "org"), ("anaconda", "org"),
     ("deb", "debian", "org"), ("proxy", "golang", "org"), ("crates", "io"),
@@ -44,9 +42,7 @@ def test_files_name_no_machine():
 
 
 def test_the_search_finds_something():
-    sample = (
-        "cd /" + "home/someone/x\nsee https://" + "pypi" + ".org/simple\n#!/usr/bin/env bash\na/" + "home/b\n"
-    )
+    sample = "cd /" + "home/someone/x\nsee https://" + "pypi" + ".org/simple\n#!/usr/bin/env bash\na/" + "home/b\n"
     assert [line.split(": ")[1] for line in offences("sample", sample)] == [
         "an absolute path",
         "a registry host",
