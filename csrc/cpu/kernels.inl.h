@@ -1,4 +1,7 @@
 // Everything that is compiled once per target, in order of use.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // conv.inl.h's totals, and intrinsics' own headers
+#endif
 #include "lanes.inl.h"
 #include "mish.inl.h"
 #include "conv.inl.h"

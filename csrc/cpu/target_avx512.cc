@@ -10,7 +10,6 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
                              apply_to = function)
 #else
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of the intrinsics' own headers
 #pragma GCC target( \
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")  // to the end of the file: templates are instantiated there
 #endif

@@ -18,7 +18,7 @@ def pitch(channels: int) -> int:
 
 
 def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
-    """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[out / 16, k, pitch(in), 16]``, zero padded.
+    """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[out / 16, k, pitch(in), 16]``.
 
     A kernel reads 16 output channels of one tap and one input channel as one vector, and walks forward through
     memory. Taps keep their numbers: what a transposed convolution does with them is geometry, not layout.

@@ -1,4 +1,4 @@
-"""The C++ engine against the reference in torch: every network at its real size, by the yardstick of float32's own error."""
+"""The C++ engine against the reference in torch: every network at its real size, by the yardstick."""
 
 import numpy as np
 import pytest
