@@ -68,7 +68,7 @@ def commit() -> tuple[str | None, bool]:
 
 
 def nameless(text: str) -> str:
-    """A message without the folders of this machine: "no /home/me/probe" -> "no probe"."""
+    """A message without the folders of this machine: "no /some/where/probe" -> "no probe"."""
     return re.sub(r"(?<![\w.])(/[\w.+@-]+){2,}", lambda found: found.group().rpartition("/")[2], text)
 
 

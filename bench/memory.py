@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from .machine import ROOT
@@ -41,9 +42,17 @@ def _child(request: dict[str, Any]) -> dict[str, Any]:
         ready = candidate.ready(given, settings)
         for _ in range(CALLS):
             ready.run()
-        unit = 1024 if sys.platform != "darwin" else 1024**2
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        peak = _peak_mib()
     return {"why_not": why_not, "peak_rss_mib": peak, "torch_loaded": "torch" in sys.modules}
+
+
+def _peak_mib() -> float:
+    """Of this process since it began. Linux's ru_maxrss would begin with the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # macOS counts bytes
 
 
 if __name__ == "__main__":

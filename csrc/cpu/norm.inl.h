@@ -275,16 +275,26 @@ inline void channel_norm(const Step& s, const Part& part, const Work& work) {
     for (int t = from; t < from + kRowBlock && t < s.out.length; ++t) {
       const float* const x = work.arena + s.x.row(b, t);
       float* const out = work.arena + s.out.row(b, t);
-      Vec total = zero();
-      each_vector(0, s.out.channels, [&](int c, auto lanes) { total = add(total, get(x + c, lanes)); });
-      const Vec mean = set(sum(total) / count);
-      total = zero();
-      each_vector(0, s.out.channels, [&](int c, auto lanes) {
-        put(out + c, sub(get(x + c, lanes), mean), lanes);
-        const Vec d = get(out + c, lanes);
-        total = fma(d, d, total);
-      });
-      const Vec scale = div(set(1.0f), sqrt(set(sum(total) / count + s.eps)));
+      // Sums of at most 16 channels, and then of those: a long sum of floats is the more exact for it.
+      float total = 0;
+      for (int c0 = 0; c0 < s.out.channels; c0 += 16) {
+        Vec part_sum = zero();
+        each_vector(c0, c0 + 16 < s.out.channels ? c0 + 16 : s.out.channels,
+                    [&](int c, auto lanes) { part_sum = add(part_sum, get(x + c, lanes)); });
+        total += sum(part_sum);
+      }
+      const Vec mean = set(total / count);
+      total = 0;
+      for (int c0 = 0; c0 < s.out.channels; c0 += 16) {
+        Vec part_sum = zero();
+        each_vector(c0, c0 + 16 < s.out.channels ? c0 + 16 : s.out.channels, [&](int c, auto lanes) {
+          put(out + c, sub(get(x + c, lanes), mean), lanes);
+          const Vec d = get(out + c, lanes);
+          part_sum = fma(d, d, part_sum);
+        });
+        total += sum(part_sum);
+      }
+      const Vec scale = div(set(1.0f), sqrt(set(total / count + s.eps)));
       each_vector(0, s.out.channels, [&](int c, auto lanes) {
         put(out + c, fma(mul(get(out + c, lanes), scale), get(s.w[0] + c, lanes), get(s.w[1] + c, lanes)),
             lanes);

@@ -144,8 +144,11 @@ class Sampler {
   }
 
   void update(int k, const float* column, bool pulls) {
-    const Coefficients coefficients{column[DF_P], column[DF_Q], column[DF_A], column[DF_B],
-                                    column[DF_D], column[DF_S], column[DF_G0]};
+    // The first row that is run has no x0 before it: its own stands there, so d x0_before joins a x0.
+    const bool first = k == a_.start;
+    const float a = first ? column[DF_A] + column[DF_D] : column[DF_A], d = first ? 0 : column[DF_D];
+    const Coefficients coefficients{column[DF_P], column[DF_Q], a, column[DF_B], d,
+                                    column[DF_S], column[DF_G0]};
     const View& net = group_.networks->programs[kDenoiser].outputs[0];
     const float* const low = e_.clip.empty() ? nullptr : e_.clip.data();
     const float* const high = low ? low + e_.desc.depth : nullptr;
