@@ -35,6 +35,8 @@ def main(
     asked = [name for name, wanted in switches.items() if wanted]
     if len(asked) > 1:
         raise click.UsageError(f"--{' and --'.join(asked)} are runs of their own: one at a time")
+    if options["summary"] and options["quick"]:
+        raise click.UsageError("--summary and --quick are different workloads: one at a time")
     if calls and not tails:
         raise click.UsageError("--calls is for --tails")
     threads = threads or (tuple(ladder().tails["threads"]) if tails else (THREADS,))

@@ -32,7 +32,11 @@ def rung(
     entries = [_prepare(given, candidate, settings) for candidate in candidates]
     timed = {entry["candidate"]: entry.pop("ready") for entry in entries if entry["why_not"] is None}
     before = machine.Busy.now()
-    taken = interleave({name: ready.run for name, ready in timed.items()}, plan) if timed else {}
+    gc.disable()  # one candidate's garbage must not be collected in another's turn
+    try:
+        taken = interleave({name: ready.run for name, ready in timed.items()}, plan) if timed else {}
+    finally:
+        gc.enable()
     disturbance = machine.others(before, machine.Busy.now())
     peers = {e["candidate"]: taken[e["candidate"]] for e in entries if not e["ours"] and e["candidate"] in taken}
     best = min(peers, key=lambda name: percentile(peers[name], 50), default=None)

@@ -22,6 +22,7 @@ class Request:
     what: str = "ladder"
     threads: int = 2
     isa: str | None = None
+    summary: bool = False
     quick: bool = False
     only: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
@@ -48,11 +49,9 @@ class Session:
 def session(request: Request) -> Log:
     """Do it; ValueError, before anything is measured, on names that match nothing."""
     said = all_workloads()
-    names = {"tails": said.tails["workloads"], "layers": said.layers, "memory": said.memory}
-    if request.what in names and not request.only:
-        workloads = [said.find(name) for name in names[request.what]]
-    else:
-        workloads = said.select(request.only, request.quick)
+    sets = {"tails": said.tails["workloads"], "layers": said.layers, "memory": said.memory}
+    names = sets.get(request.what, said.quick if request.quick else said.summary if request.summary else None)
+    workloads = said.select(request.only, None if request.only and request.what in sets else names)
     everyone = candidates(request.candidates, request.every_isa)
     screen = Screen(request.quiet)
     load = machine.load()

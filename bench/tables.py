@@ -7,12 +7,8 @@ from typing import Any
 
 from .choice import Row, Setting, best
 from .screen import NONE, number, percent
+from .workloads import ladder as workloads
 
-# What a front page has room for.
-HEADLINES = (
-    "hopper/step/b1", "hopper/step/b64", "maze2d-umaze/step/b1", "maze2d-large/step/b1",
-    "hopper/guided/b1", "hopper/guided/b64",
-)  # fmt: skip
 NOISY = "*"
 
 
@@ -23,8 +19,9 @@ def ladder(rows: Iterable[Row]) -> str:
 
 def summary(rows: Iterable[Row]) -> str:
     """The same for a few workloads, on the machine and in the setting measured last."""
-    chosen = [row for row in rows if row["row"] == "timing" and row["workload"] in HEADLINES]
-    chosen.sort(key=lambda row: HEADLINES.index(row["workload"]))
+    names = workloads().summary
+    chosen = [row for row in rows if row["row"] == "timing" and row["workload"] in names]
+    chosen.sort(key=lambda row: names.index(row["workload"]))
     first = next(iter(best(chosen, "timing").items()), None)
     if first is None:
         return _nothing("timing")

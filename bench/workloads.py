@@ -69,6 +69,7 @@ class Ladder:
     seed: int
     networks: dict[str, NetworkShape]
     workloads: tuple[Workload, ...]
+    summary: tuple[str, ...]
     quick: tuple[str, ...]
     quick_compiled: tuple[str, ...]
     tails: dict[str, Any]
@@ -86,12 +87,13 @@ class Ladder:
         shape = self.networks[network]
         return Workload(at_horizon(shape, int(horizon)) if horizon else shape, parts[1], int(parts[2][1:]))
 
-    def select(self, only: Iterable[str] = (), quick: bool = False) -> list[Workload]:
-        """The workloads that match any pattern (shell-style, or part of the name); ValueError if none does.
+    def select(self, only: Iterable[str] = (), names: Iterable[str] | None = None) -> list[Workload]:
+        """Of ``names`` (default: the whole ladder) those that match any pattern: shell-style, or part of a name.
 
-        A full name that is not on the ladder is taken too, so that anything may be timed once.
+        A full name is taken even if it is not among them, so that anything may be timed once. ValueError if nothing
+        is left.
         """
-        chosen = [self.find(name) for name in self.quick] if quick else list(self.workloads)
+        chosen = list(self.workloads) if names is None else [self.find(name) for name in names]
         patterns = list(only)
         if patterns:
             chosen = [w for w in chosen if any(_matches(w.name, pattern) for pattern in patterns)]
@@ -124,6 +126,7 @@ def ladder(path: Path = FILE) -> Ladder:
         seed=record["seed"],
         networks=networks,
         workloads=tuple(workloads),
+        summary=tuple(record["summary"]["workloads"]),
         quick=tuple(quick["workloads"]),
         quick_compiled=tuple(quick["compiled"]),
         tails=record["tails"],

@@ -53,14 +53,20 @@ class Candidate(Protocol):
 
 
 def candidates(only: Iterable[str] = (), every_isa: bool = False) -> list[Candidate]:
-    """Peers first, then ours; ``only``: patterns of names. ValueError if none is left."""
+    """Peers first, then ours. only: patterns of names; with "!" before it, of names to leave out.
+
+    ValueError if none is left.
+    """
     from . import compiled, eager, onnx, openvino, ours
 
     exports = onnx.Exports()
     peers = [eager.Eager(), compiled.Compiled(), onnx.OnnxRuntime(exports), openvino.OpenVino(exports)]
     everyone = [*peers, *ours.engines(every_isa)]
     patterns = list(only)
-    found = [c for c in everyone if not patterns or any(_matches(c.name, p) for p in patterns)]
+    wanted = [p for p in patterns if not p.startswith("!")]
+    unwanted = [p[1:] for p in patterns if p.startswith("!")]
+    found = [c for c in everyone if not wanted or any(_matches(c.name, p) for p in wanted)]
+    found = [c for c in found if not any(_matches(c.name, p) for p in unwanted)]
     if not found:
         raise ValueError(
             f"--candidates: nothing matches {', '.join(patterns)}; there are {', '.join(c.name for c in everyone)}"

@@ -20,9 +20,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUNDLED = "maze2d-umaze"
 
 _OPTIONS = (
+    click.option("--summary", is_flag=True, help="The six workloads of the front page, measured in full."),
     click.option("--quick", is_flag=True, help="Six workloads in about two minutes."),
     click.option("--only", multiple=True, metavar="PATTERN", help="Workloads: part of a name, or a pattern with *."),
-    click.option("--candidates", multiple=True, metavar="PATTERN", help="Candidates: the same."),
+    click.option("--candidates", multiple=True, metavar="PATTERN", help="Candidates: the same; ! leaves out."),
     click.option(
         "--threads",
         type=click.IntRange(min=1),

@@ -146,6 +146,8 @@ def _convs() -> Iterator[OpCase]:
     for h in (1, 2, 3, 4, 5, 7, 20):  # adjoints of down-sampling, whose input had h steps
         out = conv_length(h, 3, 2, 1, False)
         yield _conv(24, 24, out, 3, stride=2, transposed=True, bias=False, longer=h - conv_length(out, 3, 2, 1, True))
+    yield _conv(24, 16, 3, 1, stride=2, transposed=True, bias=False, longer=1)  # whose last step met no tap
+    yield _conv(5, 3, 2, 2, stride=3, pad=0, transposed=True, bias=False, longer=2)
     for h in (1, 2, 3, 8):  # of up-sampling
         yield _conv(24, 24, 2 * h, 4, stride=2, pad=1, bias=False)
     for c_in, c_out, h, k in ((32, 14, 32, 5), (5, 3, 3, 5), (17, 9, 1, 5), (33, 23, 7, 1), (256, 512, 4, 5)):

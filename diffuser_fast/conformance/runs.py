@@ -120,7 +120,7 @@ def _planned(target: Target, case: LoopCase) -> Result:
     return case.plan(target.ready(case.loop, case.batch))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _judged_by(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
     # The next x is what the reference had, except where a multistep sampler had looked further back.
     if target == REFERENCE and not cases[0].loop.steps.d[k]:

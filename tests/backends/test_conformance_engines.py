@@ -198,6 +198,16 @@ def test_a_number_that_is_not_finite_is_named_by_its_row(target, k):
 
 
 @ON_EVERY_TARGET
+def test_clipping_does_not_hide_a_number_that_is_none(target):
+    case = CASES["x0, clipped"]
+    q = case.loop.steps.q.copy()
+    q[1] = np.nan
+    engine = target.ready(replace(case.loop, steps=replace(case.loop.steps, q=q)), case.batch)
+    with pytest.raises(FloatingPointError, match=r"^row 1 "):
+        case.plan(engine)
+
+
+@ON_EVERY_TARGET
 def test_one_bad_member_is_enough_and_the_engine_recovers(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
     before, noise = GUIDED.plan(engine), GUIDED.tape.copy()

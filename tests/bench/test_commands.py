@@ -47,6 +47,7 @@ def test_a_rung_from_the_command_line(tmp_path):
         (["--candidates", "nonsense"], "nothing matches"),
         (["--tails", "--layers"], "one at a time"),
         (["--calls", "5"], "--calls is for --tails"),
+        (["--summary", "--quick"], "different workloads"),
         (["--threads", "0"], "0 is not in the range"),
         (["--tails", "--threads", "1", "--only", "tiny/step/b1"], "not a plan"),
     ],
@@ -115,8 +116,8 @@ def test_the_ceiling_without_a_compiler(tmp_path, monkeypatch):
 def test_options_are_handed_on_as_they_were(monkeypatch):
     """Every option of `diffuser-fast bench`, spelt again for `python -m bench`, is read as the same."""
     words = [
-        "--quick", "--only", "a", "--only", "b*", "--candidates", "cpu", "--threads", "1", "--threads", "2",
-        "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7", "--layers", "--memory", "--list",
+        "--summary", "--quick", "--only", "a", "--only", "b*", "--candidates", "cpu", "--threads", "1",
+        "--threads", "2", "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7", "--layers", "--memory", "--list",
         "--results", "somewhere",
     ]  # fmt: skip
     seen = []

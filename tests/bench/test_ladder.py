@@ -102,6 +102,7 @@ def test_real_rows_are_valid(tmp_path):
 def test_candidates_by_name():
     assert [c.name for c in candidates(["eager"])] == ["torch eager"]
     assert {c.ours for c in candidates(["cpu*"])} == {True}
+    assert "torch.compile" not in {c.name for c in candidates(["!compile"])} > {"torch eager", "cpu"}
     with pytest.raises(ValueError, match="nothing matches"):
         candidates(["jax"])
 

@@ -33,16 +33,17 @@ def test_every_kind_and_batch_is_on_the_ladder():
 
 def test_lists_name_workloads_that_exist():
     said = ladder()
-    for name in (*said.quick, *said.layers, *said.memory, *said.tails["workloads"]):
+    for name in (*said.summary, *said.quick, *said.layers, *said.memory, *said.tails["workloads"]):
         assert said.find(name).name == name
     assert set(said.quick_compiled) <= set(said.quick)
 
 
 def test_select():
     said = ladder()
-    assert [w.name for w in said.select(quick=True)] == list(said.quick)
+    assert [w.name for w in said.select(names=said.quick)] == list(said.quick)
     assert {w.network.name for w in said.select(["walker2d"])} == {"walker2d"}
     assert [w.name for w in said.select(["hopper/*/b64"])] == [f"hopper/{kind}/b64" for kind in KINDS]
+    assert [w.name for w in said.select(["hopper/step/b3"], names=())] == ["hopper/step/b3"]
     assert [w.name for w in said.select(["hopper/step/b3"])] == ["hopper/step/b3"]  # not on the ladder
     assert [w.name for w in said.select(["hopper/step/b1"])] == ["hopper/step/b1"]
 
