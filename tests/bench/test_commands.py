@@ -117,7 +117,8 @@ def test_options_are_handed_on_as_they_were(monkeypatch):
     """Every option of `diffuser-fast bench`, spelt again for `python -m bench`, is read as the same."""
     words = [
         "--summary", "--quick", "--only", "a", "--only", "b*", "--candidates", "cpu", "--threads", "1",
-        "--threads", "2", "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7", "--layers", "--memory", "--list",
+        "--threads", "2", "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7",
+        "--layers", "--memory", "--list",
         "--results", "somewhere",
     ]  # fmt: skip
     seen = []
