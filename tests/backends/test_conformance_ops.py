@@ -77,7 +77,7 @@ def test_the_table_has_awkward_and_large_sizes():
     assert {1, 2, 3, 17, 31, 33, 512} <= {c_in for (c_in, _), _, _ in shapes}
     assert {1, 2, 3, 5, 7, 384} <= {h for (_, h), _, _ in shapes}
     assert any(c_in == 512 and a["k"] == 5 for (c_in, _), _, a in shapes)
-    assert {(a["stride"], a["transposed"]) for _, _, a in shapes} == {(s, t) for s in (1, 2) for t in (False, True)}
+    assert {(a["stride"], a["transposed"]) for _, _, a in shapes} >= {(s, t) for s in (1, 2) for t in (False, True)}
     # Adjoints of down-sampling whose output is one longer than the usual.
     assert any(a["transposed"] and a["k"] == 3 and out == 2 * h for (_, h), (_, out), a in shapes)
     blocks = [op for _, op in convs if op.kind == "conv_block"]
