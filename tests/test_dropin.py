@@ -1,5 +1,6 @@
 """accelerate(policy): the oracle's look-alikes of the original's policies, called as before, on our engines."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from oracle.policies import GuidedPolicy, Policy, ValueGuide
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
+from diffuser_fast import dropin
 
 torch.set_num_threads(1)
 BACKENDS = sorted({target.backend for target in c.targets()})
@@ -45,7 +47,7 @@ def sizes(horizon, observations=4, actions=2):
 
 
 def guided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, kind=GaussianNormalizer, preprocess=(),
-           mults=(1, 2), branch=False, **sample_kwargs):  # fmt: skip
+           mults=(1, 2), branch=False, without=(), **sample_kwargs):  # fmt: skip
     """A GuidedPolicy of the main layout (or with the branch's networks), guided unless told otherwise."""
     depth = observations + actions
     unet, value = (Maze2dTemporalUnet, TemporalValue) if branch else (TemporalUnet, ValueFunction)
@@ -55,6 +57,7 @@ def guided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, k
     diffusion = GaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=clip, **all_sizes)
     guide = ValueGuide(ValueDiffusion(judge, loss_type="value_l2", **all_sizes))
     options = {"sample_fn": n_step_guided_p_sample, "scale": 0.3, "n_guide_steps": 2, "t_stopgrad": 1, **sample_kwargs}
+    options = {name: value for name, value in options.items() if name not in without}
     return GuidedPolicy(guide, diffusion, normalizer(kind, observations, actions), preprocess, **options)
 
 
@@ -79,7 +82,7 @@ POLICIES = {
     "guided, epsilon, clipped": lambda: guided(epsilon=True, clip=True),
     "guided, limits": lambda: guided(kind=LimitsNormalizer, clip=True),
     "guided, networks of the maze2d branch": lambda: guided(branch=True),
-    "guided, defaults of the step": lambda: guided(scale=0.001, n_guide_steps=1, t_stopgrad=0),
+    "guided, defaults of the step": lambda: guided(without=("n_guide_steps", "t_stopgrad"), scale=2.0),
     "guided, not scaled": lambda: guided(scale_grad_by_std=False, scale=0.02),
     "guided, tiny": lambda: guided(2, observations=1, actions=1),
     "unguided": unguided,
@@ -305,6 +308,12 @@ def test_objects_that_are_no_policies():
     policy.normalizer = SimpleNamespace(normalizers={"observations": None})
     with pytest.raises(ValueError, match=r"policy: its normalizer must hold \.normalizers for 'observations'"):
         dfx.accelerate(policy, backend="reference")
+
+
+def test_defaults_are_those_of_the_step():
+    """The oracle's step has the original's signature."""
+    parameters = inspect.signature(n_step_guided_p_sample).parameters
+    assert {name: parameters[name].default for name in dropin.GUIDE_ARGUMENTS} == dropin.GUIDE_DEFAULTS
 
 
 def test_options_of_accelerate():

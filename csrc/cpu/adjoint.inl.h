@@ -4,26 +4,34 @@
 namespace df {
 namespace DF_TARGET {
 
-constexpr int kDots = 4;  // output channels of a tile
+template <int First, int Last, class Lanes>
+inline __attribute__((always_inline)) void add_dots(Vec (&sums)[kDots][kSegment], const float* x,
+                                                    ptrdiff_t step, const float* w, Lanes lanes) {
+  Vec weights[kDots];
+#pragma GCC unroll 4
+  for (int c = 0; c < kDots; ++c) weights[c] = keep(load(w + c * kBlock));
+#pragma GCC unroll 4
+  for (int r = First; r < Last; ++r) {
+    const Vec input = get(x + (r - First) * step, lanes);
+#pragma GCC unroll 4
+    for (int c = 0; c < kDots; ++c) sums[c][r] = fma(input, weights[c], sums[c][r]);
+  }
+}
 
+// The products of one tap, over all input channels.
 template <int First, int Last>
 inline __attribute__((always_inline)) void accumulate_dots(Vec (&sums)[kDots][kSegment], const float* x,
                                                            ptrdiff_t step, const float* w, ptrdiff_t block,
                                                            ptrdiff_t ahead, int channels) {
-  each_vector(0, channels, [&](int i, auto lanes) __attribute__((always_inline)) {
-    const float* const at = w + i / kBlock * block + i % kBlock;
-    Vec weights[kDots];
+  int i = 0;
+  for (; i + kBlock <= channels; i += kBlock, w += block) {
 #pragma GCC unroll 4
-    for (int c = 0; c < kDots; ++c) {
-      weights[c] = load(at + c * kBlock);
-      __builtin_prefetch(at + ahead + c * kBlock, 0, 2);
-    }
-#pragma GCC unroll 4
-    for (int r = First; r < Last; ++r) {
-      const Vec input = get(x + (r - First) * step + i, lanes);
-#pragma GCC unroll 4
-      for (int c = 0; c < kDots; ++c) sums[c][r] = fma(input, weights[c], sums[c][r]);
-    }
+    for (int c = 0; c < kDots; ++c) __builtin_prefetch(w + ahead + c * kBlock, 0, 2);
+#pragma GCC unroll 2
+    for (int v = 0; v < kBlock; v += kLanes) add_dots<First, Last>(sums, x + i + v, step, w + v, Whole{});
+  }
+  each_vector(i, channels, [&](int c, auto lanes) __attribute__((always_inline)) {
+    add_dots<First, Last>(sums, x + c, step, w + (c - i), lanes);
   });
 }
 
@@ -59,12 +67,17 @@ inline void conv_adjoint(const Step& s, const Part& part, const Work& work) {
           accumulate_dots_rows(sums, tap, x, run.input_step, w + tap.weight, block, ahead, s.x.channels);
         }
         ahead = 0;
+        float dots[kSegment * kDots];
+        for (int d = 0; d < kSegment * kDots; d += 4) {
+          const auto at = [&](int n) { return sums[(d + n) % kDots][(d + n) / kDots]; };
+          sum4(at(0), at(1), at(2), at(3), dots + d);
+        }
         for (int r = 0; r < run.rows; ++r) {
-          float dots[kDots];
-          sum4(sums[0][r], sums[1][r], sums[2][r], sums[3][r], dots);
           float* const out = work.arena + (tile.out[0] + static_cast<ptrdiff_t>(r) * run.out_step) + c;
           const float* const add = work.arena + (tile.add[0] + static_cast<ptrdiff_t>(r) * run.add_step) + c;
-          for (int d = 0; d < kDots; ++d) out[d] = s.y.at >= 0 ? dots[d] + add[d] : dots[d];
+          for (int d = 0; d < kDots; ++d) {
+            out[d] = s.y.at >= 0 ? dots[r * kDots + d] + add[d] : dots[r * kDots + d];
+          }
         }
       }
     }

@@ -15,7 +15,9 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) weights[v] = load(w + v / kPerBlock * block + v % kPerBlock * kLanes);
+    for (int v = 0; v < Vectors; ++v) {
+      weights[v] = keep(load(w + v / kPerBlock * block + v % kPerBlock * kLanes));
+    }
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4
@@ -72,15 +74,14 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
   const Tile* const tiles = step.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   for (int i = 0; i < run.n_tiles; ++i) {
-    Vec sums[Vectors][kRows], totals[Vectors][kRows];  // totals start from the bias
+    Vec sums[Vectors][kRows], bias[Vectors];
+    Vec totals[Vectors][kRows];  // of what is put aside; many convolutions never do
+    bool put_aside = false;
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      const Vec bias = a.bias ? load(a.bias + v * kLanes) : zero();
+      bias[v] = a.bias ? load(a.bias + v * kLanes) : zero();
 #pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) {
-        totals[v][r] = bias;
-        sums[v][r] = zero();
-      }
+      for (int r = 0; r < kRows; ++r) sums[v][r] = zero();
     }
     const ptrdiff_t ahead = a.tiles > 0 ? a.ahead : 0;
     a.ahead += a.block;
@@ -92,10 +93,11 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
         for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 12
           for (int r = 0; r < kRows; ++r) {
-            totals[v][r] = add(totals[v][r], sums[v][r]);
+            totals[v][r] = add(put_aside ? totals[v][r] : bias[v], sums[v][r]);
             sums[v][r] = zero();
           }
         }
+        put_aside = true;
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
@@ -113,7 +115,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
           const bool whole = v < Vectors - 1 || rest >= kLanes;
-          Vec y = add(totals[v][s * kSegment + r], sums[v][s * kSegment + r]);
+          Vec y = add(put_aside ? totals[v][s * kSegment + r] : bias[v], sums[v][s * kSegment + r]);
           if (add_from) y = add(y, whole ? load(add_from + v * kLanes) : load(add_from + v * kLanes, rest));
           if (whole) {
             store(out + v * kLanes, y);

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kLargePage = 2 << 20;
 
 // Trajectories a thread takes together: enough rows to use each weight often, few enough to stay in the cache.
-int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 32); }
+int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 16); }
 
 const df_program* program_of(const df_desc& desc, int role) {
   return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
@@ -175,16 +175,12 @@ void Engine::evaluate(Role role, const Group& group, Space& space, int thread, c
   const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier,
                   group.team()};
   int64_t* const ns = desc.profile && thread == 0 ? times[role].data() : nullptr;
-  int64_t now = ns ? thread_ns() : 0;
   for (size_t i = 0; i < c.steps.size(); ++i) {
     const Step& step = c.steps[i];
     if (step.barrier) wait_for_all(&barrier, group.team());
+    const int64_t start = ns ? thread_ns() : 0;
     table->step(step, step.parts[thread], work);
-    if (ns) {
-      const int64_t then = now;
-      now = thread_ns();
-      ns[i] += now - then;
-    }
+    if (ns) ns[i] += thread_ns() - start;
   }
 }
 

@@ -8,6 +8,7 @@ constexpr int kLanes = 8;
 
 // Tiles of the convolution: 4 rows x 2 vectors, or fewer rows x 4: with operands they fill 16 registers.
 constexpr int kSegments = 1;
+constexpr int kDots = 2;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 2 : 4; }
 
 inline __m256i first(int n) {
@@ -22,6 +23,12 @@ inline void store(float* p, Vec x, int n) {  // masked stores are slow on some C
   float t[8];
   _mm256_storeu_ps(t, x);
   for (int i = 0; i < n; ++i) p[i] = t[i];
+}
+
+// Keeps a loaded vector in its register: compilers would rather load it again at every use.
+inline Vec keep(Vec x) {
+  asm("" : "+x"(x));
+  return x;
 }
 
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }

@@ -8,6 +8,7 @@ constexpr int kLanes = 16;
 
 // Tiles of the convolution: segments x 4 rows x vectors = 24 accumulators.
 constexpr int kSegments = 3;
+constexpr int kDots = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) {
   return segments * rows > 8 ? 2 : segments * rows > 4 ? 3 : 6;
 }
@@ -19,6 +20,12 @@ inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
 inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
 inline void store(float* p, Vec x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+
+// Keeps a loaded vector in its register: compilers would rather load it again at every use.
+inline Vec keep(Vec x) {
+  asm("" : "+v"(x));
+  return x;
+}
 
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }

@@ -7,6 +7,7 @@ using Int = int32_t;
 constexpr int kLanes = 1;
 
 constexpr int kSegments = 1;
+constexpr int kDots = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int, int) { return 4; }
 
 inline Vec zero() { return 0; }
@@ -17,6 +18,8 @@ inline void store(float* p, Vec x) { *p = x; }
 inline void store(float* p, Vec x, int n) {
   if (n > 0) *p = x;
 }
+
+inline Vec keep(Vec x) { return x; }
 
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec sub(Vec a, Vec b) { return a - b; }

@@ -1,4 +1,4 @@
-"""The reference in float64 against the oracle, which was written from the paper: two independent readings, to 1e-9."""
+"""The reference in float64 against the oracle, which was written from the paper: two independent readings, to 1e-10."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def tensors(weights):
     return {name: torch.tensor(array, dtype=torch.float64) for name, array in weights.arrays.items()}
 
 
-def close(found, expected, tolerance=1e-9):
+def close(found, expected, tolerance=1e-10):
     expected = np.asarray(expected)
     np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=tolerance * max(1e-30, np.abs(expected).max()))
 

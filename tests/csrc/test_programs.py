@@ -113,6 +113,20 @@ def test_networks(isa, specs, fused):
 
 
 @every_isa
+@pytest.mark.parametrize("batch", [1, 3, 5])
+@pytest.mark.parametrize(("channels", "out", "length", "k"), [(5, 16, 4, 5), (40, 32, 9, 3), (16, 48, 1, 5), (33, 16, 2, 1)])
+def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, length, k, monkeypatch):
+    """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/adjoint.inl.h)."""
+    monkeypatch.setattr(cpu, "SHARED_FROM", 0)
+    b = Builder((out, length))  # the adjoint has these channels
+    program = vjp(b.done(b.mish(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))
+    check(program, batch, isa)
+    check(fuse(program), batch, isa)
+    b = Builder((out, length))
+    check(vjp(b.done(b.conv(b.conv(0, "a", channels, k=3, stride=2, pad=1), "b", out, k=k))), batch, isa)
+
+
+@every_isa
 def test_large_means_do_not_hurt_the_variance(isa):
     """Two passes: 1e4 + small numbers are normalised as well as the small numbers."""
     b = Builder((16, 24))
