@@ -114,7 +114,9 @@ def test_networks(isa, specs, fused):
 
 @every_isa
 @pytest.mark.parametrize("batch", [1, 3, 5])
-@pytest.mark.parametrize(("channels", "out", "length", "k"), [(5, 16, 4, 5), (40, 32, 9, 3), (16, 48, 1, 5), (33, 16, 2, 1)])
+@pytest.mark.parametrize(
+    ("channels", "out", "length", "k"), [(5, 16, 4, 5), (40, 32, 9, 3), (16, 48, 1, 5), (33, 16, 2, 1)]
+)
 def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, length, k, monkeypatch):
     """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/adjoint.inl.h)."""
     monkeypatch.setattr(cpu, "SHARED_FROM", 0)
