@@ -182,7 +182,7 @@ class Engine {
   }
 
   std::vector<int64_t> profile(int role) {
-    std::vector<int64_t> ns(df_profile(engine_.get(), role, nullptr, 0));
+    std::vector<int64_t> ns(programs_[role] ? programs_[role]->record.n_ops : 0);
     df_profile(engine_.get(), role, ns.data(), static_cast<int32_t>(ns.size()));
     return ns;
   }

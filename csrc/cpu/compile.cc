@@ -36,7 +36,9 @@ Step step_of(const df_program& p, const int32_t* row, int n) {
   s.out2 = view_of(p, row[kOpOut2], n);
   const int weights[] = {row[kOpW], row[kOpW2], row[kOpW3], row[kOpW4]};
   for (int i = 0; i < 4; ++i) s.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
-  s.dots = s.op == kConv && row[kOpTransposed] == 1 && p.layouts[row[kOpW]] == DF_FORWARD;
+  const int layout = s.is_conv() ? p.layouts[row[kOpW]] : DF_VECTOR;
+  if (layout == DF_WINOGRAD) s.way = Way::kWinograd;
+  if (layout == DF_FORWARD && row[kOpTransposed] == 1 && s.op == kConv) s.way = Way::kDots;
   s.k = row[kOpK];
   s.stride = row[kOpStride];
   s.pad = row[kOpPad];
@@ -52,6 +54,8 @@ Step step_of(const df_program& p, const int32_t* row, int n) {
   return s;
 }
 
+constexpr int kMostSums = 24 * kBlock;  // floats: accumulators of the largest tile of any instruction set
+
 // Scratch of an op: what one thread needs by itself, and what threads need together where they share rows.
 void add_scratch(const Step& s, Compiled* c) {
   const int64_t width = padded(s.out.channels);
@@ -63,6 +67,10 @@ void add_scratch(const Step& s, Compiled* c) {
   } else if (s.op == kLinearAttention) {
     const int64_t head = padded(s.out.channels / s.heads);
     own = head * (s.out.length + head + 1);
+  }
+  if (s.way == Way::kWinograd) {
+    const int64_t points = winograd_points(s.out.length);
+    own = std::max(own, points * (static_cast<int64_t>(s.winograd_tiles) * winograd_ld(s) + kMostSums));
   }
   c->own = std::max(c->own, own);
   c->shared = std::max(c->shared, shared);
@@ -84,10 +92,11 @@ Compiled compile(const df_program& p, int n, int threads, int segments) {
   const Step* next = nullptr;
   for (size_t i = c.steps.size(); i-- > 0;) {
     Step& s = c.steps[i];
-    if (!s.is_conv() || s.dots) continue;
+    if (!s.is_conv() || s.way == Way::kDots) continue;
     if (next) {
+      const int taps = next->way == Way::kWinograd ? winograd_points(next->out.length) : next->k;
       s.next = next->w[0];
-      s.next_block = static_cast<int64_t>(next->k) * pitch(next->x.channels) * kBlock;
+      s.next_block = static_cast<int64_t>(taps) * pitch(next->x.channels) * kBlock;
     }
     next = &s;
   }

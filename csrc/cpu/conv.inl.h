@@ -145,18 +145,23 @@ constexpr Convolve kConvolve[3][6] = {
     {kernel<1, 3>(), kernel<2, 3>(), kernel<3, 3>(), kernel<4, 3>(), kernel<5, 3>(), kernel<6, 3>()},
 };
 
-// Vectors per tile: as many as the fullest run allows, spread evenly over `vectors`.
+// Vectors per tile: at most so many, spread evenly over `vectors`.
+inline int even_vectors(int vectors, int most) {
+  int even = ceil_div(vectors, ceil_div(vectors, most));
+  if (kLanes < kBlock) {  // tiles must not straddle blocks of weights
+    while (even & (even - 1)) ++even;
+  }
+  return even;
+}
+
+// As many as the fullest run allows.
 inline int tile_vectors(const Step& step, const Part& part, int vectors) {
   int most = max_vectors(1, 1);
   for (int i = part.run; i < part.end_run; ++i) {
     const int fits = max_vectors(step.runs[i].segments, step.runs[i].rows);
     if (fits < most) most = fits;
   }
-  int even = ceil_div(vectors, ceil_div(vectors, most));
-  if (kLanes < kBlock) {  // tiles must not straddle blocks of weights
-    while (even & (even - 1)) ++even;
-  }
-  return even;
+  return even_vectors(vectors, most);
 }
 
 inline void conv(const Step& step, const Part& part, const Work& work) {

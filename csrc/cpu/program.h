@@ -21,6 +21,10 @@ constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock;
 // taps that a tile reads together fall on each other in the cache.
 constexpr int pitch(int channels) { return channels % 64 == 0 ? channels + 4 : channels; }
 
+// Winograd's algorithm (winograd.inl.h): points for trajectories of so many rows.
+constexpr int kManyPoints = 8, kFewPoints = 7;
+constexpr int winograd_points(int length) { return length <= kSegment ? kFewPoints : kManyPoints; }
+
 // Where a value lies in the arena: element (b, t, c) is at `at + b * pitch + t * ld + c`.
 struct View {
   int64_t at = -1, origin = -1, pitch = 0;  // origin: where the buffer's first row starts
@@ -44,6 +48,7 @@ struct Tap {
 };
 
 // Segments of output rows that read the same taps. Offsets are floats from the start of the arena.
+// Winograd's tile is up to 4 outputs in time: offsets of the first one's row, and in input[1] its time.
 struct Tile {
   int input[kMaxSegments], out[kMaxSegments], add[kMaxSegments];
 };
@@ -59,12 +64,20 @@ struct Run {
 // One thread's share of an op: channels c0 .. c1 - 1 of some rows.
 struct Part {
   int c0 = 0, c1 = 0;
-  int run = 0, end_run = 0;      // in Step::runs
+  int run = 0, end_run = 0;      // in Step::runs; in Step::tiles for Winograd's algorithm
   int block = 0, end_block = 0;  // blocks of rows, counted through all trajectories
+};
+
+// How a convolution is done; its weights are packed for it.
+enum class Way {
+  kDirect,    // conv.inl.h
+  kDots,      // an adjoint with the weights of its convolution (adjoint.inl.h)
+  kWinograd,  // winograd.inl.h
 };
 
 struct Step {
   Opcode op{};
+  Way way = Way::kDirect;
   View x, y, out, out2;  // inputs and outputs; at < 0: absent
   const float* w[4] = {};
   const float* next = nullptr;  // the weights of the next convolution, to be fetched in time
@@ -73,7 +86,7 @@ struct Step {
   int table = -1, heads = 0, groups = 0;
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
-  bool dots = false;                     // an adjoint with the weights of its convolution (adjoint.inl.h)
+  int winograd_tiles = 0;                // taken together
   bool by_rows = false;                  // threads share rows, not channels
   bool barrier = false;                  // wait for the other threads before this op
   std::vector<Tap> taps;
@@ -88,6 +101,9 @@ struct Step {
   // Where the convolution of a conv_block leaves its result.
   const View& conv_out() const { return out2.at >= 0 ? out2 : out; }
 };
+
+// Floats from one tile to the next at a point of Winograd's algorithm: not a multiple of what caches repeat at.
+inline int winograd_ld(const Step& s) { return padded(s.x.channels) + kBlock; }
 
 struct Compiled {
   std::vector<Step> steps;

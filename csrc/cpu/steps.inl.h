@@ -2,12 +2,23 @@
 namespace df {
 namespace DF_TARGET {
 
+inline void convolution(const Step& s, const Part& part, const Work& work) {
+  switch (s.way) {
+    case Way::kDirect:
+      return conv(s, part, work);
+    case Way::kDots:
+      return conv_adjoint(s, part, work);
+    case Way::kWinograd:
+      return Winograd(s, part, work).run();
+  }
+}
+
 inline void run_step(const Step& s, const Part& part, const Work& work) {
   switch (s.op) {
     case kConv:
-      return s.dots ? conv_adjoint(s, part, work) : conv(s, part, work);
+      return convolution(s, part, work);
     case kConvBlock: {
-      conv(s, part, work);
+      convolution(s, part, work);
       const GroupNorm norm(s, part, work);
       return norm.run(false, [&](int b, int i) { norm.apply<true>(b, i); });
     }

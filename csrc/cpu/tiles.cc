@@ -37,8 +37,8 @@ class Tiler {
  public:
   Tiler(Step& step, int segments) : s_(step), u_(step.conv_out()), segments_(segments) {
     phases_ = s_.transposed ? s_.stride : 1;
-    channels_ = s_.dots || s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
-    tap_ = pitch(s_.dots ? s_.out.channels : s_.x.channels) * kBlock;
+    channels_ = s_.way == Way::kDots || s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
+    tap_ = pitch(s_.way == Way::kDots ? s_.out.channels : s_.x.channels) * kBlock;
     const int chunks = std::max(1, (2 * channels_ * s_.k + kChunk) / (2 * kChunk));
     chunk_ = std::max(1, (2 * s_.k + chunks) / (2 * chunks));
   }
@@ -157,10 +157,37 @@ class Tiler {
   std::vector<Family> families_;
 };
 
+// Tiles of up to 4 outputs in time, as many together as their input at all points leaves in half of a small L2 cache.
+void place_winograd_tiles(Step& s) {
+  constexpr int kBytes = 256 << 10, kWhole = kSegment * kMaxSegments;
+  const auto add = [&](int b, int t0, int t1) {
+    for (int t = t0; t < t1; t += kSegment) {
+      Tile tile{};
+      tile.input[0] = static_cast<int>(s.x.row(b, t));
+      tile.input[1] = t;
+      tile.out[0] = static_cast<int>(s.conv_out().row(b, t));
+      tile.add[0] = s.op == kConv && s.y.at >= 0 ? static_cast<int>(s.y.row(b, t)) : 0;
+      s.tiles.push_back(tile);
+    }
+  };
+  const int length = s.out.length;
+  for (Part& part : s.parts) {
+    part.run = static_cast<int>(s.tiles.size());
+    for (int block = part.block; block < part.end_block; ++block) {
+      const int b = block / s.row_blocks, t = block % s.row_blocks * kRowBlock;
+      add(b, t, std::min(t + kRowBlock, length));
+    }
+    part.end_run = static_cast<int>(s.tiles.size());
+  }
+  const int tile = winograd_points(length) * winograd_ld(s) * static_cast<int>(sizeof(float));
+  s.winograd_tiles = std::min(std::max(kBytes / tile / kWhole, 1) * kWhole, padded(static_cast<int>(s.tiles.size())));
+}
+
 }  // namespace
 
 void place_tiles(Step& s, int segments) {
-  Tiler tiler(s, s.dots ? 1 : segments);
+  if (s.way == Way::kWinograd) return place_winograd_tiles(s);
+  Tiler tiler(s, s.way == Way::kDots ? 1 : segments);
   if (!s.by_rows) {
     // With few rows in time, or few to read, rows of several trajectories make fuller tiles.
     const int length = s.conv_out().length, rows = s.transposed ? ceil_div(length, s.stride) : length;

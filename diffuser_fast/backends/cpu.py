@@ -1,7 +1,8 @@
 """The C++ engine: packs weights, places values, and hands flat Programs to ``_cpu``, which runs whole plans.
 
-Precision "float32" is exact. A plan's result is the same, bit for bit, whatever the batch it is in and however many
-threads there are; another instruction set may round differently.
+Precision "float32" is exact; "float32-close" has Winograd's algorithm for the wide convolutions of five taps. A plan's
+result is the same, bit for bit, whatever the batch it is in and however many threads there are; another instruction set
+may round differently.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..core.ops import OP_FIELDS
 from ..core.passes import flat, place
 from ..core.program import Op, Program
 from ..settings import SETTINGS
-from . import pack
+from . import pack, winograd
 from .engine import Noise, Seeded
 
 try:
@@ -26,12 +27,13 @@ try:
 except ImportError as error:
     _cpu, _MISSING = None, str(error)
 
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "float32-close")
 SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
 _COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in csrc/api.h
-_VECTOR, _FORWARD, _TRANSPOSED = range(3)  # df_layout there
+_VECTOR, _FORWARD, _TRANSPOSED, _WINOGRAD = range(4)  # df_layout there
 _CONVS = ("conv", "conv_block")
 _WEIGHT_FIELDS = ("w", "w2", "w3", "w4")
+_Way = tuple[int, ...]  # a df_layout and what else says how a weight lies
 
 
 def isas() -> list[str]:
@@ -60,12 +62,12 @@ def ready(
         raise ValueError(f"precision: the cpu backend has {', '.join(PRECISIONS)}, found {precision!r}")
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
-    return CpuEngine(loop, batch, threads=_threads(threads), isa=isa or SETTINGS.isa)
+    return CpuEngine(loop, batch, precision=precision, threads=_threads(threads), isa=isa or SETTINGS.isa)
 
 
 def run(
     program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None = None,
-    *, threads: int = 1, isa: str | None = None,
+    *, precision: str = "float32", threads: int = 1, isa: str | None = None,
 ) -> list[NDArray[np.float32]]:  # fmt: skip
     """Evaluate one Program by itself, fused or not. inputs: ``[B, C, H]`` each; table: ``[S]``. For tests.
 
@@ -76,7 +78,7 @@ def run(
         raise RuntimeError(reason)
     batch = len(inputs[0])
     engine = _engine(
-        [_records([(program, weights)])[0], None, None], batch, *_length_and_depth(program), threads=threads, isa=isa
+        [*_records([(program, weights)], precision), None, None], batch, *_length_and_depth(program), threads=threads, isa=isa
     )
     ins = [_guarded(np.shape(array), array) for array in inputs]
     outs = [_guarded((batch, *program.shapes[v])) for v in program.outputs]
@@ -92,15 +94,15 @@ class CpuEngine:
     """See backends/engine.py. It belongs to one thread at a time; it survives a fork."""
 
     def __init__(
-        self, loop: SamplingLoop, batch: int, *, threads: int = 1, isa: str | None = None, group: int = 0,
-        profile: bool = False,
+        self, loop: SamplingLoop, batch: int, *, precision: str = "float32", threads: int = 1, isa: str | None = None,
+        group: int = 0, profile: bool = False,
     ) -> None:  # fmt: skip
         self.loop, self.batch = loop, batch
         steps, guide = loop.steps, loop.guide
         parts = [(loop.denoiser.fused, loop.denoiser.weights)]
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
-        records = _records(parts) + [None] * (3 - len(parts))
+        records = _records(parts, precision) + [None] * (3 - len(parts))
         self._engine = _engine(
             records, batch, loop.horizon, loop.transition_dim, threads=threads, isa=isa, group=group, profile=profile,
             columns=np.stack([getattr(steps, name) for name in _COLUMNS], axis=1).astype(np.float32),
@@ -186,7 +188,7 @@ def _engine(
     )
 
 
-def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tuple]:
+def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str) -> list[tuple]:
     """What ``_cpu`` takes of each program. A weight that is used several times in one layout is stored once."""
     forward = {
         (id(weights), op.weights[0])
@@ -194,7 +196,7 @@ def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tup
         for op in program.ops
         if op.kind in _CONVS and not op.attrs["transposed"]
     }
-    numbers: dict[tuple[int, str, int], int] = {}
+    numbers: dict[tuple[int, str, _Way], int] = {}
     packed: list[NDArray[np.float32]] = []
     drafts = []
     for program, weights in parts:
@@ -204,19 +206,18 @@ def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tup
         written = [op for op in program.ops if op.outs[0] not in layout.views]
         for row, op in zip(ops, written, strict=True):
             for i, name in enumerate(op.weights):
-                kind = _VECTOR
+                way: _Way = (_VECTOR,)
                 if op.kind in _CONVS and i == 0:
-                    shared = (id(weights), name) in forward and _worth_sharing(weights[name])
-                    kind = _TRANSPOSED if op.attrs["transposed"] and not shared else _FORWARD
-                key = (id(weights), name, kind)
+                    shares = (id(weights), name) in forward and _worth_sharing(weights[name])
+                    way = _way(op, program, shares, precision)
+                key = (id(weights), name, way)
                 if key not in numbers:
                     numbers[key] = len(packed)
-                    array = np.asarray(weights[name])
-                    packed.append(pack.vector(array) if kind == _VECTOR else pack.conv(array, kind == _TRANSPOSED))
+                    packed.append(_packed(np.asarray(weights[name]), *way))
                 row[OP_FIELDS.index(_WEIGHT_FIELDS[i])] = numbers[key]
         drafts.append((program, layout, table, ops))
     memory = pack.together(packed)
-    layouts = np.array([kind for _, _, kind in numbers], np.int32)
+    layouts = np.array([way[0] for _, _, way in numbers], np.int32)
     return [
         (
             ops, table.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
@@ -224,6 +225,23 @@ def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tup
         )
         for program, layout, table, ops in drafts
     ]  # fmt: skip
+
+
+def _way(op: Op, program: Program, shares: bool, precision: str) -> _Way:
+    """How a convolution's weights lie, and with that how it is done. shares: its adjoint may read the same copy."""
+    transposed = op.attrs["transposed"]
+    if precision == "float32-close" and winograd.suits(op, program):
+        return _WINOGRAD, transposed, winograd.is_short(program.shapes[op.outs[0]][1])
+    return (_TRANSPOSED,) if transposed and not shares else (_FORWARD,)
+
+
+def _packed(weight: NDArray, layout: int, transposed: bool = False, short: bool = False) -> NDArray[np.float32]:
+    if layout == _VECTOR:
+        return pack.vector(weight)
+    if layout == _WINOGRAD:
+        correlation = weight.transpose(1, 0, 2)[:, :, ::-1] if transposed else weight
+        return pack.conv(winograd.weights(correlation, short), False)
+    return pack.conv(weight, layout == _TRANSPOSED)
 
 
 def _worth_sharing(weight: NDArray) -> bool:
