@@ -6,8 +6,9 @@
 extern "C" {
 
 // How a weight lies (backends/pack.py): one number per channel; a convolution's [d, e, k] as [d/16][k][e][16], or as
-// [e/16][k][d][16]. A transposed convolution takes both. Last, [out/16][point][in][16] for Winograd's algorithm.
-enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED, DF_WINOGRAD };
+// [e/16][k][d][16]. A transposed convolution takes both. Then [out/16][point][in][16] for Winograd's algorithm, and
+// [out/16][k][in/2][16][2] in bfloat16.
+enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED, DF_WINOGRAD, DF_BF16 };
 
 // A Program and its Layout (core/passes/place.py), weights packed by backends/pack.py.
 typedef struct {

@@ -110,7 +110,7 @@ void Engine::compile_groups() {
         throw std::runtime_error("horizon: this network needs more memory than the engine can address");
       }
       Compiled& c = networks->programs[role];
-      c = compile(*program, networks->n, networks->team, table->segments);
+      c = compile(*program, networks->n, networks->team, table->segments, table->bf16);
       arena = std::max(arena, c.arena);
       shared = std::max(shared, c.shared);
       own = std::max(own, c.own);

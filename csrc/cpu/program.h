@@ -73,6 +73,7 @@ enum class Way {
   kDirect,    // conv.inl.h
   kDots,      // an adjoint with the weights of its convolution (adjoint.inl.h)
   kWinograd,  // winograd.inl.h
+  kPairs,     // conv.inl.h with weights in bfloat16, two channels at a time (pairs.inl.h)
 };
 
 struct Step {
@@ -87,12 +88,17 @@ struct Step {
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
   int winograd_tiles = 0;                // taken together
-  bool by_rows = false;                  // threads share rows, not channels
-  bool barrier = false;                  // wait for the other threads before this op
+  View pairs;            // of kPairs: x in bfloat16 in a thread's scratch; absent: x serves itself
+  bool by_rows = false;  // threads share rows, not channels
+  bool barrier = false;  // wait for the other threads before this op
   std::vector<Tap> taps;
   std::vector<Tile> tiles;
   std::vector<Run> runs;
   std::vector<Part> parts;  // one per thread
+
+  // What a convolution walks through: its input and how many channels, or pairs of them, this has.
+  const View& input() const { return pairs.at >= 0 ? pairs : x; }
+  int units() const { return way == Way::kPairs ? x.channels / 2 : x.channels; }
 
   bool is_conv() const { return op == kConv || op == kConvBlock; }
   bool has_groups() const {
@@ -113,8 +119,8 @@ struct Compiled {
   int64_t own = 0;     // floats of scratch of each thread
 };
 
-// `segments`: the most segments of a tile that the instruction set's kernels take.
-Compiled compile(const df_program& program, int trajectories, int threads, int segments);
+// `segments`: the most segments of a tile that the instruction set's kernels take; `bf16`: they multiply bfloat16.
+Compiled compile(const df_program& program, int trajectories, int threads, int segments, bool bf16);
 
 // Stages of compile: each thread's share of every op and the barriers between ops (share.cc); the tiles of a
 // convolution (tiles.cc).

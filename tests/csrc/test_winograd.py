@@ -5,7 +5,8 @@ import pytest
 
 from csrc import interpreter
 from csrc.engines import every_isa, needs_engine, random_weights
-from diffuser_fast.backends import cpu, winograd
+from diffuser_fast.backends import cpu
+from diffuser_fast.backends.cpu import winograd
 from diffuser_fast.core.passes import fuse, vjp
 from diffuser_fast.core.program import Builder
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.program import Op, Program
+from ...core.program import Op, Program
 
 TAPS = 5
 WIDE = 16  # input channels: with fewer, more work goes into the transforms than is saved
