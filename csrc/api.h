@@ -36,6 +36,8 @@ typedef struct {
   const float *clip_low, *clip_high;          // [depth], or NULL
   int32_t batch, horizon, depth, rows;        // N, H, D, R
   int32_t threads;
+  const int32_t*
+      cores;        // [threads]: thread i runs on core cores[i] alone, the caller being thread 0; or NULL
   int32_t group;    // most trajectories a thread takes together; 0: the engine's choice
   int32_t profile;  // keep the time of every op (df_profile)
   const char* isa;  // "scalar", "avx2", "avx512"; NULL: the widest this CPU has

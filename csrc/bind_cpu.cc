@@ -102,9 +102,11 @@ class Engine {
  public:
   Engine(const py::list& programs, const py::object& columns, const py::object& guide_steps,
          const py::object& denoiser_table, const py::object& guide_table, const py::object& clip_low,
-         const py::object& clip_high, int rows, int batch, int horizon, int depth, int threads, int group,
-         bool profile, const std::optional<std::string>& isa)
+         const py::object& clip_high, int rows, int batch, int horizon, int depth, int threads,
+         const std::vector<int32_t>& cores, int group, bool profile, const std::optional<std::string>& isa)
       : keep_({programs, denoiser_table, guide_table}) {
+    if (!cores.empty() && cores.size() != size_t(threads))
+      throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
       programs_.push_back(parts.is_none() ? nullptr : std::make_unique<Program>(py::cast<py::tuple>(parts)));
     }
@@ -123,6 +125,7 @@ class Engine {
     desc_.horizon = horizon;
     desc_.depth = depth;
     desc_.threads = threads;
+    desc_.cores = cores.empty() ? nullptr : cores.data();
     desc_.group = group;
     desc_.profile = profile;
     desc_.isa = isa ? isa->c_str() : nullptr;
@@ -253,12 +256,12 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("COLUMNS") = py::make_tuple("p", "q", "a", "b", "d", "s", "gx", "g0");
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
-                    const py::object&, const py::object&, const py::object&, int, int, int, int, int, int,
-                    bool, const std::optional<std::string>&>(),
+                    const py::object&, const py::object&, const py::object&, int, int, int, int, int,
+                    const std::vector<int32_t>&, int, bool, const std::optional<std::string>&>(),
            py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"),
            py::arg("denoiser_table"), py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"),
            py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
-           py::arg("group"), py::arg("profile"), py::arg("isa"))
+           py::arg("cores"), py::arg("group"), py::arg("profile"), py::arg("isa"))
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("known"), py::arg("known_batch"),
            py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"), py::arg("start"),
            py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"), py::arg("x_out"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Planner:
     rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
     guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k, so that
     ``act`` starts from its last plan, re-noised, and denoises the last k rows only. threads: of the CPU engine.
+    cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
 
@@ -61,7 +62,8 @@ class Planner:
         self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
         sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32",
         guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
-        device: str | None = None, clip_scope: str = "plan", **sampler_options: float,
+        device: str | None = None, cores: Sequence[int] | None = None, clip_scope: str = "plan",
+        **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
             raise TypeError(f"checkpoint: expected what load() returns, found {type(checkpoint).__name__}")
@@ -90,6 +92,10 @@ class Planner:
             "device": device, "precision": precision,
             "threads": SETTINGS.threads if threads is None else _whole("threads", threads, 1),
         }  # fmt: skip
+        if cores is not None:
+            if self.backend != "cpu":
+                raise ValueError(f"cores: only the cpu backend pins its threads, found backend {self.backend!r}")
+            self._options["cores"] = [_whole("cores", core, 0) for core in cores]
         as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
         self._engines: dict[tuple[int, int], Engine] = {}

@@ -12,12 +12,15 @@ ISAS = ("scalar", "avx2", "avx512", "avx512_bf16")  # of the CPU engine, narrowe
 class Settings:
     """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": choose the fastest that can run here).
     DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
+    DIFFUSER_FAST_CORES: cores that its threads are pinned to, e.g. "2,3" ("": none is pinned). The caller's own thread
+    is the first, pinned when it plans.
     DIFFUSER_FAST_ISA: "scalar", "avx2", "avx512" or "avx512_bf16" instead of the widest the CPU has.
     (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean.)
     """
 
     backend: str | None = None
     threads: int | None = None
+    cores: tuple[int, ...] = ()
     isa: str | None = None
 
 
@@ -26,12 +29,18 @@ def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     threads = environ.get("DIFFUSER_FAST_THREADS") or None
     if threads is not None and (not threads.isdigit() or int(threads) < 1):
         raise ValueError(f"DIFFUSER_FAST_THREADS: found {threads!r}, expected a whole number, at least 1")
+    cores = [part.strip() for part in (environ.get("DIFFUSER_FAST_CORES") or "").split(",") if part.strip()]
+    if not all(core.isdigit() for core in cores) or len(set(cores)) < len(cores):
+        raise ValueError(
+            f"DIFFUSER_FAST_CORES: found {environ['DIFFUSER_FAST_CORES']!r}, expected different whole numbers like 2,3"
+        )
     isa = environ.get("DIFFUSER_FAST_ISA") or None
     if isa not in (None, *ISAS):
         raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected one of {', '.join(ISAS)}")
     return Settings(
         backend=environ.get("DIFFUSER_FAST_BACKEND") or None,
         threads=int(threads) if threads else None,
+        cores=tuple(map(int, cores)),
         isa=isa,
     )
 

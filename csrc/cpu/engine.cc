@@ -54,6 +54,8 @@ Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
   threads_ = std::max(1, d.threads);
   columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * DF_COLUMNS);
   guide_steps.assign(d.guide_steps, d.guide_steps + d.rows);
+  if (d.cores) cores.assign(d.cores, d.cores + threads_);
+  if (d.cores) check(cores);
   if (d.clip_low) {
     clip.assign(d.clip_low, d.clip_low + d.depth);
     clip.insert(clip.end(), d.clip_high, d.clip_high + d.depth);
@@ -63,7 +65,7 @@ Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
   make_groups();
   compile_groups();
   owner_ = getpid();
-  if (threads_ > 1) pool_ = new Pool(threads_);
+  if (threads_ > 1) pool_ = new Pool(threads_, cores);
 }
 
 Engine::~Engine() {
@@ -151,10 +153,15 @@ void Engine::dispatch(void* argument, int thread) {
 }
 
 void Engine::run(const std::vector<Group>& groups, Job job, void* argument) {
+  if (!cores.empty() && !(has_pinned_ && pthread_equal(pinned_, pthread_self()))) {
+    pin(cores[0]);
+    pinned_ = pthread_self();
+    has_pinned_ = true;
+  }
   Dispatch d{this, &groups, job, argument, {}};
   if (threads_ == 1 || (team_ && groups.front().team() == 1)) return dispatch(&d, 0);
   if (owner_ != getpid()) {  // after a fork: the old pool is left behind
-    pool_ = new Pool(threads_);
+    pool_ = new Pool(threads_, cores);
     owner_ = getpid();
     barrier.arrived = 0;
   }

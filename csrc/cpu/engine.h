@@ -1,5 +1,6 @@
 // An opened SamplingLoop: programs compiled for each size of group, memory for each thread, threads.
 #pragma once
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -79,6 +80,7 @@ class Engine {
   int64_t elements;  // H * D
   int64_t shared_at = 0, noise_at = 0;
   std::vector<float> columns, clip;
+  std::vector<int> cores;  // of each thread, or empty
   std::vector<int32_t> guide_steps;
   std::vector<float> mask;  // of the plan at hand
   std::vector<int64_t> ranks;
@@ -101,6 +103,8 @@ class Engine {
   std::vector<std::unique_ptr<Networks>> networks_;
   std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one for the team
   Pool* pool_ = nullptr;
+  pthread_t pinned_{};  // the last caller, on its core
+  bool has_pinned_ = false;
   pid_t owner_ = 0;  // the process whose threads the pool has
   Pace pace_;
 };

@@ -1,7 +1,11 @@
 #include "pool.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
+#include <string>
 
 #include "table.h"
 
@@ -52,9 +56,40 @@ void wait_for_all(Barrier* barrier, int threads) {
   barrier->lost.fetch_add(now() - start, std::memory_order_relaxed);
 }
 
-Pool::Pool(int threads) {
+void pin(int core) {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (core >= 0 && core < CPU_SETSIZE) CPU_SET(core, &set);
+  if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0) return;
+  throw std::runtime_error("cores: this process may not use core " + std::to_string(core));
+#else
+  (void)core;
+  throw std::runtime_error("cores: threads can be pinned on Linux only");
+#endif
+}
+
+void check(const std::vector<int>& cores) {
+  std::exception_ptr error;
+  std::thread([&] {
+    try {
+      for (int core : cores) pin(core);
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }).join();
+  if (error) std::rethrow_exception(error);
+}
+
+Pool::Pool(int threads, const std::vector<int>& cores) {
   try {
-    for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { work(i); });
+    for (int i = 1; i < threads; ++i) {
+      const int core = cores.empty() ? -1 : cores[i];
+      threads_.emplace_back([this, i, core] {
+        if (core >= 0) pin(core);
+        work(i);
+      });
+    }
   } catch (...) {
     stop();
     throw;

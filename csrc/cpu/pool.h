@@ -1,5 +1,7 @@
 // Threads that wait for work: a job runs on all of them, the caller being thread 0.
 #pragma once
+#include <pthread.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -19,12 +21,18 @@ struct Barrier {
   std::atomic<int64_t> lost{0};                // nanoseconds of all threads after that
 };
 
+// The calling thread on one core from now on. Throws std::runtime_error with a sentence if it may not be there.
+void pin(int core);
+// The same error for any of them, and no thread is moved.
+void check(const std::vector<int>& cores);
+
 class Pool {
  public:
   using Job = void (*)(void* argument, int thread);
 
-  // Throws std::system_error if the threads cannot be had.
-  explicit Pool(int threads);
+  // cores: of each thread, the caller's first, which is left alone here; or empty. They have been checked. Throws
+  // std::system_error if the threads cannot be had.
+  Pool(int threads, const std::vector<int>& cores);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;

@@ -1,8 +1,11 @@
 """Whole plans: against the interpreter, and against each other where nothing may change."""
 
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +190,60 @@ def test_bad_arguments_are_named():
         engine(random_known(loop), random_tape(loop, 3))
     with pytest.raises(ValueError, match="out of range"):
         engine(random_known(loop), random_tape(loop, 2), candidates=3)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads can be pinned on Linux only")
+def test_threads_stay_on_their_cores():
+    """In a process of its own, for the caller's thread is pinned too."""
+    script = f"""
+import os, sys
+sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
+from csrc.engines import SMALL, random_known, random_loop
+from diffuser_fast.backends import cpu
+from diffuser_fast.backends.engine import Seeded
+allowed = sorted(os.sched_getaffinity(0))
+cores = [allowed[-1], allowed[0], allowed[-1]]
+loop = random_loop(SMALL)
+before = set(os.listdir("/proc/self/task"))
+engine = cpu.ready(loop, batch=1, cores=cores)
+assert engine.threads == 3
+engine(random_known(loop), Seeded(0, 0))
+places = [os.sched_getaffinity(int(thread)) for thread in sorted(set(os.listdir("/proc/self/task")) - before, key=int)]
+assert os.sched_getaffinity(0) == {{cores[0]}}, os.sched_getaffinity(0)
+assert places == [{{cores[1]}}, {{cores[2]}}], places
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cores_that_make_no_sense():
+    loop = random_loop(SMALL)
+    with pytest.raises(ValueError, match="cores: found 1, expected one for each of 2 threads"):
+        cpu.ready(loop, batch=1, threads=2, cores=[0])
+    if hasattr(os, "sched_setaffinity"):
+        with pytest.raises(ValueError, match="cores: this process may not use core 9999"):
+            cpu.ready(loop, batch=1, cores=[9999])
+
+
+@pytest.mark.parametrize("threads", [2, 7])
+def test_more_threads_than_cores(threads):
+    """Slower, never stuck, and the same numbers."""
+    loop = random_loop(SMALL, rows=8)
+    known, tape = random_known(loop), random_tape(loop, 1)
+    truth = cpu.ready(loop, batch=1, threads=1)(known, tape)
+    script = f"""
+import os, sys
+sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+from csrc.engines import SMALL, random_known, random_loop, random_tape
+from diffuser_fast.backends import cpu
+loop = random_loop(SMALL, rows=8)
+engine = cpu.ready(loop, batch=1, threads={threads})
+for _ in range(20):
+    result = engine(random_known(loop), random_tape(loop, 1))
+sys.stdout.buffer.write(result.x.tobytes())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == truth.x.tobytes()

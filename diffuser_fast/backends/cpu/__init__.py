@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +51,17 @@ def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str 
 
 def ready(
     loop: SamplingLoop, *, device: str | None = None, batch: int, precision: str = "float32",
-    threads: int | None = None, isa: str | None = None,
+    threads: int | None = None, cores: Sequence[int] | None = None, isa: str | None = None,
 ) -> CpuEngine:  # fmt: skip
-    """An engine for ``batch`` plans. threads: None for the cores this process may use; isa: see ``isas``."""
+    """An engine for ``batch`` plans. threads: None for one per core of ``cores``, or of those this process may use.
+
+    cores: thread i stays on core ``cores[i]``; thread 0 is the caller's, pinned at its first plan. isa: see ``isas``.
+    """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: the cpu backend has {', '.join(PRECISIONS)}, found {precision!r}")
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
-    return CpuEngine(loop, batch, precision=precision, threads=_threads(threads), isa=isa or SETTINGS.isa)
+    return CpuEngine(loop, batch, precision=precision, isa=isa or SETTINGS.isa, **_placed(threads, cores))
 
 
 def run(
@@ -88,8 +92,8 @@ class CpuEngine:
     """See backends/engine.py. It belongs to one thread at a time; it survives a fork."""
 
     def __init__(
-        self, loop: SamplingLoop, batch: int, *, precision: str = "float32", threads: int = 1, isa: str | None = None,
-        group: int = 0, profile: bool = False,
+        self, loop: SamplingLoop, batch: int, *, precision: str = "float32", threads: int = 1,
+        cores: Sequence[int] = (), isa: str | None = None, group: int = 0, profile: bool = False,
     ) -> None:  # fmt: skip
         self.loop, self.batch = loop, batch
         steps, guide = loop.steps, loop.guide
@@ -98,7 +102,8 @@ class CpuEngine:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
         programs = records(parts, precision) + [None] * (3 - len(parts))
         self._engine = _engine(
-            programs, batch, loop.horizon, loop.transition_dim, threads=threads, isa=isa, group=group, profile=profile,
+            programs, batch, loop.horizon, loop.transition_dim, threads=threads, cores=cores, isa=isa, group=group,
+            profile=profile,
             columns=np.stack([getattr(steps, name) for name in _COLUMNS], axis=1).astype(np.float32),
             guide_steps=steps.guide_steps.astype(np.int32),
             denoiser_table=_table(loop.denoiser, loop.denoiser.tables),
@@ -158,7 +163,8 @@ class CpuEngine:
 
 
 def _engine(
-    programs: list, batch: int, horizon: int, depth: int, *, threads: int, isa: str | None, group: int = 0,
+    programs: list, batch: int, horizon: int, depth: int, *, threads: int, isa: str | None,
+    cores: Sequence[int] = (), group: int = 0,
     profile: bool = False, columns: NDArray | None = None, guide_steps: NDArray | None = None,
     denoiser_table: NDArray | None = None, guide_table: NDArray | None = None, clip: tuple | None = None,
 ) -> _cpu.Engine:  # fmt: skip
@@ -176,6 +182,7 @@ def _engine(
         horizon=horizon,
         depth=depth,
         threads=threads,
+        cores=list(cores),
         group=group,
         profile=profile,
         isa=isa,
@@ -205,11 +212,14 @@ def _guarded(shape: tuple[int, ...], values: NDArray | None = None) -> tuple[NDA
     return memory, view
 
 
-def _threads(threads: int | None) -> int:
+def _placed(threads: int | None, cores: Sequence[int] | None) -> dict[str, Any]:
+    """How many threads, and on which cores; ValueError where the two do not fit."""
+    cores = SETTINGS.cores if cores is None else tuple(cores)
     if threads is None:
-        threads = SETTINGS.threads
-    if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = SETTINGS.threads or len(cores) or usable
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise ValueError(f"threads: found {threads!r}, expected a whole number, at least 1")
-    return int(threads)
+    if cores and len(cores) < threads:
+        raise ValueError(f"cores: found {len(cores)}, expected one for each of {threads} threads")
+    return {"threads": int(threads), "cores": cores[:threads]}
