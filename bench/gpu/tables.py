@@ -18,9 +18,7 @@ def gpu(rows: Iterable[Row]) -> str:
         if not row["row"].startswith("gpu_"):
             continue
         if row["rehearsal"]:
-            raise ValueError(
-                f"results: run {row['run']} is a rehearsal, whose numbers mean nothing; it does not belong here"
-            )
+            raise ValueError(f"results: run {row['run']} is a rehearsal: its numbers mean nothing and go into no table")
         found.setdefault(row["at"]["machine"]["gpu"]["name"], []).append(row)
     return "\n\n".join("\n".join(_device(of_one)) for of_one in found.values()) or NOTHING
 
