@@ -48,17 +48,20 @@ class EngineBuild:
         """Why there is no engine of this source, in a sentence, or None. Stops the build when the time is over."""
         if self.process is None:
             return None
-        try:
-            self.process.wait(max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return "the C++ engine was not built in the time there was"
-        if self.reason() is None:
-            return None
-        self.output.seek(0)
-        last = ([line.strip() for line in self.output if line.strip()] or ["no word"])[-1]
-        return f"the C++ engine could not be built: {last[:300]}"
+        with self.output:
+            try:
+                self.process.wait(max(seconds, 0.0))
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+            unfinished = self.process.wait() < 0
+            self.process = None
+            if unfinished:
+                return "the C++ engine was not built in the time there was"
+            if self.reason() is None:
+                return None
+            self.output.seek(0)
+            last = ([line.strip() for line in self.output if line.strip()] or ["no word"])[-1]
+            return f"the C++ engine could not be built: {last[:300]}"
 
     def reason(self) -> str | None:
         """Whether a library for this Python is there and is not older than its source."""

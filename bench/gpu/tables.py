@@ -72,9 +72,9 @@ def _constants(rows: list[Row]) -> list[str]:
 def _newest(rows: list[Row], kind: str, *key: str) -> list[Row]:
     """The last row of everything; of two of one run the one that was timed."""
     found: dict[tuple[str, ...], Row] = {}
-    for row in sorted(rows, key=lambda row: row["at"]["time"]):
+    for row in sorted((row for row in rows if row["row"] == kind), key=lambda row: row["at"]["time"]):
         name = tuple(row[part] for part in key)
-        if row["row"] == kind and (row.get("why_not") is None or name not in found):
+        if row["why_not"] is None or name not in found:
             found[name] = row
     return list(found.values())
 
