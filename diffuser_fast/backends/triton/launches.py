@@ -122,6 +122,11 @@ def specialisation(launch: Launch) -> Specialisation:
     return Specialisation(kernel, signature, constexprs, attrs, options, key)
 
 
+def without_overlap(launches: Iterable[Launch]) -> list[Launch]:
+    """The same launches, each of which waits for the one before it to have ended (no programmatic dependent launch)."""
+    return [replace(launch, constants={**launch.constants, "PDL": False}) for launch in launches]
+
+
 def distinct(launches: Iterable[Launch]) -> list[Specialisation]:
     """The specialisations of a list of launches, each once, in order of first use."""
     return list({found.key: found for found in map(specialisation, launches)}.values())
@@ -132,9 +137,10 @@ def bind(launch: Launch, memory: Mapping[str, Tensor]) -> Callable[[], None]:
     options = {"num_warps": launch.warps, "num_stages": launch.stages}
     if launch.constants.get("PDL"):
         options["launch_pdl"] = True
-    pointers = {name: None if ref is None else _view(memory, ref) for name, ref in launch.pointers.items()}
-    call = KERNELS[launch.kernel][launch.grid]
-    return functools.partial(call, **pointers, **launch.scalars, **launch.constants, **options)
+    kernel = KERNELS[launch.kernel]
+    arguments = dict.fromkeys(kernel.arg_names) | dict(launch.scalars) | dict(launch.constants)
+    arguments |= {name: _view(memory, ref) for name, ref in launch.pointers.items() if ref is not None}
+    return functools.partial(kernel[launch.grid], **arguments, **options)
 
 
 def _view(memory: Mapping[str, Tensor], ref: Ref) -> Tensor:
