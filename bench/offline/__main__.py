@@ -23,10 +23,19 @@ def main(words: list[str] | None = None) -> int:
         print("gpu-check: TRITON_INTERPRET=1 is set: unset it, nothing can be compiled under it", file=sys.stderr)
         return 2
     mount_kernels()
-    from .select import everything, for_ci
+    from .select import Choice, everything, for_ci
 
     began = time.monotonic()
-    tasks = (for_ci if options.ci else everything)(options.capability or tuple(SHARED_KIB))
+    lists = (options.network, options.batch, options.precision, options.capability)
+    choice = Choice(*(tuple(one or ()) for one in lists))
+    if options.ci and choice != Choice():
+        print("gpu-check: --ci is a choice of its own: it goes with no other", file=sys.stderr)
+        return 2
+    try:
+        tasks = for_ci() if options.ci else everything(choice)
+    except ValueError as error:
+        print(f"gpu-check: {error}", file=sys.stderr)
+        return 2
     print(f"{len(tasks)} specialisations, {options.workers} at a time", flush=True)
     found: dict[Task, Compiled] = {}
     new = 0
@@ -77,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make gpu-check", description=__doc__)
     parser.add_argument("--ci", action="store_true", help="the part that fits into CI's time (see select.py)")
     parser.add_argument("--all", action="store_true", help="a line for everything, not for the heaviest alone")
-    parser.add_argument("--capability", type=_capability, action="append", help="e.g. 90; again for more (all)")
+    more = {"action": "append", "metavar": "ONE"}
+    parser.add_argument("--network", help="of workloads.toml; again for more (all)", **more)
+    parser.add_argument("--batch", type=int, help="trajectories at once; again for more (1, 64 and 1024)", **more)
+    parser.add_argument("--precision", help="again for more (all)", **more)
+    parser.add_argument("--capability", type=_capability, help="e.g. 90; again for more (all)", **more)
     parser.add_argument("--workers", type=int, default=max(1, min(8, usable_cores())), help="processes at once")
     return parser
 

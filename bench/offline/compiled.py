@@ -57,11 +57,18 @@ def compiled(specialisation: Specialisation, capability: int) -> Compiled:
     try:
         made = triton.compile(source, GPUTarget("cuda", capability, 32), options=dict(specialisation.options))
     except Exception as error:  # a compiler fails in many ways; all of them are findings
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no word"]
-        return Compiled(error=f"{type(error).__name__}: {lines[-1][:300]}")
+        return Compiled(error=_innermost(error))
     registers, stack, spills = _read(made.asm["cubin"])
     meta = made.metadata
     return Compiled(registers, meta.shared, meta.num_warps, meta.num_stages, stack, spills)
+
+
+def _innermost(error: BaseException) -> str:
+    """Triton tells of one error as the cause of another, each under the code it stood in: the last of them, briefly."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" ^")] or ["no word"]
+    return f"{type(error).__name__}: {lines[-1][:300]}"
 
 
 def _read(cubin: bytes) -> tuple[int, int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import product
 
 from diffuser_fast import backends
@@ -17,56 +17,70 @@ from .store import Task
 BACKEND = "triton"
 BATCHES = (1, 64, 1024)
 NOT_NAMED = ("tiny",)  # for tests
-# What a change is most likely to break, in the time that CI has: every kernel in two precisions on two architectures,
-# for the shapes that `make gpu` times first; on the others the largest tile of each kernel.
-CI_CAPABILITIES = (80, 90)
-CI_PRECISIONS = ("float32", "fp16")
+# What a change is most likely to break, in the time that CI has: of every kernel in every variant (its pointers, flags
+# and modes) the largest and the smallest tile, in two precisions, for these workloads on two architectures; and the
+# largest tile of every kernel on the others.
 CI_WORKLOADS = ("hopper/guided/b64", "halfcheetah/guided/b64", "maze2d-large/plan/b1")
+CI_PRECISIONS = ("float32", "fp16")
+CI_CAPABILITIES = (80, 90)
 
 
-def everything(capabilities: Iterable[int] = tuple(SHARED_KIB)) -> list[Task]:
-    """Every network at every batch, in every precision, for every architecture."""
-    precisions = backends.get(BACKEND).PRECISIONS
-    return _tasks(_workloads(), precisions, capabilities)
+@dataclass(frozen=True)
+class Choice:
+    """Networks, batches, precisions and architectures; empty: all there are."""
+
+    networks: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+    precisions: tuple[str, ...] = ()
+    capabilities: tuple[int, ...] = ()
 
 
-def for_ci(capabilities: Iterable[int] = tuple(SHARED_KIB)) -> list[Task]:
+def everything(choice: Choice = Choice()) -> list[Task]:
+    """Every network at every batch, in every precision, for every architecture. ValueError on a name there is not."""
+    said = ladder().networks
+    shapes = [said[name] for name in _known("network", choice.networks, [n for n in said if n not in NOT_NAMED])]
+    precisions = _known("precision", choice.precisions, list(backends.get(BACKEND).PRECISIONS))
+    workloads = [
+        Workload(shape, "guided" if shape.guide else "plan", batch)
+        for shape, batch in product(shapes, choice.batches or BATCHES)
+    ]
+    return tasks(workloads, precisions, choice.capabilities or tuple(SHARED_KIB))
+
+
+def for_ci() -> list[Task]:
     """The declared part."""
-    said, precisions = ladder(), [p for p in backends.get(BACKEND).PRECISIONS if p in CI_PRECISIONS]
-    workloads = [said.find(name) for name in CI_WORKLOADS]
-    main = [c for c in capabilities if c in CI_CAPABILITIES]
-    rest = [c for c in capabilities if c not in CI_CAPABILITIES]
-    return [*_tasks(workloads, precisions, main), *_heaviest(_tasks(workloads, precisions, rest))]
+    workloads = [ladder().find(name) for name in CI_WORKLOADS]
+    main = tasks(workloads, CI_PRECISIONS, CI_CAPABILITIES)
+    rest = tasks(workloads[:1], CI_PRECISIONS, [c for c in SHARED_KIB if c not in CI_CAPABILITIES])
+    by_variant = [one for many in grouped(main, variant=True) for one in (many[0], many[-1])]
+    return list(dict.fromkeys([*by_variant, *(many[0] for many in grouped(rest))]))
 
 
-def _heaviest(tasks: Iterable[Task]) -> list[Task]:
-    """Of every kernel on every architecture the specialisation with the largest tile."""
-    found: dict[tuple[str, int], Task] = {}
-    for one, capability in tasks:
-        key = (one.kernel, capability)
-        if key not in found or one.weight > found[key][0].weight:
-            found[key] = (one, capability)
-    return list(found.values())
-
-
-def _workloads() -> list[Workload]:
-    said = ladder()
-    shapes = [shape for name, shape in said.networks.items() if name not in NOT_NAMED]
-    return [Workload(shape, "guided" if shape.guide else "plan", batch) for shape, batch in product(shapes, BATCHES)]
-
-
-def _tasks(workloads: Iterable[Workload], precisions: Iterable[str], capabilities: Iterable[int]) -> list[Task]:
+def tasks(workloads: Iterable[Workload], precisions: Iterable[str], capabilities: Iterable[int]) -> list[Task]:
+    """What these need compiled, each once."""
     found: dict[Task, None] = {}
     for workload in workloads:
-        # Kernels know nothing of the batch's noise: one trajectory's arrays are enough to make the loop.
+        # Kernels know nothing of the arrays of a batch: one trajectory's are enough to make the loop.
         loop = problem(replace(workload, batch=1)).loop
         for precision, capability in product(precisions, capabilities):
-            for one in _specialisations(loop, workload.batch, precision, capability):
-                found[one, capability] = None
+            sizes = {"batch": workload.batch, "precision": precision, "capability": capability}
+            for one in backends.get(BACKEND).specialisations(loop, **sizes):
+                made = Specialisation.of(one.kernel, one.signature, one.constexprs, one.attrs, one.options)
+                found[made, capability] = None
     return list(found)
 
 
-def _specialisations(loop, batch: int, precision: str, capability: int) -> Iterator[Specialisation]:
-    offered = backends.get(BACKEND).specialisations(loop, batch, precision, divmod(capability, 10))
-    for one in offered:
-        yield Specialisation.of(one.kernel, one.signature, one.constexprs, one.attrs, one.options)
+def grouped(found: Iterable[Task], variant: bool = False) -> list[list[Task]]:
+    """By kernel and architecture (and variant), the largest tile of each group first."""
+    groups: dict[tuple, list[Task]] = {}
+    for task in found:
+        key = (task[0].kernel, task[1], task[0].variant if variant else None)
+        groups.setdefault(key, []).append(task)
+    return [sorted(many, key=lambda task: task[0].weight, reverse=True) for many in groups.values()]
+
+
+def _known(what: str, asked: tuple[str, ...], there: list[str]) -> list[str]:
+    unknown = [name for name in asked if name not in there]
+    if unknown:
+        raise ValueError(f"--{what}: found {unknown[0]!r}, expected one of {', '.join(there)}")
+    return list(asked) or there

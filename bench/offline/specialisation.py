@@ -59,6 +59,11 @@ class Specialisation:
         return " ".join(sizes) + (f"; tile {' '.join(tile)}" if tile else "")
 
     @property
+    def variant(self) -> tuple[Any, ...]:
+        """All that changes the kernel's code rather than its sizes: types, missing pointers, flags, modes."""
+        return self.signature, tuple((name, value) for name, value in self.constants if type(value) is not int)
+
+    @property
     def weight(self) -> int:
         """Elements of a program's tile: the largest is the likeliest to spill."""
         given, product = dict(self.constants), 1

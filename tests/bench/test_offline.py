@@ -7,7 +7,7 @@ import pytest
 from bench.offline import store
 from bench.offline.__main__ import main, table, worst
 from bench.offline.compiled import SHARED_KIB, Compiled, compiled
-from bench.offline.select import _heaviest
+from bench.offline.select import Choice, everything, grouped
 from bench.offline.specialisation import Specialisation
 from bench.offline.store import results
 
@@ -78,9 +78,26 @@ def test_the_key_is_the_content():
     assert len(keys) == 7
 
 
-def test_the_heaviest_tile_is_chosen():
+def test_tiles_are_grouped_the_largest_first():
     tasks = [(specialisation(block=b), c) for b in (16, 64, 32) for c in (86, 89)]
-    assert _heaviest(tasks) == [tasks[2], tasks[3]]
+    assert [[task[0].weight for task in many] for many in grouped(tasks)] == [[64, 32, 16]] * 2
+    assert [many[0] for many in grouped(tasks)] == [tasks[2], tasks[3]]
+    fast = replace(tasks[0][0], constants=(("BLOCK", 16), ("SCALE", 3.0)))
+    assert len(grouped([*tasks, (fast, 86)])) == 2
+    assert len(grouped([*tasks, (fast, 86)], variant=True)) == 3
+
+
+@pytest.mark.parametrize("choice", [{"networks": ("hoper",)}, {"precisions": ("fp8",)}])
+def test_unknown_names_are_refused(choice):
+    with pytest.raises(ValueError, match="expected one of"):
+        everything(Choice(**choice))
+
+
+def test_the_named_workloads_are_found():
+    found = everything(Choice(("maze2d-umaze",), (1,), ("float32",), (80, 90)))
+    assert {capability for _, capability in found} == {80, 90}
+    assert {"conv", "update", "begin"} <= {one.name for one, _ in found}
+    assert len(set(found)) == len(found)
 
 
 def test_tables_name_what_is_heaviest():
