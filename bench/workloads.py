@@ -64,10 +64,11 @@ class Workload:
 
 @dataclass(frozen=True)
 class GpuRung:
-    """A rung of the GPU ladder: a workload beside these peers (names as of bench/gpu/peers.py)."""
+    """A rung of the GPU ladder: a workload in our precisions beside peers (names as of bench/gpu/peers.py)."""
 
     workload: str
     peers: tuple[str, ...]
+    precisions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def ladder(path: Path = FILE) -> Ladder:
         tails=record["tails"],
         layers=tuple(record["layers"]["workloads"]),
         memory=tuple(record["memory"]["workloads"]),
-        gpu=_rungs(record["gpu"]["rungs"]),
-        gpu_rehearsal=_rungs(record["gpu"]["rehearsal"]),
+        gpu=_rungs(record["gpu"], "rungs"),
+        gpu_rehearsal=_rungs(record["gpu"], "rehearsal"),
     )
 
 
@@ -152,8 +153,11 @@ def at_horizon(shape: NetworkShape, horizon: int) -> NetworkShape:
     return replace(shape, name=f"{shape.name}@{horizon}", horizon=horizon, guide=None)
 
 
-def _rungs(entries: list[dict[str, Any]]) -> tuple[GpuRung, ...]:
-    return tuple(GpuRung(entry["workload"], tuple(entry["peers"])) for entry in entries)
+def _rungs(record: dict[str, Any], which: str) -> tuple[GpuRung, ...]:
+    return tuple(
+        GpuRung(entry["workload"], tuple(entry["peers"]), tuple(entry.get("precisions", record["precisions"])))
+        for entry in record[which]
+    )
 
 
 def _shape(name: str, entry: dict[str, Any]) -> NetworkShape:

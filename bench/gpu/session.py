@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from diffuser_fast import backends
-from diffuser_fast.conformance import Target
 
 from .. import machine
 from ..problem import problem
@@ -19,7 +18,7 @@ from ..rows import Log
 from ..workloads import GpuRung, Workload, ladder
 from . import constants, jobs
 from .checkout import EngineBuild
-from .checks import total
+from .checks import exactness, total
 from .deadline import Deadline, OutOfTime, enforced
 from .device import Device
 from .model import Machine, plan_stages, plan_us
@@ -31,6 +30,7 @@ from .tally import Tally
 
 CHECKING = 0.32  # of all the time, at most
 PARTS = 6  # the case table in so many processes
+REHEARSED = "add 2x3"  # the case that a rehearsal runs
 
 
 @dataclass(frozen=True)
@@ -103,30 +103,30 @@ def _checks(request: Request, log: Log, screen: Screen, deadline: Deadline, memo
 
 def _planned(request: Request, ours: bool) -> Iterator[tuple[jobs.Job, Tally | None]]:
     """Jobs in the order of their worth, each with the tally it counts for (None: it only fills Triton's cache)."""
-    device = request.device
-    if not device.rehearsal:
-        options = {"device": device.name}
-        yield jobs.Job("float64", options), Tally("float64", "reference", "exact", total("float64"))
-    if not ours:
+    where, offered = request.device.name, precisions() if ours else ()
+
+    def tally(check: str, precision: str, parts: int = 1) -> Tally:
+        return Tally(check, f"{BACKEND} {precision}", exactness(precision), total(check, precision), parts)
+
+    if request.device.rehearsal:
+        # Of ours one small case: interpreted kernels take seconds.
+        for precision in offered[:1]:
+            options = {"precision": precision, "device": where, "only": REHEARSED}
+            yield jobs.Job("conformance", options), tally("conformance", precision)
         return
-    for precision in precisions():
-        exactness, parts = Target(BACKEND, precision=precision).exactness, 1 if device.rehearsal else PARTS
-
-        def tally(check: str, parts: int = 1, precision: str = precision, exactness: str = exactness) -> Tally:
-            return Tally(check, f"{BACKEND} {precision}", exactness, total(check), parts)
-
-        if device.rehearsal:
-            # One small case: interpreted kernels take seconds each.
-            options = {"precision": precision, "only": "one row"}
-            yield jobs.Job("conformance", options), tally("conformance")
-            return
-        yield jobs.Job("goldens", {"precision": precision}), tally("goldens")
-        for workload in dict.fromkeys(w.name for w, _ in rungs(request)):
-            yield jobs.Job("warm", {"workload": workload, "precision": precision, "device": device.name}), None
-        shared = tally("conformance", parts)
-        for part in range(parts):
-            yield jobs.Job("conformance", {"precision": precision, "part": part, "parts": parts}), shared
-        yield jobs.Job("same noise", {"precision": precision}), tally("same noise")
+    yield jobs.Job("float64", {"device": where}), Tally("float64", "reference", "exact", 1)
+    warm = dict.fromkeys((w.name, precision) for w, one in rungs(request) for precision in one.precisions)
+    for workload, precision in warm:
+        if precision in offered:
+            yield jobs.Job("warm", {"workload": workload, "precision": precision, "device": where}), None
+    for check in ("goldens", "same noise"):
+        for precision in offered:
+            yield jobs.Job(check, {"precision": precision, "device": where}), tally(check, precision)
+    for precision in offered:
+        shared = tally("conformance", precision, PARTS)
+        for part in range(PARTS):
+            options = {"precision": precision, "device": where, "part": part, "parts": PARTS}
+            yield jobs.Job("conformance", options), shared
 
 
 def _constants(device: Device, log: Log, screen: Screen, fingerprint: dict[str, Any]) -> Machine:
@@ -146,7 +146,8 @@ def _rungs(request: Request, log: Log, screen: Screen, setting: Setting) -> bool
         if workload.name not in seen:
             seen.add(workload.name)
             _predict(workload, screen, setting.model)
-        candidates = [*(PEERS[name] for name in one.peers), *(Ours(precision) for precision in precisions())]
+        ours = [Ours(precision) for precision in precisions() if precision in one.precisions]
+        candidates = [*(PEERS[name] for name in one.peers), *ours]
         rows = [log.append("gpu_timing", fields) for fields in rung(workload, candidates, setting)]
         screen.rung(rows)
         right &= not any(row["ours"] and row["exactness"] == "wrong" for row in rows)

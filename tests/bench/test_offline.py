@@ -39,7 +39,7 @@ def test_what_spills_is_found():
 
 def test_what_does_not_compile_is_found():
     made = compiled(specialisation("nonsense"), 90)
-    assert "does not compile: CompilationError" in made.complaint(90)
+    assert "does not compile: ValueError: Cannot make_shape_compatible" in made.complaint(90)
 
 
 def test_what_is_too_large_is_found():
