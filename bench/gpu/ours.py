@@ -21,7 +21,8 @@ class Ours:
     """One precision. Timed with noise that it draws itself; judged with the problem's."""
 
     precision: str
-    seconds: float = 45.0
+    broken: str | None = None  # why it may not be run in this process: in one of its own it failed
+    seconds: float = 20.0
     ours: bool = True
 
     @property
@@ -30,8 +31,8 @@ class Ours:
         return f"{BACKEND} {self.precision}"
 
     def why_not(self, problem: Problem, device: Device) -> str | None:
-        """What the backend itself says."""
-        return backends.why_not(BACKEND, problem.loop, device.name)
+        """What the backend itself says, or what its own process died of."""
+        return self.broken or backends.why_not(BACKEND, problem.loop, device.name)
 
     def ready(self, problem: Problem, device: Device) -> Ready:
         """A planner, and the engine in it."""

@@ -55,13 +55,15 @@ def session(request: Request) -> tuple[Log, bool]:
     build = None if device.rehearsal else EngineBuild()
     try:
         with enforced(deadline):
+            broken: dict[tuple[str, str], str] = {}
             if request.check:
-                right = _checks(request, log, screen, Deadline(CHECKING * deadline.left()), fingerprint["memory_gib"])
+                limit = Deadline(CHECKING * deadline.left())
+                right, broken = _checks(request, log, screen, limit, fingerprint["memory_gib"])
             if build is not None and (reason := build.wait(min(60.0, deadline.left() / 8))) is not None:
                 screen.say(f"{reason}; its plans were not compared")
             if request.measure:
                 model = _constants(device, log, screen, fingerprint)
-                right &= _rungs(request, log, screen, Setting(device, deadline, _plan(device), model))
+                right &= _rungs(request, log, screen, Setting(device, deadline, _plan(device), model), broken)
     except OutOfTime:
         screen.say(f"the {request.minutes:g} minutes are over: what was measured so far is kept")
     finally:
@@ -81,24 +83,30 @@ def rungs(request: Request) -> list[tuple[Workload, GpuRung]]:
     return [(said.find(one.workload), one) for one in found]
 
 
-def _checks(request: Request, log: Log, screen: Screen, deadline: Deadline, memory_gib: float | None) -> bool:
-    device, right = request.device, True
+def _checks(
+    request: Request, log: Log, screen: Screen, deadline: Deadline, memory_gib: float | None
+) -> tuple[bool, dict[tuple[str, str], str]]:
+    """Whether all is right, and (workload, precision) -> why, for those of ours that failed to get ready: one illegal
+    access would end all measuring in the process that made it."""
+    device, broken = request.device, {}
     reason = backends.why_not(BACKEND, problem(rungs(request)[0][0]).loop, device.name)
     if reason is not None:
         screen.say(f"nothing of ours is checked: {reason}")
     plan = list(_planned(request, reason is None))
-    tallies = {tally.check + tally.candidate: tally for _, tally in plan if tally is not None}
     at_once = jobs.slots(machine.usable_cores(), memory_gib)
-    whose = {id(job): tally for job, tally in plan}
     screen.say(f"{len(plan)} checks and preparations, {at_once} at a time, {deadline.left():.0f} s at most")
+    whose = {id(job): tally for job, tally in plan}
     for job, finding in jobs.run([job for job, _ in plan], at_once, deadline.left):
         tally = whose[id(job)]
-        if tally is None:
-            if isinstance(finding, jobs.Ended) and finding.why_not:
-                screen.say(f"{job.options['workload']} {job.options['precision']} not prepared: {finding.why_not}")
-        elif tally.take(finding):
-            screen.check(log.append("gpu_check", tally.row(device.rehearsal)))
-    return right and all(tally.passed for tally in tallies.values())
+        if tally is not None:
+            if tally.take(finding):
+                screen.check(log.append("gpu_check", tally.row(device.rehearsal)))
+        elif isinstance(finding, jobs.Ended) and finding.why_not:
+            name = (job.options["workload"], job.options["precision"])
+            screen.say(f"{' '.join(name)} not prepared: {finding.why_not}")
+            if finding.failed:
+                broken[name] = finding.why_not
+    return not broken and all(tally.passed for tally in whose.values() if tally is not None), broken
 
 
 def _planned(request: Request, ours: bool) -> Iterator[tuple[jobs.Job, Tally | None]]:
@@ -137,7 +145,7 @@ def _constants(device: Device, log: Log, screen: Screen, fingerprint: dict[str, 
     return constants.machine(found, fingerprint["multiprocessors"])
 
 
-def _rungs(request: Request, log: Log, screen: Screen, setting: Setting) -> bool:
+def _rungs(request: Request, log: Log, screen: Screen, setting: Setting, broken: dict[tuple[str, str], str]) -> bool:
     right, seen = True, set()
     for workload, one in rungs(request):
         if setting.deadline.left() < setting.plan.budget:
@@ -146,7 +154,8 @@ def _rungs(request: Request, log: Log, screen: Screen, setting: Setting) -> bool
         if workload.name not in seen:
             seen.add(workload.name)
             _predict(workload, screen, setting.model)
-        ours = [Ours(precision) for precision in precisions() if precision in one.precisions]
+        offered = [precision for precision in precisions() if precision in one.precisions]
+        ours = [Ours(precision, broken.get((workload.name, precision))) for precision in offered]
         candidates = [*(PEERS[name] for name in one.peers), *ours]
         rows = [log.append("gpu_timing", fields) for fields in rung(workload, candidates, setting)]
         screen.rung(rows)

@@ -61,6 +61,9 @@ def test_a_rehearsal(tmp_path):
     assert named <= {(row["workload"], row["candidate"]) for row in kinds["gpu_timing"]}
     peers = [row for row in kinds["gpu_timing"] if not row["ours"]]
     assert all(row["why_not"] is None and row["host_p50_ms"] > 0 for row in peers)
+    (ours,) = (row for row in kinds["gpu_timing"] if row["ours"])
+    assert ours["why_not"] is None and ours["exactness"] == "exact" and ours["predicted_ms"] > 0
+    assert [(row["check"], row["cases"], row["failed"]) for row in kinds["gpu_check"]] == [("conformance", 1, 0)]
     assert len(kinds["gpu_constant"]) == 10
     for row in peers:
         assert row["candidate"] in done.stdout

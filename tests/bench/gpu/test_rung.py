@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.gpu import peers
 from bench.gpu.deadline import Deadline
 from bench.gpu.device import Rehearsal
 from bench.gpu.endtoend import Ready, observations
@@ -103,17 +104,8 @@ def test_peers_are_right_and_plan_from_observations(given, name):
         np.testing.assert_allclose(states[:, time], np.broadcast_to(one, states[:, time].shape), rtol=1e-4, atol=1e-4)
 
 
-def test_the_original_waits_twice_in_a_row(given):
-    if given.loop.guide is None:
-        pytest.skip("the original's loop for mazes does not wait")
-    from bench.gpu import peers
-
-    fetched = []
-    loop = peers.Eager("watched", waits=True)
-    before = peers._fetch
-    try:
-        peers._fetch = lambda values: fetched.append(before(values))
-        loop.ready(given, Rehearsal()).run()
-    finally:
-        peers._fetch = before
+def test_the_original_waits_twice_in_a_row(monkeypatch):
+    given, fetched, fetch = problem(TINY), [], peers._fetch
+    monkeypatch.setattr(peers, "_fetch", lambda values: fetched.append(fetch(values)))
+    PEERS[ORIGINAL].ready(given, Rehearsal()).run()
     assert len(fetched) == given.loop.rows and all(low <= high for low, high in fetched)
