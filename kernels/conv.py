@@ -24,17 +24,18 @@ from .mish import mish, mish_slope
 
 
 @triton.jit
-def as_operand(v, OPERAND: tl.constexpr, EMULATE: tl.constexpr):
-    """float32 (or stored narrower) as an operand of a dot. EMULATE: bfloat16 rounded by hand, for the interpreter."""
+def narrowed(v, OPERAND: tl.constexpr, EMULATE: tl.constexpr):
+    """float32, or what is stored narrower already, as an operand. EMULATE: for the interpreter, whose bfloat16 is broken,
+    the same numbers as float32, rounded by hand."""
     if OPERAND == "float16":
-        return v.to(tl.float16)
-    if OPERAND == "bfloat16":
-        if EMULATE:
-            bits = v.to(tl.float32).to(tl.int32, bitcast=True)
-            bits = bits + (0x7FFF + ((bits >> 16) & 1))
-            return ((bits >> 16) << 16).to(tl.float32, bitcast=True)
-        return v.to(tl.bfloat16)
-    return v
+        out = v.to(tl.float16)
+    elif EMULATE:
+        bits = v.to(tl.float32).to(tl.int32, bitcast=True)
+        bits = bits + (0x7FFF + ((bits >> 16) & 1))
+        out = ((bits >> 16) << 16).to(tl.float32, bitcast=True)
+    else:
+        out = v.to(tl.bfloat16)
+    return out
 
 
 @triton.jit
@@ -68,12 +69,13 @@ def taps_product(
             wv = tl.load(w + at, mask=(step < K * CHUNKS) & (at >= 0), other=0.0)
         else:
             wv = tl.load(w + at)
-        left, right = as_operand(xv, OPERAND, EMULATE), as_operand(wv, OPERAND, EMULATE)
-        if DOT == "ieee" and OPERAND == "float32":
+        if OPERAND != "float32":
+            acc = tl.dot(narrowed(xv, OPERAND, EMULATE), narrowed(wv, OPERAND, EMULATE), acc)
+        elif DOT == "ieee":
             # Times one, so that the compiler does not make it one running sum again.
-            acc = tl.fma(tl.dot(left, right, input_precision="ieee"), 1.0, acc)
+            acc = tl.fma(tl.dot(xv, wv, input_precision="ieee"), 1.0, acc)
         else:
-            acc = tl.dot(left, right, acc, input_precision=DOT)
+            acc = tl.dot(xv, wv, acc, input_precision=DOT)
     return acc
 
 

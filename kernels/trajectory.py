@@ -113,6 +113,6 @@ def update(
     tl.store(x + sample * SIZE + e, v, mask=inside)
     if chain is not None:
         tl.store(chain + sample * CHAIN + e, v, mask=inside)
-    wrong = tl.sum(((v - v != 0.0) & inside).to(tl.int32), axis=0)  # infinity - infinity is not a number
+    wrong = tl.sum(tl.where(tl.abs(v) < float("inf"), 0, inside.to(tl.int32)), axis=0)  # what is not a number is not <
     if wrong > 0:
         tl.atomic_min(bad, k)

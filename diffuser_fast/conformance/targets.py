@@ -17,12 +17,13 @@ from .ops import OpCase
 
 @dataclass(frozen=True)
 class Target:
-    """backend: its name in the register. isa: of the CPU engine. precision: as of ``Planner``."""
+    """backend: its name in the register. isa: of the CPU engine. precision, device: as of ``Planner``."""
 
     backend: str
     isa: str | None = None
     precision: str = "float32"
     threads: int | None = 1
+    device: str | None = None
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.backend, self.isa) if part)
@@ -36,14 +37,16 @@ class Target:
         """An engine for ``batch`` plans of the loop."""
         isa = {} if self.isa is None else {"isa": self.isa}
         return backends.get(self.backend).ready(
-            loop, device=device, batch=batch, precision=self.precision, threads=self.threads, **isa
+            loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads, **isa
         )
 
     def evaluate(self, case: OpCase) -> list[NDArray]:
         """The outputs of an op case, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
-            return module.run(case.program, case.weights, case.inputs, case.table, threads=self.threads, isa=self.isa)
+            narrow = {"device": self.device, "precision": self.precision}
+            options = {"isa": self.isa} if self.backend == "cpu" else narrow
+            return module.run(case.program, case.weights, case.inputs, case.table, threads=self.threads, **options)
         import torch
 
         dtype = module.DTYPES[self.precision]

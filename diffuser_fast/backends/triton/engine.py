@@ -17,7 +17,7 @@ from ..engine import Noise, Seeded
 from ..graph import Replay
 from . import loop as loops
 from .evaluate import evaluate
-from .launches import Launch, Specialisation, bind, distinct, without_overlap
+from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
 from .record import Mode
 from .target import INTERPRETED, PRECISIONS, Target
 
@@ -190,10 +190,13 @@ class TritonEngine:
         records = [record.numpy() for record in host]
         if not pinned:
             return _Prepared(plan, *records, work(plan.launches))
+        compile_all(plan.launches, memory, self.device)
         replay = Replay(work(plan.launches), self.device)
         if replay.reason is not None and self.target.pdl:
             # An older driver may refuse overlapping launches in a graph; a graph without them is worth more.
-            replay = Replay(work(without_overlap(plan.launches)), self.device)
+            plain = without_overlap(plan.launches)
+            compile_all(plain, memory, self.device)
+            replay = Replay(work(plain), self.device)
         return _Prepared(plan, *records, replay, replay.reason)
 
 

@@ -6,9 +6,10 @@ list can be printed, counted, compiled for another machine, run by Triton's inte
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,9 +116,7 @@ def specialisation(launch: Launch) -> Specialisation:
         else:
             signature[name] = "constexpr"
             constexprs[name] = launch.constants.get(name)
-    options = {"num_warps": launch.warps, "num_stages": launch.stages}
-    if launch.constants.get("PDL"):
-        options["launch_pdl"] = True
+    options = _options(launch)
     key = repr((launch.kernel, signature, constexprs, sorted(attrs), options))
     return Specialisation(kernel, signature, constexprs, attrs, options, key)
 
@@ -132,15 +131,46 @@ def distinct(launches: Iterable[Launch]) -> list[Specialisation]:
     return list({found.key: found for found in map(specialisation, launches)}.values())
 
 
-def bind(launch: Launch, memory: Mapping[str, Tensor]) -> Callable[[], None]:
-    """The launch as a call without arguments: pointers are views made once, so that calling it allocates nothing."""
-    options = {"num_warps": launch.warps, "num_stages": launch.stages}
-    if launch.constants.get("PDL"):
-        options["launch_pdl"] = True
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A launch bound to memory. Calling it enqueues it and allocates nothing: its pointers are views made once."""
+
+    kernel: JITFunction
+    grid: tuple[int, int, int]
+    arguments: Mapping[str, Any]
+
+    def __call__(self) -> None:
+        self.kernel[self.grid](**self.arguments)
+
+    def compile(self) -> None:
+        """Compile the kernel for the current device, without launching it, unless that has been done."""
+        self.kernel.warmup(grid=self.grid, **self.arguments)
+
+
+def bind(launch: Launch, memory: Mapping[str, Tensor]) -> Call:
+    """The launch over these buffers. What it names no pointer for is None."""
     kernel = KERNELS[launch.kernel]
-    arguments = dict.fromkeys(kernel.arg_names) | dict(launch.scalars) | dict(launch.constants)
+    arguments = dict.fromkeys(kernel.arg_names) | dict(launch.scalars) | dict(launch.constants) | _options(launch)
     arguments |= {name: _view(memory, ref) for name, ref in launch.pointers.items() if ref is not None}
-    return functools.partial(kernel[launch.grid], **arguments, **options)
+    return Call(kernel, launch.grid, arguments)
+
+
+def compile_all(launches: Sequence[Launch], memory: Mapping[str, Tensor], device: torch.device) -> None:
+    """Compile everything that the launches need, on all cores: one after another it would take minutes the first time
+    (Triton keeps what it compiled in its cache on disk)."""
+
+    def one(launch: Launch) -> None:
+        with torch.cuda.device(device):  # a thread starts on device 0
+            bind(launch, memory).compile()
+
+    needed = {specialisation(launch).key: launch for launch in launches}
+    with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1)) as pool:
+        list(pool.map(one, needed.values()))
+
+
+def _options(launch: Launch) -> dict[str, Any]:
+    options = {"num_warps": launch.warps, "num_stages": launch.stages}
+    return options | {"launch_pdl": True} if launch.constants.get("PDL") else options
 
 
 def _view(memory: Mapping[str, Tensor], ref: Ref) -> Tensor:

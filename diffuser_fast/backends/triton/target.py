@@ -29,6 +29,9 @@ class Target:
     precision: str = "float32"
     capability: int | None = None
 
+    def __post_init__(self) -> None:
+        assert self.precision in PRECISIONS, self.precision
+
     @property
     def operand(self) -> str:
         """Type of convolutions' operands; sums are float32."""
