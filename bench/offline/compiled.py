@@ -51,9 +51,8 @@ def compiled(specialisation: Specialisation, capability: int) -> Compiled:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function = specialisation.function
-    attrs = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in specialisation.aligned}
-    source = ASTSource(function, dict(specialisation.signature), dict(specialisation.constants), attrs)
+    function, constants = specialisation.function, dict(specialisation.constants)
+    source = ASTSource(function, dict(specialisation.signature), constants, _attributes(specialisation))
     try:
         made = triton.compile(source, GPUTarget("cuda", capability, 32), options=dict(specialisation.options))
     except Exception as error:  # a compiler fails in many ways; all of them are findings
@@ -61,6 +60,17 @@ def compiled(specialisation: Specialisation, capability: int) -> Compiled:
     registers, stack, spills = _read(made.asm["cubin"])
     meta = made.metadata
     return Compiled(registers, meta.shared, meta.num_warps, meta.num_stages, stack, spills)
+
+
+def _attributes(specialisation: Specialisation) -> dict[tuple[int], list]:
+    """As the just-in-time compiler spells them, which lists strings too: then its cache's entries are the same."""
+    constants, found = dict(specialisation.constants), {}
+    for i, (name, _) in enumerate(specialisation.signature):
+        if name in specialisation.aligned:
+            found[(i,)] = [["tt.divisibility", 16]]
+        elif isinstance(constants.get(name), str):
+            found[(i,)] = []
+    return found
 
 
 def _innermost(error: BaseException) -> str:

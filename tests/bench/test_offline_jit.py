@@ -1,4 +1,4 @@
-"""What is compiled offline is what Triton's just-in-time compiler asks for on the day: the same entries of its cache."""
+"""What is compiled offline is what Triton asks for when a kernel is launched: the same entries of its cache."""
 
 import types
 
