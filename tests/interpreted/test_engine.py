@@ -159,7 +159,9 @@ def test_weights_beyond_float16_are_refused():
     weights = dict(CASE.loop.denoiser.weights)
     weights["head.out.weight"] = np.full_like(weights["head.out.weight"], 70000.0)
     loop = replace(CASE.loop, denoiser=replace(CASE.loop.denoiser, weights=weights))
-    with pytest.raises(ValueError, match=r"float16 holds numbers up to 65504, and weight 'head.out.weight' has one of 7"):
+    with pytest.raises(
+        ValueError, match=r"float16 holds numbers up to 65504, and weight 'head.out.weight' has one of 7"
+    ):
         triton.ready(loop, device="cpu", batch=1, precision="fp16")
     triton.ready(loop, device="cpu", batch=1, precision="bf16")
 
