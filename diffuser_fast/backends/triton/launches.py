@@ -36,7 +36,7 @@ _TYPES = {"float32": "*fp32", "int32": "*i32", "float16": "*fp16", "bfloat16": "
 
 @dataclass(frozen=True)
 class Ref:
-    """A place in a buffer: its name, the offset in elements, and their type (one of 4 bytes may be viewed as another)."""
+    """A place in a buffer: its name, the offset in elements, and their type (int32 may lie among float32)."""
 
     buffer: str
     offset: int = 0
@@ -91,7 +91,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Specialisation:
-    """What a launch needs compiled: ``triton.compile(ASTSource(kernel, signature, constexprs, attrs), options=...)``."""
+    """What a launch needs compiled: ``triton.compile(ASTSource(kernel, signature, constexprs, attrs), ...)``."""
 
     kernel: JITFunction
     signature: dict[str, str] = field(hash=False, compare=False)

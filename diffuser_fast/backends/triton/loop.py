@@ -52,7 +52,7 @@ class Plan:
 
 
 def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
-    """Every network of the loop as launches; x is read where the output record has it: at its beginning, in any mode."""
+    """Every network of the loop as launches; x is read where the output record has it, at the beginning."""
     store, depth = Store(target.operand), loop.transition_dim
     x = View(record.outputs(loop, batch, Mode()).ref("x"), depth)
 

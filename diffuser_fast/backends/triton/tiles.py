@@ -42,7 +42,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tile:
-    """A program: nb samples x bm times x gb groups; ht programs for all times, ``parts`` for the sum, in steps of bk."""
+    """A program: nb samples x bm times x gb groups; ht programs for all times, ``parts`` for the sum, steps of bk."""
 
     nb: int
     bm: int
