@@ -48,9 +48,13 @@ build: $(VENV)/.installed      ## the package with its C++ engine, installed int
 demo: build     ## a plan, its picture and its time
 	@$(VENV)/bin/diffuser-fast demo $(ARGS)
 
-# One process per core and one thread per process: the suite is many small cases.
+# One process per core and one thread per process: the suite is many small cases. Triton's interpreter and its compiler
+# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable
 test: build     ## all tests
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable $(ARGS)
+	@$(PYTEST) $(ARGS)
+	@if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
+	    { code=$$?; test $$code = 5 -a -n '$(ARGS)' || exit $$code; }; fi
 
 lint: venv      ## ruff and clang-format, changing nothing
 	@$(PY) -m ruff check .

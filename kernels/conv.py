@@ -1,4 +1,4 @@
-"""One convolution with what comes before and after it, in one launch: the whole of a network is launches of this kernel.
+"""One convolution with what comes before and after it, in one launch: networks are launches of this kernel.
 
     acc = conv(x, w) + bias [+ early residual] [+ step bias]            -> ``pre``, if asked for
     y   = acc, or mish(group_norm(acc)), or mish(acc), or the gradient of one of these at ``u`` given acc
@@ -11,8 +11,8 @@ over taps and channels into PARTS: each program then leaves its piece in ``parti
 counter, reset by it for the next launch) adds the pieces in their fixed order and finishes. Nobody waits for anybody.
 
 Weights are packed ``[taps, channels in padded to BK, columns]`` with the columns of a group padded to CP (see the
-backend's weights.py). Sums are float32. With OPERAND "float32" and DOT "ieee" every BK products are summed by themselves
-first: one running sum over thousands of products would lose three bits more.
+backend's weights.py). Sums are float32. With OPERAND "float32" and DOT "ieee" every BK products are summed by
+themselves first: one running sum over thousands of products would lose three bits more.
 """
 
 import triton
@@ -25,8 +25,8 @@ from .mish import mish, mish_slope
 
 @triton.jit
 def narrowed(v, OPERAND: tl.constexpr, EMULATE: tl.constexpr):
-    """float32, or what is stored narrower already, as an operand. EMULATE: for the interpreter, whose bfloat16 is broken,
-    the same numbers as float32, rounded by hand."""
+    """float32, or what is stored narrower already, as an operand. EMULATE: for the interpreter, whose bfloat16 is
+    broken, the same numbers as float32, rounded by hand."""
     if OPERAND == "float16":
         out = v.to(tl.float16)
     elif EMULATE:

@@ -1,9 +1,9 @@
 """GroupNorm and its gradient on a tile that holds whole groups: pieces for the kernels that own one.
 
-A tile is ``[NB * HP, GB * CP]`` float32: NB samples of HP times (powers of two, masked beyond the horizon), GB groups of
-CP columns (a power of two, masked beyond the group's channels). ``inside`` is the mask. Means are of the COUNT numbers
-that a group has. The variance is the mean square about the mean, in a second pass over registers: as a difference of
-squares it would be lost where the mean is large.
+A tile is ``[NB * HP, GB * CP]`` float32: NB samples of HP times (powers of two, masked beyond the horizon), GB groups
+of CP columns (a power of two, masked beyond the group's channels). ``inside`` is the mask. Means are of the COUNT
+numbers that a group has. The variance is the mean square about the mean, in a second pass over registers: as a
+difference of squares it would be lost where the mean is large.
 """
 
 import triton
@@ -38,9 +38,7 @@ def group_norm_pullback(
 ):  # fmt: skip
     """r (d - mean(d) - n mean(d n)), d = dy gamma: the gradient at the norm's input, given that at its result."""
     d = tl.where(inside, dy * gamma, 0.0)
-    return r * (
-        d - group_mean(d, COUNT, NB, HP, GB, CP) - n * group_mean(d * n, COUNT, NB, HP, GB, CP)
-    )
+    return r * (d - group_mean(d, COUNT, NB, HP, GB, CP) - n * group_mean(d * n, COUNT, NB, HP, GB, CP))
 
 
 @triton.jit

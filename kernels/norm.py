@@ -1,4 +1,4 @@
-"""Norms by themselves, for the few that no convolution carries: GroupNorm, its gradients, and LayerNorm over channels."""
+"""Norms that no convolution carries: GroupNorm, its gradients, and LayerNorm over channels."""
 
 import triton
 import triton.language as tl

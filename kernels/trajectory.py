@@ -1,8 +1,8 @@
 """What happens to the trajectories between the networks: first noise, guide shift, update, and what is known put back.
 
-Trajectories are ``[B, H, D]`` float32, dense; a program takes BLOCK elements of one sample. ``mask`` is int32 ``[H, D]``,
-``known`` float32 ``[B or 1, H, D]`` (KNOWN_EACH: B). ``columns`` points to one row of numbers p, q, a, b, d, s, gx, g0.
-Noise is a pointer to the row's own tape (``tape``), or drawn from the seed and plan at ``address``; see noise.py.
+Trajectories are ``[B, H, D]`` float32, dense; a program takes BLOCK elements of one sample. ``mask`` is int32
+``[H, D]``, ``known`` float32 ``[B or 1, H, D]`` (KNOWN_EACH: B). ``columns`` points to one row of numbers p, q, a, b,
+d, s, gx, g0. Noise is a pointer to the row's own tape (``tape``), or drawn from the seed and plan at ``address``.
 """
 
 import triton
@@ -82,8 +82,8 @@ def update(
 ):  # fmt: skip
     """x0 = p x + q net [+ g0 g], clipped; x = a x0 + b x [+ d before] [+ s noise]; before = x0; what is known put back.
 
-    g, before, low and high (``[D]``), chain (the row's entry) may be None. FIRST: there is no row before, and ``before``
-    is x0 itself. ``bad``: the first row whose result is not finite. k: the row. Grid: (B, ceil(SIZE / BLOCK)).
+    g, before, low and high (``[D]``), chain (the row's entry) may be None. FIRST: there is no row before, and
+    ``before`` is x0 itself. ``bad``: the first row whose x is not finite. k: the row. Grid: (B, ceil(SIZE / BLOCK)).
     """
     if PDL:
         gdc_wait()

@@ -25,16 +25,16 @@ def get(name: str) -> Backend:
     try:
         return importlib.import_module(f".{name}", __name__)
     except ImportError as error:
-        extra = NEEDS.get(name, {}).get(error.name)
+        package = (error.name or "").partition(".")[0]
+        extra = NEEDS.get(name, {}).get(package)
         if extra is None:
             raise
-        raise ImportError(
-            f"backend {name!r} needs {error.name}: pip install diffuser-fast[{extra}]", name=error.name
-        ) from None
+        cure = f"pip install diffuser-fast[{extra}]"
+        raise ImportError(f"backend {name!r} needs {package}: {cure}", name=package) from None
 
 
 def why_not(name: str, loop: SamplingLoop, device: str | None = None) -> str | None:
-    """Why this backend cannot run the loop here, in a sentence, or None. Without a GPU torch is not loaded to say so."""
+    """Why this backend cannot run the loop here, in a sentence, or None. Without a GPU this does not load torch."""
     if name == "triton" and (reason := why_no_gpu()) is not None:
         return reason
     try:

@@ -1,4 +1,4 @@
-"""Whether there is an NVIDIA driver, without loading torch: the question that every start on a machine without one asks."""
+"""Whether there is an NVIDIA driver, without loading torch: what every start on a machine without one asks."""
 
 from __future__ import annotations
 

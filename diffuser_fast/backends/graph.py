@@ -1,7 +1,8 @@
-"""Device work recorded once and replayed: one CUDA graph on a stream of its own, or plain launches where that is refused."""
+"""Device work recorded once and replayed: one CUDA graph on its own stream, or plain launches where that is refused."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -10,10 +11,10 @@ import torch
 class Replay:
     """A fixed sequence of asynchronous device work over static memory, as one call that waits once, at its end.
 
-    ``work`` enqueues it on the current stream: it may neither wait nor allocate. It is run once by itself (which compiles
-    and loads kernels: neither may happen during a capture) and then captured, in an error mode and with a memory pool
-    that leave other users of CUDA in this process alone. ``reason`` says why there is no graph, or is None; then ``work``
-    is run each time, with the same result.
+    ``work`` enqueues it on the current stream: it may neither wait nor allocate. It is run once by itself (which loads
+    kernels: that may not happen during a capture) and then captured, in an error mode and with a memory pool that leave
+    other users of CUDA in this process alone. ``reason`` says why there is no graph, or is None; without a graph
+    ``work`` is run each time, with the same result.
 
     The stream is ordered with the caller's: it begins after what the caller's stream holds when it is called, and the
     call returns when it has ended. ``cuda`` stands for ``torch.cuda``, so that the order of events can be tested.
@@ -57,10 +58,8 @@ class Replay:
 
 def _abandon(graph) -> None:
     """End a capture that failed half way; that it cannot be ended well is known already."""
-    try:
+    with contextlib.suppress(RuntimeError):
         graph.capture_end()
-    except RuntimeError:
-        pass
 
 
 def _first_line(error: Exception) -> str:

@@ -9,10 +9,10 @@ from bench.offline.compiled import compiled
 from bench.offline.specialisation import Specialisation
 from bench.problem import problem
 from bench.workloads import ladder
-from diffuser_fast.backends import triton as backend
 
 triton = pytest.importorskip("triton")
-from diffuser_fast.backends.triton import launches  # noqa: E402 (needs triton)
+from diffuser_fast.backends import triton as backend  # noqa: E402 (needs triton)
+from diffuser_fast.backends.triton import launches  # noqa: E402
 
 
 @pytest.fixture

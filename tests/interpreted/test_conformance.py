@@ -10,7 +10,7 @@ from diffuser_fast.backends import triton
 from diffuser_fast.core.loop import SamplingLoop
 
 TARGET = c.Target("triton", device="cpu")
-# What the table has of kinds of loop, each once; a guided row is some eighty launches, and each costs milliseconds here.
+# What the table has of kinds of loop, each once: a guided row is some eighty launches of tens of milliseconds.
 LOOPS = (
     "x0, clipped", "epsilon, clipped, guided", "ranked by value alone", "value without a middle",
     "gradient added to x and to clipped x0", "situations with candidates", "kernel 3, groups 4", "narrow",

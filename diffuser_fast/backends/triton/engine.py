@@ -84,9 +84,7 @@ def specialisations(
     loop: SamplingLoop, *, batch: int, precision: str = "float32", capability: int = 90, mode: Mode | None = None
 ) -> list[Specialisation]:
     """What has to be compiled for a plan, each once: exactly what the engine launches on such a GPU."""
-    return distinct(
-        launch_plan(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches
-    )
+    return distinct(launch_plan(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ def evaluate(
 ) -> list[NDArray[np.float32]]:  # fmt: skip
     """inputs: ``[B, C, H]`` each; table: ``[S]``. AssertionError if anything is written where nothing belongs."""
     batch, store = len(inputs[0]), Store(target.operand)
-    views = {
-        v: View(Ref(f"input {n}", GUARD), program.shapes[v][0]) for n, v in enumerate(program.inputs)
-    }
+    views = {v: View(Ref(f"input {n}", GUARD), program.shapes[v][0]) for n, v in enumerate(program.inputs)}
     lowered = lower(program, weights, batch, views, arena="arena", store=store, target=target)
     memory = store.memory(device)
     memory |= {f"input {n}": _guarded(array, device) for n, array in enumerate(inputs)}

@@ -36,7 +36,7 @@ _TYPES = {"float32": "*fp32", "int32": "*i32", "float16": "*fp16", "bfloat16": "
 
 @dataclass(frozen=True)
 class Ref:
-    """A place in a buffer: its name, the offset in elements, the element type (buffers are viewed as any of 4 bytes)."""
+    """A place in a buffer: its name, the offset in elements, and their type (int32 may lie among float32)."""
 
     buffer: str
     offset: int = 0
@@ -68,7 +68,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """kernel: a name of ``KERNELS``. pointers: argument -> Ref or None. scalars: int arguments. constants: constexprs."""
+    """kernel: a name of ``KERNELS``. pointers: argument -> Ref or None. scalars: integers. constants: constexprs."""
 
     kernel: str
     grid: tuple[int, int, int]
@@ -91,7 +91,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Specialisation:
-    """What a launch needs compiled, ready for ``triton.compile(ASTSource(kernel, signature, constexprs, attrs), ...)``."""
+    """What a launch needs compiled: ``triton.compile(ASTSource(kernel, signature, constexprs, attrs), ...)``."""
 
     kernel: JITFunction
     signature: dict[str, str] = field(hash=False, compare=False)
@@ -102,7 +102,7 @@ class Specialisation:
 
 
 def specialisation(launch: Launch) -> Specialisation:
-    """As Triton's just-in-time compiler would specialise this launch: pointers by their alignment, None as a constant."""
+    """As Triton's just-in-time compiler specialises this launch: pointers by their alignment, None as a constant."""
     kernel = KERNELS[launch.kernel]
     signature, constexprs, attrs = {}, {}, {}
     for i, name in enumerate(kernel.arg_names):

@@ -52,7 +52,7 @@ class Plan:
 
 
 def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
-    """Every network of the loop as launches; x is read where the output record has it, in every mode at its beginning."""
+    """Every network of the loop as launches; x is read where the output record has it, at the beginning."""
     store, depth = Store(target.operand), loop.transition_dim
     x = View(record.outputs(loop, batch, Mode()).ref("x"), depth)
 
@@ -115,10 +115,8 @@ class _Planning:
         for k in range(self.mode.start, loop.rows):
             for _ in range(steps.guide_steps[k]):
                 gradient = self._gradient(k)
-                self._emit(
-                    "shift", {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k), **self._known},
-                    D=loop.transition_dim, LDG=gradient.ld,
-                )  # fmt: skip
+                pointers = {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k)}
+                self._emit("shift", pointers | self._known, D=loop.transition_dim, LDG=gradient.ld)
             if k == last and loop.guide is not None:
                 self._rank(k)
             net = self._network(self.nets.denoiser, "denoiser", k)[0]
@@ -128,9 +126,7 @@ class _Planning:
     def _begin(self) -> None:
         pointers = {"x": self.outputs.ref("x"), "bad": self.outputs.ref("bad"), "chain": self._chain(0)}
         pointers["given"] = self.inputs.ref("given") if self.mode.given else None
-        self._emit(
-            "begin", pointers | self._known | self._noise(0), CHAIN=self._chain_words, ROWS=self.loop.rows
-        )
+        self._emit("begin", pointers | self._known | self._noise(0), CHAIN=self._chain_words, ROWS=self.loop.rows)
 
     def _update(self, k: int, net: View, gradient: View | None) -> None:
         loop, steps = self.loop, self.loop.steps

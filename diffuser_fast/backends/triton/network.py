@@ -70,9 +70,7 @@ class _Lowering:
             else:
                 getattr(self, f"_{stage.op.kind}")(stage.op)
         outputs = tuple(self.view(v) for v in self.program.outputs)
-        return Lowered(
-            tuple(self.launches), outputs, self.batch * self.layout.size, self.partial, self.arrivals
-        )
+        return Lowered(tuple(self.launches), outputs, self.batch * self.layout.size, self.partial, self.arrivals)
 
     def view(self, value: int) -> View:
         """Where a value lies."""

@@ -99,7 +99,12 @@ def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
 def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
     """What a plan is. bad: the first row whose x was not finite, or the number of rows."""
     state = (batch, loop.horizon, loop.transition_dim)
-    fields = [("x", state, "float32"), ("values", (batch,), "float32"), ("order", (batch,), "int32"), ("bad", (1,), "int32")]
+    fields = [
+        ("x", state, "float32"),
+        ("values", (batch,), "float32"),
+        ("order", (batch,), "int32"),
+        ("bad", (1,), "int32"),
+    ]
     if mode.chain:
         fields.append(("chain", (batch, loop.rows + 1 - mode.start, *state[1:]), "float32"))
     return Record("outputs", fields)

@@ -1,8 +1,8 @@
 """A Program's ops put together into stages: what one launch computes. No launch, no size, no device yet.
 
 A convolution takes along the 1x1 convolution that makes its residual, the step bias after it, and the activation or the
-gradient of a norm that reads its result; all of these are computed from numbers that its programs hold anyway. In a value
-network's gradient that leaves one stage per convolution.
+gradient of a norm that reads its result: all of it computed from numbers that its programs hold anyway. That leaves one
+stage for each convolution, in a value network's gradient too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONVS = ("conv", "conv_block")
 @dataclass(frozen=True, eq=False)
 class Stage:
     """op: a convolution, or an op that stands alone. skip: the 1x1 convolution of its residual. bias: the step_bias
-    after it. tail: an act, act_vjp or norm_act_vjp of its result. pre: the value before the tail or norm, if it is kept.
+    after it. tail: an act, act_vjp or norm_act_vjp of its result. pre: the value before tail or norm, if it is kept.
 
     ``outs``, ``ins``, ``kind`` and ``attrs`` make a stage look like one op to ``core.passes.place``.
     """

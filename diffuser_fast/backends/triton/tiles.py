@@ -1,16 +1,17 @@
-"""How a convolution is cut into programs. A model chooses, and measured rows override it.
+"""How a convolution is cut into programs. A model chooses; rows of a table, each with its provenance, override it.
 
 Nothing is tuned on the user's machine: the choice is a function of the shape and the target, so that it can be compiled
 and tested in advance. ``MODEL`` holds the constants of the model, in microseconds and bytes. They are estimates from
-published numbers of one H100, not measurements of these kernels. A measurement replaces the model's choice for one shape:
-add ``(capability, shape): Tile(...)`` to ``MEASURED`` with a comment that names the GPU, the row of ``bench/results`` and
-the date. ``tests/backends/triton/test_tiles.py`` checks that every row is a cut that the kernel can run.
+published numbers of one H100, not measurements of these kernels: nothing here has been measured on a GPU yet.
+
+To put a measurement in its place, add a row to ``ROWS``: the capability, the shape (a ``Launch`` prints what it is made
+of), the tile that was faster, and as provenance the GPU, the row of ``bench/results`` and the date.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,7 +42,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tile:
-    """A program: nb samples x bm times x gb groups, over ht programs for all times and ``parts`` for the sum, bk deep."""
+    """A program: nb samples x bm times x gb groups; ht programs for all times, ``parts`` for the sum, steps of bk."""
 
     nb: int
     bm: int
@@ -72,14 +73,35 @@ MODEL = {
     "ieee": 8.0e4, "tf32x3": 1.5e5, "tf32": 4.5e5, "half": 9.0e5,
 }  # fmt: skip
 MOST = 8192  # numbers of the finished tile: more would not stay in the registers of eight warps
-MEASURED: dict[tuple[int, Shape], Tile] = {}
+LARGEST = 4 * MOST  # beyond that even the largest programs are hopeless
+
+
+@dataclass(frozen=True)
+class Row:
+    """For this capability and shape, this tile; provenance: "compiled" (why) or "measured" (GPU, result, date)."""
+
+    capability: int
+    shape: Shape
+    tile: Tile
+    provenance: str
+
+
+_SPILLS = "compiled: with the four warps of the model's choice, ptxas spills"
+ROWS = (
+    *(
+        Row(90, Shape(batch, 1, 64, 5, 128, 8, 8, True, "float32", "ieee"), Tile(16, 1, 1, 2, 32, 1, 8, 3), _SPILLS)
+        for batch in (1, 64)
+    ),
+    Row(80, Shape(1, 192, 256, 5, 0, 8, 4, True, "float32", "ieee"), Tile(1, 16, 16, 4, 32, 4, 8, 3), _SPILLS),
+)
+_TABLE = {(row.capability, row.shape): row.tile for row in ROWS}
 
 
 @lru_cache(maxsize=4096)
 def gpu_tile(shape: Shape, capability: int) -> Tile:
     """The cut for a GPU of this compute capability (90 for sm_90)."""
-    if (capability, shape) in MEASURED:
-        return MEASURED[capability, shape]
+    if (capability, shape) in _TABLE:
+        return _TABLE[capability, shape]
     sms = SMS[max((c for c in SMS if c <= capability), default=80)]
     return min(_candidates(shape), key=lambda tile: (_time(shape, tile, sms), tile.parts, tile.ht, tile.warps))
 
@@ -92,30 +114,39 @@ def interpreter_tile(shape: Shape) -> Tile:
     return Tile(nb, power(shape.length), 1, power(shape.groups), max(16, power(shape.channels_in)), 1, 4, 1)
 
 
-def _candidates(shape: Shape) -> Iterator[Tile]:
+def _candidates(shape: Shape) -> list[Tile]:
+    """Every cut that the kernel can run, of those that keep to ``MOST`` if there are any."""
     cp, length = power(shape.width), power(shape.length)
-    depth = 32 if shape.dot == "ieee" or shape.operand == "float32" else 64
+    depth = 32 if shape.operand == "float32" else 64
     bk = max(16, min(depth, power(shape.channels_in)))
     steps = shape.taps * -(-shape.channels_in // bk)
-    columns = sorted({max(1, n // cp) for n in (16, 32, 64)} & {1 << i for i in range(power(shape.groups).bit_length())})
+    columns = sorted(
+        {max(1, n // cp) for n in (16, 32, 64)} & {1 << i for i in range(power(shape.groups).bit_length())}
+    )
     columns = columns or [power(shape.groups)]
     rows = [(nb, length) for nb in (1, 2, 4, 8, 16, 32, 64) if 16 <= nb * length <= 128] or [(1, length)]
     rows += [(1, bm) for bm in (16, 32, 64, 128) if bm < length]
     found = []
     for (nb, bm), gb, parts in itertools.product(rows, columns, (1, 2, 4, 8, 16)):
-        if nb > power(shape.batch) and nb * bm > 16 or (parts > 1 and steps < 2 * parts) or gb * cp * nb * bm > MOST:
+        wasteful = nb > power(shape.batch) and nb * bm > 16
+        narrow = gb * cp < 16 and gb < power(shape.groups)
+        sums = nb * bm * gb * cp
+        if wasteful or narrow or sums > MOST // 2 or (parts > 1 and steps < 2 * parts):
             continue
         ht = length // bm if shape.norm else -(-shape.length // bm)
-        if gb * cp < 16 and gb < power(shape.groups):
-            continue
         finished = nb * (length if shape.norm else bm) * gb * cp
-        sums = nb * bm * gb * cp
-        if sums > 4096:
-            continue
         warps = 8 if max(finished / 2, sums) > 2048 else 4
         found.append((finished, Tile(nb, bm, ht, gb, bk, parts, warps, 3 if steps // parts > 2 else 2)))
     small = [tile for finished, tile in found if finished <= MOST]
-    yield from small or [min(found, key=lambda pair: pair[0])[1]]
+    if small:
+        return small
+    finished, tile = min(found, key=lambda pair: pair[0])
+    if finished > LARGEST:
+        raise ValueError(
+            f"horizon: a GroupNorm over {shape.length} times of {shape.width} channels is more than one program of the "
+            f"triton backend holds ({LARGEST} numbers); the cpu backend has no such limit"
+        )
+    return [tile]
 
 
 def _time(shape: Shape, tile: Tile, sms: int) -> float:
@@ -126,10 +157,7 @@ def _time(shape: Shape, tile: Tile, sms: int) -> float:
     step = max(MODEL["step"], m * n * tile.bk / rate, tile.bk * (4 * m + size * n) / MODEL["bytes"])
     steps = -(-shape.taps * -(-shape.channels_in // tile.bk) // tile.parts)
     skip = -(-shape.skip // tile.bk)
-    programs = 1
-    for number in tile.grid(shape):
-        programs *= number
-    waves = -(-programs // (2 * sms))
+    waves = -(-math.prod(tile.grid(shape)) // (2 * sms))
     split = tile.split(shape)
     work = max(steps, skip) if split else steps + skip
     pieces = tile.grid(shape)[2] * tile.nb * (power(shape.length) if shape.norm else tile.bm) * n * 4

@@ -64,8 +64,8 @@ class Store:
             if not torch.isfinite(narrow).all():
                 largest, most = packed.abs().max().item(), torch.finfo(narrow.dtype).max
                 raise ValueError(
-                    f"precision: {self.operand} holds numbers up to {most:g}, and weight {name!r} has one of {largest:g}; "
-                    "use 'bf16', 'tf32' or 'float32'"
+                    f"precision: {self.operand} holds numbers up to {most:g}, and weight {name!r} has one of "
+                    f"{largest:g}; use 'bf16', 'tf32' or 'float32'"
                 )
             self._known[key] = self._add("convolutions", narrow.ravel())
         return self._known[key]
