@@ -16,6 +16,7 @@ from diffuser_fast.core.passes import fuse
 from diffuser_fast.core.program import Op, Program
 
 VIEWS = {"concat", "slice"}  # no kernel: values are written where they are read
+TAILS = {"act", "act_vjp", "norm_act_vjp", "step_bias"}  # done by the convolution whose result they read
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,42 @@ class Stage:
 
 
 def stages(program: Program) -> list[Stage]:
-    """The kernels of a fused Program, in order."""
-    return [_stage(op, program) for op in program.ops if op.kind not in VIEWS]
+    """The kernels of a fused Program, in order: a convolution takes along its tails and the 1x1 convolution that is its
+    residual."""
+    readers, found = program.consumers(), []
+    bare: set[int] = set()  # results of convolutions that no tail has been joined to
+    for op in program.ops:
+        if op.kind in TAILS and op.ins[-1] in bare:
+            bare.remove(op.ins[-1])
+            bare |= set(op.outs) if op.kind == "step_bias" else set()
+            continue
+        bare |= set(op.outs) if op.kind == "conv" else set()
+        if not (op.kind in VIEWS or _is_residual(op, readers.get(op.outs[0], []))):
+            found.append(_stage(op, program))
+    return found
 
 
 def plan_stages(loop: SamplingLoop) -> list[Stage]:
-    """All kernels of a plan: networks, a kernel for every guide step's move, one for every row's update."""
+    """All kernels of a plan: first noise, networks, every guide step's move, every row's update, ranking."""
     move = Stage(loop.horizon, loop.transition_dim, 0)
     denoise = [*stages(loop.denoiser.fused), move]
     climb = [] if loop.guide is None else [*stages(loop.guide.gradient), move]
-    found = [stage for times in loop.steps.guide_steps for stage in [*climb * int(times), *denoise]]
+    found = [move, *(stage for times in loop.steps.guide_steps for stage in [*climb * int(times), *denoise])]
     if loop.guide is not None and not loop.steps.guide_steps[-1]:
         found += stages(fuse(loop.guide.program))
-    return found
+    return found if loop.guide is None else [*found, Stage(1, 1, 0)]
 
 
 def plan_us(loop: SamplingLoop, batch: int, machine: Machine) -> float:
     """Microseconds of a plan on the device."""
     return sum(_stage_us(stage, batch, machine) for stage in plan_stages(loop))
+
+
+def _is_residual(op: Op, readers: list[Op]) -> bool:
+    """A 1x1 convolution that is only ever added to another one's result."""
+    if op.kind != "conv" or op.attrs["k"] != 1 or len(op.ins) > 1 or len(readers) != 1:
+        return False
+    return readers[0].kind.startswith("conv") and readers[0].ins[1:] == op.outs
 
 
 def _stage(op: Op, program: Program) -> Stage:

@@ -204,7 +204,9 @@ def _check(precision: str) -> None:
 
 
 def _device(device: str | None) -> torch.device:
-    return torch.device(device or ("cpu" if INTERPRETED else f"cuda:{torch.cuda.current_device()}"))
+    """The device by its number; by default torch's current one."""
+    chosen = torch.device(device or ("cpu" if INTERPRETED else "cuda"))
+    return torch.device("cuda", torch.cuda.current_device()) if chosen == torch.device("cuda") else chosen
 
 
 def _capability(device: torch.device) -> int | None:

@@ -173,7 +173,9 @@ class _Planning:
         self._raw(kernel, grid, pointers, scalars, **constants)
 
     def _raw(self, kernel: str, grid: tuple, pointers: dict, scalars: dict | None = None, **constants) -> None:
-        self.launches.append(Launch(kernel, grid, pointers, {**constants, "PDL": self.target.pdl}, scalars or {}))
+        # The first launch follows a copy, which is no kernel that it could overlap with.
+        constants["PDL"] = self.target.pdl and bool(self.launches)
+        self.launches.append(Launch(kernel, grid, pointers, constants, scalars or {}))
 
     def _columns(self, k: int) -> Ref:
         return Ref("columns", k * len(COLUMNS))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 
@@ -78,7 +78,8 @@ LARGEST = 4 * MOST  # beyond that even the largest programs are hopeless
 
 @dataclass(frozen=True)
 class Row:
-    """For this capability and shape, this tile; provenance: "compiled" (why) or "measured" (GPU, result, date)."""
+    """For this capability and shape (batch 0: any), this tile; provenance: "compiled" (why) or "measured" (GPU, result,
+    date)."""
 
     capability: int
     shape: Shape
@@ -88,10 +89,7 @@ class Row:
 
 _SPILLS = "compiled: with the four warps of the model's choice, ptxas spills"
 ROWS = (
-    *(
-        Row(90, Shape(batch, 1, 64, 5, 128, 8, 8, True, "float32", "ieee"), Tile(16, 1, 1, 2, 32, 1, 8, 3), _SPILLS)
-        for batch in (1, 64)
-    ),
+    Row(90, Shape(0, 1, 64, 5, 128, 8, 8, True, "float32", "ieee"), Tile(16, 1, 1, 2, 32, 1, 8, 3), _SPILLS),
     Row(80, Shape(1, 192, 256, 5, 0, 8, 4, True, "float32", "ieee"), Tile(1, 16, 16, 4, 32, 4, 8, 3), _SPILLS),
 )
 _TABLE = {(row.capability, row.shape): row.tile for row in ROWS}
@@ -100,8 +98,9 @@ _TABLE = {(row.capability, row.shape): row.tile for row in ROWS}
 @lru_cache(maxsize=4096)
 def gpu_tile(shape: Shape, capability: int) -> Tile:
     """The cut for a GPU of this compute capability (90 for sm_90)."""
-    if (capability, shape) in _TABLE:
-        return _TABLE[capability, shape]
+    for key in ((capability, shape), (capability, replace(shape, batch=0))):
+        if key in _TABLE:
+            return _TABLE[key]
     sms = SMS[max((c for c in SMS if c <= capability), default=80)]
     return min(_candidates(shape), key=lambda tile: (_time(shape, tile, sms), tile.parts, tile.ht, tile.warps))
 
