@@ -14,13 +14,12 @@ ASKED = ("uuid", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "
 
 @dataclass(frozen=True)
 class Turn:
-    """What is timed. kind: "device", between two events on ``stream`` (None: the current one); or "host", by the wall
-    clock, for a call that returns when its numpy arrays are there. Called, it runs once and waits for the end."""
+    """What is timed. kind: "device", between two events on the current stream; or "host", by the wall clock, for a call
+    that returns when its numpy arrays are there. Called, it runs once and waits for the end."""
 
     run: Callable[[], Any]
     kind: str
     device: Device
-    stream: Any = None
 
     def __call__(self) -> None:
         self.run()
@@ -74,9 +73,9 @@ class Cuda:
         if turn.kind == "host":
             self.wait()
             return _wall(turn.run)
-        self.start.record(turn.stream or self.torch.cuda.current_stream())
+        self.start.record()
         turn.run()
-        self.end.record(turn.stream or self.torch.cuda.current_stream())
+        self.end.record()
         self.end.synchronize()
         return self.start.elapsed_time(self.end)
 

@@ -26,14 +26,13 @@ class Ready:
     """A candidate made ready for a problem.
 
     check: the answer to be judged, from the problem's own noise. run: the loop alone, enqueued. plan: everything, from
-    an observation ``[O]`` in physical units to sorted physical plans in numpy. stream: where ``run`` enqueues.
+    an observation ``[O]`` in physical units to sorted physical plans in numpy.
     """
 
     check: Callable[[], dict[str, NDArray]]
     run: Callable[[], Any]
     plan: Callable[[NDArray], Any]
     note: str = ""
-    stream: Any = None
 
 
 def ready(problem: Problem, device: Device, sample: Sample, note: str = "") -> Ready:

@@ -45,7 +45,7 @@ class Ours:
             check=lambda: problem.answer(engine(problem.known, problem.tape)),
             run=lambda: engine(problem.known, Seeded(0, next(plans))),
             plan=lambda obs: planner.plan(conditions(problem, obs)),
-            stream=getattr(engine, "stream", None),
+            note=f"plain launches: {engine.reason}" if engine.reason else "",
         )
 
 

@@ -125,7 +125,7 @@ def failure(error: Exception) -> str:
 def _turns(given: Problem, ready: Ready, device: Device) -> dict[str, Turn]:
     seen = itertools.cycle(observations(given))
     return {
-        "device": Turn(ready.run, "device", device, ready.stream),
+        "device": Turn(ready.run, "device", device),
         "host": Turn(lambda: ready.plan(next(seen)), "host", device),
     }
 
