@@ -11,8 +11,7 @@ class Settings:
     """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": choose the fastest that can run here).
     DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
     DIFFUSER_FAST_ISA: "scalar", "avx2" or "avx512" instead of the widest the CPU has.
-    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET, CUDA_VISIBLE_DEVICES
-    and their like to the packages that read them.)
+    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """
 
     backend: str | None = None
