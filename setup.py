@@ -45,7 +45,7 @@ def wishes(value):
 
 
 def cpu_extension():
-    """The engine behind backends/cpu.py; raises ImportError or OSError with the reason it cannot be built."""
+    """The engine behind backends/cpu; raises ImportError or OSError with the reason it cannot be built."""
     if sys.platform == "win32":
         raise OSError("it needs GCC or Clang, and is untried on Windows")
     missing = [source for source in CPU_SOURCES if not Path(source).is_file()]

@@ -6,8 +6,9 @@
 extern "C" {
 
 // How a weight lies (backends/pack.py): one number per channel; a convolution's [d, e, k] as [d/16][k][e][16], or as
-// [e/16][k][d][16]. A transposed convolution takes both.
-enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED };
+// [e/16][k][d][16]. A transposed convolution takes both. Then [out/16][point][in][16] for Winograd's algorithm, and
+// [out/16][k][in/2][16][2] in bfloat16.
+enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED, DF_WINOGRAD, DF_BF16 };
 
 // A Program and its Layout (core/passes/place.py), weights packed by backends/pack.py.
 typedef struct {
@@ -67,7 +68,8 @@ int32_t df_plan(df_engine* engine, const df_args* args);
 // Evaluate one program (0 denoiser, 1 gradient, 2 value) on dense [N, C, H] arrays. `fill` goes into all memory first.
 void df_run(df_engine* engine, int32_t program, const float* const* inputs, const float* table,
             float* const* outputs, float fill);
-// Nanoseconds spent in each op of a program since the last call, by the first thread.
+// Nanoseconds spent in each op of a program since the last call, the mean over threads; of threads that share ops, as
+// the first sees them. Returns how many ops there are.
 int32_t df_profile(df_engine* engine, int32_t program, int64_t* ns, int32_t n);
 // What was chosen: instruction set, threads, whether they share each op (team), the largest group.
 const char* df_isa(const df_engine* engine);

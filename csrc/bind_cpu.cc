@@ -1,4 +1,4 @@
-// The Python module diffuser_fast._cpu: buffers checked at the door, then pointers. backends/cpu.py is its only user.
+// The Python module diffuser_fast._cpu: buffers checked at the door, then pointers. backends/cpu is its only user.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -182,7 +182,7 @@ class Engine {
   }
 
   std::vector<int64_t> profile(int role) {
-    std::vector<int64_t> ns(df_profile(engine_.get(), role, nullptr, 0));
+    std::vector<int64_t> ns(programs_[role] ? programs_[role]->record.n_ops : 0);
     df_profile(engine_.get(), role, ns.data(), static_cast<int32_t>(ns.size()));
     return ns;
   }
@@ -245,7 +245,7 @@ void normals(const std::string& isa, const py::object& words, const py::object& 
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
-  m.doc() = "The CPU engine; see diffuser_fast/backends/cpu.py.";
+  m.doc() = "The CPU engine; see diffuser_fast/backends/cpu.";
   m.def("isas", &isas, "Instruction sets of this CPU, narrowest first.");
   m.def("function", &function, "y = exp (0), Mish (1) or Mish's derivative (2) of x.");
   m.def("philox", &philox);

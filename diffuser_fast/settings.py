@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+ISAS = ("scalar", "avx2", "avx512", "avx512_bf16")  # of the CPU engine, narrowest first
+
 
 @dataclass(frozen=True)
 class Settings:
     """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": choose the fastest that can run here).
     DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
-    DIFFUSER_FAST_ISA: "scalar", "avx2" or "avx512" instead of the widest the CPU has.
-    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET, CUDA_VISIBLE_DEVICES
-    and their like to the packages that read them.)
+    DIFFUSER_FAST_ISA: "scalar", "avx2", "avx512" or "avx512_bf16" instead of the widest the CPU has.
+    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """
 
     backend: str | None = None
@@ -26,8 +27,8 @@ def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     if threads is not None and (not threads.isdigit() or int(threads) < 1):
         raise ValueError(f"DIFFUSER_FAST_THREADS: found {threads!r}, expected a whole number, at least 1")
     isa = environ.get("DIFFUSER_FAST_ISA") or None
-    if isa not in (None, "scalar", "avx2", "avx512"):
-        raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected scalar, avx2 or avx512")
+    if isa not in (None, *ISAS):
+        raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected one of {', '.join(ISAS)}")
     return Settings(
         backend=environ.get("DIFFUSER_FAST_BACKEND") or None,
         threads=int(threads) if threads else None,

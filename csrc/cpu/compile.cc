@@ -36,7 +36,10 @@ Step step_of(const df_program& p, const int32_t* row, int n) {
   s.out2 = view_of(p, row[kOpOut2], n);
   const int weights[] = {row[kOpW], row[kOpW2], row[kOpW3], row[kOpW4]};
   for (int i = 0; i < 4; ++i) s.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
-  s.dots = s.op == kConv && row[kOpTransposed] == 1 && p.layouts[row[kOpW]] == DF_FORWARD;
+  const int layout = s.is_conv() ? p.layouts[row[kOpW]] : DF_VECTOR;
+  if (layout == DF_WINOGRAD) s.way = Way::kWinograd;
+  if (layout == DF_BF16) s.way = Way::kPairs;
+  if (layout == DF_FORWARD && row[kOpTransposed] == 1 && s.op == kConv) s.way = Way::kDots;
   s.k = row[kOpK];
   s.stride = row[kOpStride];
   s.pad = row[kOpPad];
@@ -52,6 +55,19 @@ Step step_of(const df_program& p, const int32_t* row, int n) {
   return s;
 }
 
+constexpr int kMostSums = 24 * kBlock;  // floats: accumulators of the largest tile of any instruction set
+
+// Where a thread keeps x in bfloat16: rows of pairs, without padding between trajectories.
+View pairs_of(const View& x) {
+  View v;
+  v.at = v.origin = 0;
+  v.channels = x.channels / 2;
+  v.length = x.length;
+  v.ld = padded(v.channels);
+  v.pitch = static_cast<int64_t>(v.length) * v.ld;
+  return v;
+}
+
 // Scratch of an op: what one thread needs by itself, and what threads need together where they share rows.
 void add_scratch(const Step& s, Compiled* c) {
   const int64_t width = padded(s.out.channels);
@@ -64,13 +80,18 @@ void add_scratch(const Step& s, Compiled* c) {
     const int64_t head = padded(s.out.channels / s.heads);
     own = head * (s.out.length + head + 1);
   }
+  if (s.pairs.at >= 0) own = std::max(own, s.pairs.pitch * s.trajectories);
+  if (s.way == Way::kWinograd) {
+    const int64_t points = winograd_points(s.out.length);
+    own = std::max(own, points * (static_cast<int64_t>(s.winograd_tiles) * winograd_ld(s) + kMostSums));
+  }
   c->own = std::max(c->own, own);
   c->shared = std::max(c->shared, shared);
 }
 
 }  // namespace
 
-Compiled compile(const df_program& p, int n, int threads, int segments) {
+Compiled compile(const df_program& p, int n, int threads, int segments, bool bf16) {
   Compiled c;
   c.arena = p.size * n;
   for (int i = 0; i < p.n_ops; ++i) {
@@ -78,16 +99,18 @@ Compiled compile(const df_program& p, int n, int threads, int segments) {
   }
   share(c.steps, threads);
   for (Step& s : c.steps) {
+    if (s.way == Way::kPairs && bf16) s.pairs = pairs_of(s.x);
     if (s.is_conv()) place_tiles(s, segments);
     add_scratch(s, &c);
   }
   const Step* next = nullptr;
   for (size_t i = c.steps.size(); i-- > 0;) {
     Step& s = c.steps[i];
-    if (!s.is_conv() || s.dots) continue;
+    if (!s.is_conv() || s.way == Way::kDots) continue;
     if (next) {
+      const int taps = next->way == Way::kWinograd ? winograd_points(next->out.length) : next->k;
       s.next = next->w[0];
-      s.next_block = static_cast<int64_t>(next->k) * pitch(next->x.channels) * kBlock;
+      s.next_block = static_cast<int64_t>(taps) * pitch(next->units()) * kBlock;
     }
     next = &s;
   }

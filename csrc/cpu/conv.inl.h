@@ -6,12 +6,26 @@ namespace DF_TARGET {
 
 constexpr int kPerBlock = kBlock / kLanes;  // vectors in a block of weights
 
+// What a convolution multiplies: float32, a channel at a time. pairs.inl.h has another.
+struct Numbers {
+  static constexpr int kFloats = 1;  // of x to the next channel
+
+  // sums of one row += x w for V vectors of weights.
+  template <int V, int R>
+  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,
+                                                             const Vec (&w)[V]) {
+    const Vec input = set(*x);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[v][row] = fma(input, w[v], sums[v][row]);
+  }
+};
+
 // The products of one tap: rows First .. Last - 1 of each segment. x: what row First reads, one pointer per segment.
-template <int Vectors, int Segments, int First, int Last>
+template <class Operands, int Vectors, int Segments, int First, int Last>
 inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segments * kSegment],
                                                       const float* const* x, ptrdiff_t step, const float* w,
-                                                      ptrdiff_t block, ptrdiff_t ahead, int channels) {
-  for (int c = 0; c < channels; ++c) {
+                                                      ptrdiff_t block, ptrdiff_t ahead, int units) {
+  for (int c = 0; c < units; ++c) {
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
 #pragma GCC unroll 8
@@ -22,11 +36,8 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4
       for (int r = First; r < Last; ++r) {
-        const Vec input = set(x[s][(r - First) * step + c]);
-#pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v) {
-          sums[v][s * kSegment + r] = fma(input, weights[v], sums[v][s * kSegment + r]);
-        }
+        Operands::multiply(sums, s * kSegment + r, x[s] + (r - First) * step + c * Operands::kFloats,
+                           weights);
       }
     }
     w += kBlock;
@@ -39,6 +50,7 @@ struct ConvArgs {
   ptrdiff_t ahead;   // floats from these weights to those that come next
   int tiles;         // so many tiles may still fetch of those; one takes a block
   int out_channels;  // from the tile's first to the last there is
+  const float* input;
   float* arena;
   int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
 };
@@ -51,23 +63,23 @@ struct NextRange {
 };
 
 // The products of one tap, for whichever rows it has.
-template <int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
+template <class Operands, int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
                                                            const Tap& tap, const float* const* x,
                                                            ptrdiff_t step, const float* w, ptrdiff_t block,
                                                            ptrdiff_t ahead) {
   if (tap.first == First && tap.last == Last) {
-    accumulate<Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
+    accumulate<Operands, Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
   } else if constexpr (Left > 1) {
     using Next = NextRange<First, Last>;
-    accumulate_rows<Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w, block,
-                                                                          ahead);
+    accumulate_rows<Operands, Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w,
+                                                                                    block, ahead);
   }
 }
 
 // All tiles of a run, for `Vectors` vectors of output channels. Sums of at least kChunk products are put aside and
 // start anew: a long sum of floats is the more exact for being made of shorter ones.
-template <int Vectors, int Segments>
+template <class Operands, int Vectors, int Segments>
 void convolve(const Step& step, const Run& run, ConvArgs& a) {
   constexpr int kRows = Segments * kSegment;
   const Tap* const taps = step.taps.data() + run.tap;
@@ -100,8 +112,9 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
         put_aside = true;
       }
       const float* x[Segments];
-      for (int s = 0; s < Segments; ++s) x[s] = a.arena + (tiles[i].input[s] + tap.input);
-      accumulate_rows<Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a.block, ahead);
+      for (int s = 0; s < Segments; ++s) x[s] = a.input + (tiles[i].input[s] + tap.input);
+      accumulate_rows<Operands, Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a.block,
+                                                   ahead);
     }
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
@@ -130,28 +143,27 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
 
 using Convolve = void (*)(const Step&, const Run&, ConvArgs&);
 
-template <int Vectors, int Segments>
+template <class Operands, int Vectors, int Segments>
 constexpr Convolve kernel() {
   if constexpr (Segments <= kSegments && Vectors <= max_vectors(Segments, Segments > 1 ? kSegment : 1)) {
-    return convolve<Vectors, Segments>;
+    return convolve<Operands, Vectors, Segments>;
   } else {
     return nullptr;
   }
 }
 
+template <class O>
 constexpr Convolve kConvolve[3][6] = {
-    {kernel<1, 1>(), kernel<2, 1>(), kernel<3, 1>(), kernel<4, 1>(), kernel<5, 1>(), kernel<6, 1>()},
-    {kernel<1, 2>(), kernel<2, 2>(), kernel<3, 2>(), kernel<4, 2>(), kernel<5, 2>(), kernel<6, 2>()},
-    {kernel<1, 3>(), kernel<2, 3>(), kernel<3, 3>(), kernel<4, 3>(), kernel<5, 3>(), kernel<6, 3>()},
+    {kernel<O, 1, 1>(), kernel<O, 2, 1>(), kernel<O, 3, 1>(), kernel<O, 4, 1>(), kernel<O, 5, 1>(),
+     kernel<O, 6, 1>()},
+    {kernel<O, 1, 2>(), kernel<O, 2, 2>(), kernel<O, 3, 2>(), kernel<O, 4, 2>(), kernel<O, 5, 2>(),
+     kernel<O, 6, 2>()},
+    {kernel<O, 1, 3>(), kernel<O, 2, 3>(), kernel<O, 3, 3>(), kernel<O, 4, 3>(), kernel<O, 5, 3>(),
+     kernel<O, 6, 3>()},
 };
 
-// Vectors per tile: as many as the fullest run allows, spread evenly over `vectors`.
-inline int tile_vectors(const Step& step, const Part& part, int vectors) {
-  int most = max_vectors(1, 1);
-  for (int i = part.run; i < part.end_run; ++i) {
-    const int fits = max_vectors(step.runs[i].segments, step.runs[i].rows);
-    if (fits < most) most = fits;
-  }
+// Vectors per tile: at most so many, spread evenly over `vectors`.
+inline int even_vectors(int vectors, int most) {
   int even = ceil_div(vectors, ceil_div(vectors, most));
   if (kLanes < kBlock) {  // tiles must not straddle blocks of weights
     while (even & (even - 1)) ++even;
@@ -159,13 +171,26 @@ inline int tile_vectors(const Step& step, const Part& part, int vectors) {
   return even;
 }
 
-inline void conv(const Step& step, const Part& part, const Work& work) {
+// As many as the fullest run allows.
+inline int tile_vectors(const Step& step, const Part& part, int vectors) {
+  int most = max_vectors(1, 1);
+  for (int i = part.run; i < part.end_run; ++i) {
+    const int fits = max_vectors(step.runs[i].segments, step.runs[i].rows);
+    if (fits < most) most = fits;
+  }
+  return even_vectors(vectors, most);
+}
+
+// `input`: where the offsets of the tiles' inputs count from.
+template <class Operands>
+inline void conv(const Step& step, const Part& part, const Work& work, const float* input) {
   const int vectors = ceil_div(part.c1 - part.c0, kLanes);
   if (vectors <= 0 || part.run == part.end_run) return;
   const int width = tile_vectors(step, part, vectors);
-  const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * pitch(step.x.channels) * kBlock;
+  const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * pitch(step.units()) * kBlock;
   ConvArgs a{};
   a.block = block;
+  a.input = input;
   a.arena = work.arena;
   int tiles = 0;
   for (int i = part.run; i < part.end_run; ++i) tiles += step.runs[i].n_tiles;
@@ -185,7 +210,7 @@ inline void conv(const Step& step, const Part& part, const Work& work) {
                           : 0;
     a.tiles = last && !step.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
     for (int i = part.run; i < part.end_run; ++i) {
-      kConvolve[step.runs[i].segments - 1][n - 1](step, step.runs[i], a);
+      kConvolve<Operands>[step.runs[i].segments - 1][n - 1](step, step.runs[i], a);
     }
   }
 }

@@ -14,6 +14,7 @@ bool has(const Table& table) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
   }
+  if (&table == &avx512_bf16::table) return has(avx512::table) && __builtin_cpu_supports("avx512bf16");
 #endif
   return &table == &scalar::table;
 }
@@ -23,6 +24,7 @@ const Table* const kTables[] = {
 #if defined(__x86_64__)
     &avx2::table,
     &avx512::table,
+    &avx512_bf16::table,
 #endif
 };
 

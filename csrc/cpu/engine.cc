@@ -17,16 +17,16 @@ namespace {
 constexpr int64_t kLargePage = 2 << 20;
 
 // Trajectories a thread takes together: enough rows to use each weight often, few enough to stay in the cache.
-int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 16); }
+int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 32); }
 
 const df_program* program_of(const df_desc& desc, int role) {
   return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
 }
 
-// What this thread has used of its core: other programs' use of it does not count.
-int64_t thread_ns() {
+// The clock that costs least to read: ops of a microsecond are timed with it.
+int64_t now_ns() {
   timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * int64_t{1000000000} + t.tv_nsec;
 }
 
@@ -101,7 +101,6 @@ void Engine::make_groups() {
 void Engine::compile_groups() {
   int64_t arena = 0, shared = 0, own = 0;
   int largest = 0;
-  times.resize(kRoles);
   for (auto& networks : networks_) {
     largest = std::max(largest, networks->n);
     for (int role = 0; role < kRoles; ++role) {
@@ -111,11 +110,10 @@ void Engine::compile_groups() {
         throw std::runtime_error("horizon: this network needs more memory than the engine can address");
       }
       Compiled& c = networks->programs[role];
-      c = compile(*program, networks->n, networks->team, table->segments);
+      c = compile(*program, networks->n, networks->team, table->segments, table->bf16);
       arena = std::max(arena, c.arena);
       shared = std::max(shared, c.shared);
       own = std::max(own, c.own);
-      if (desc.profile) times[role].assign(c.steps.size(), 0);
     }
   }
   shared_at = padded(static_cast<int>(arena));
@@ -125,6 +123,9 @@ void Engine::compile_groups() {
   for (int i = 0; i < spaces; ++i) {
     spaces_.push_back(
         std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
+    for (int role = 0; desc.profile && role < kRoles; ++role) {
+      spaces_.back()->times[role].assign(networks_[0]->programs[role].steps.size(), 0);
+    }
   }
 }
 
@@ -174,14 +175,25 @@ void Engine::evaluate(Role role, const Group& group, Space& space, int thread, c
   const Compiled& c = group.networks->programs[role];
   const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier,
                   group.team()};
-  int64_t* const ns = desc.profile && thread == 0 ? times[role].data() : nullptr;
+  int64_t* const ns = desc.profile && thread == 0 ? space.times[role].data() : nullptr;
   for (size_t i = 0; i < c.steps.size(); ++i) {
     const Step& step = c.steps[i];
     if (step.barrier) wait_for_all(&barrier, group.team());
-    const int64_t start = ns ? thread_ns() : 0;
+    const int64_t start = ns ? now_ns() : 0;
     table->step(step, step.parts[thread], work);
-    if (ns) ns[i] += thread_ns() - start;
+    if (ns) ns[i] += now_ns() - start;
   }
+}
+
+std::vector<int64_t> Engine::take_times(Role role) {
+  std::vector<int64_t> means(spaces_[0]->times[role].size());
+  for (auto& space : spaces_) {
+    for (size_t i = 0; i < means.size(); ++i) {
+      means[i] += space->times[role][i] / static_cast<int64_t>(spaces_.size());
+      space->times[role][i] = 0;
+    }
+  }
+  return means;
 }
 
 }  // namespace df

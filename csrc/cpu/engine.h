@@ -55,6 +55,8 @@ struct Space {
   Memory arena;             // of the programs, then the scratch that threads share
   std::vector<Memory> own;  // each thread's scratch, then its noise
   Memory state;             // x0 of the row before [n, H, D], then a gradient [n, H, D]
+  std::vector<int64_t>
+      times[kRoles];  // nanoseconds of each op, if asked for; of a team, as its first thread sees them
 };
 
 class Engine {
@@ -80,8 +82,9 @@ class Engine {
   std::vector<int32_t> guide_steps;
   std::vector<float> mask;  // of the plan at hand
   std::vector<int64_t> ranks;
-  std::vector<std::vector<int64_t>> times;  // of each role's ops, if asked for
-  std::vector<Group> apart, together;       // each thread has its own groups; all share those of `together`
+  std::vector<int64_t> take_times(
+      Role role);                      // nanoseconds of each op since the last time, the mean over threads
+  std::vector<Group> apart, together;  // each thread has its own groups; all share those of `together`
   int threads_ = 1;
   bool team_ = false;  // there are too few trajectories for the threads
 

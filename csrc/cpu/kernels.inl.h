@@ -6,6 +6,8 @@
 #include "mish.inl.h"
 #include "conv.inl.h"
 #include "adjoint.inl.h"
+#include "pairs.inl.h"
+#include "winograd.inl.h"
 #include "norm.inl.h"
 #include "pointwise.inl.h"
 #include "attention.inl.h"

@@ -59,9 +59,8 @@ extern "C" void df_run(df_engine* handle, int32_t program, const float* const* i
 }
 
 extern "C" int32_t df_profile(df_engine* handle, int32_t program, int64_t* ns, int32_t n) {
-  std::vector<int64_t>& times = reinterpret_cast<df::Engine*>(handle)->times[program];
-  const int32_t count = std::min<int32_t>(n, static_cast<int32_t>(times.size()));
-  for (int32_t i = 0; i < count; ++i) ns[i] = times[i];
-  if (count > 0) std::fill(times.begin(), times.end(), 0);
+  const std::vector<int64_t> times =
+      reinterpret_cast<df::Engine*>(handle)->take_times(static_cast<df::Role>(program));
+  std::copy_n(times.begin(), std::min<size_t>(n, times.size()), ns);
   return static_cast<int32_t>(times.size());
 }

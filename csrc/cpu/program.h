@@ -21,6 +21,10 @@ constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock;
 // taps that a tile reads together fall on each other in the cache.
 constexpr int pitch(int channels) { return channels % 64 == 0 ? channels + 4 : channels; }
 
+// Winograd's algorithm (winograd.inl.h): points for trajectories of so many rows.
+constexpr int kManyPoints = 8, kFewPoints = 7;
+constexpr int winograd_points(int length) { return length <= kSegment ? kFewPoints : kManyPoints; }
+
 // Where a value lies in the arena: element (b, t, c) is at `at + b * pitch + t * ld + c`.
 struct View {
   int64_t at = -1, origin = -1, pitch = 0;  // origin: where the buffer's first row starts
@@ -44,6 +48,7 @@ struct Tap {
 };
 
 // Segments of output rows that read the same taps. Offsets are floats from the start of the arena.
+// Winograd's tile is up to 4 outputs in time: offsets of the first one's row, and in input[1] its time.
 struct Tile {
   int input[kMaxSegments], out[kMaxSegments], add[kMaxSegments];
 };
@@ -59,12 +64,21 @@ struct Run {
 // One thread's share of an op: channels c0 .. c1 - 1 of some rows.
 struct Part {
   int c0 = 0, c1 = 0;
-  int run = 0, end_run = 0;      // in Step::runs
+  int run = 0, end_run = 0;      // in Step::runs; in Step::tiles for Winograd's algorithm
   int block = 0, end_block = 0;  // blocks of rows, counted through all trajectories
+};
+
+// How a convolution is done; its weights are packed for it.
+enum class Way {
+  kDirect,    // conv.inl.h
+  kDots,      // an adjoint with the weights of its convolution (adjoint.inl.h)
+  kWinograd,  // winograd.inl.h
+  kPairs,     // conv.inl.h with weights in bfloat16, two channels at a time (pairs.inl.h)
 };
 
 struct Step {
   Opcode op{};
+  Way way = Way::kDirect;
   View x, y, out, out2;  // inputs and outputs; at < 0: absent
   const float* w[4] = {};
   const float* next = nullptr;  // the weights of the next convolution, to be fetched in time
@@ -73,13 +87,18 @@ struct Step {
   int table = -1, heads = 0, groups = 0;
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
-  bool dots = false;                     // an adjoint with the weights of its convolution (adjoint.inl.h)
-  bool by_rows = false;                  // threads share rows, not channels
-  bool barrier = false;                  // wait for the other threads before this op
+  int winograd_tiles = 0;                // taken together
+  View pairs;            // of kPairs: x in bfloat16 in a thread's scratch; absent: x serves itself
+  bool by_rows = false;  // threads share rows, not channels
+  bool barrier = false;  // wait for the other threads before this op
   std::vector<Tap> taps;
   std::vector<Tile> tiles;
   std::vector<Run> runs;
   std::vector<Part> parts;  // one per thread
+
+  // What a convolution walks through: its input and how many channels, or pairs of them, this has.
+  const View& input() const { return pairs.at >= 0 ? pairs : x; }
+  int units() const { return way == Way::kPairs ? x.channels / 2 : x.channels; }
 
   bool is_conv() const { return op == kConv || op == kConvBlock; }
   bool has_groups() const {
@@ -89,6 +108,9 @@ struct Step {
   const View& conv_out() const { return out2.at >= 0 ? out2 : out; }
 };
 
+// Floats from one tile to the next at a point of Winograd's algorithm: not a multiple of what caches repeat at.
+inline int winograd_ld(const Step& s) { return padded(s.x.channels) + kBlock; }
+
 struct Compiled {
   std::vector<Step> steps;
   std::vector<View> inputs, outputs;
@@ -97,8 +119,8 @@ struct Compiled {
   int64_t own = 0;     // floats of scratch of each thread
 };
 
-// `segments`: the most segments of a tile that the instruction set's kernels take.
-Compiled compile(const df_program& program, int trajectories, int threads, int segments);
+// `segments`: the most segments of a tile that the instruction set's kernels take; `bf16`: they multiply bfloat16.
+Compiled compile(const df_program& program, int trajectories, int threads, int segments, bool bf16);
 
 // Stages of compile: each thread's share of every op and the barriers between ops (share.cc); the tiles of a
 // convolution (tiles.cc).

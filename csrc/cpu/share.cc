@@ -25,6 +25,7 @@ void divide(Step& s, int threads) {
   s.parts.assign(threads, Part{});
   const double by_channels = efficiency(units, threads), by_rows = efficiency(blocks, threads);
   s.by_rows = s.op != kLinearAttention && by_channels < 0.7 && by_rows > by_channels;
+  if (s.op != kLinearAttention && by_rows >= by_channels && blocks >= 3 * threads) s.by_rows = true;
   for (int p = 0; p < threads; ++p) {
     Part& part = s.parts[p];
     part.c1 = c;

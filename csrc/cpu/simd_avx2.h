@@ -66,6 +66,8 @@ inline Int from_exponent(Int x) { return _mm256_srai_epi32(x, 23); }
 inline Int shift_right_8(Int x) { return _mm256_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm256_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm256_cvtepi32_ps(x); }
+inline Vec low_halves(Vec words) { return from_bits(_mm256_slli_epi32(bits(words), 16)); }
+inline Vec high_halves(Vec words) { return from_bits(_mm256_and_si256(bits(words), set_int(0xFFFF0000))); }
 // The sums over lanes of four vectors.
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
   const Vec abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));

@@ -66,6 +66,14 @@ inline Int from_exponent(Int x) { return _mm512_srai_epi32(x, 23); }
 inline Int shift_right_8(Int x) { return _mm512_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm512_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm512_cvtepi32_ps(x); }
+inline Vec low_halves(Vec words) { return from_bits(_mm512_slli_epi32(bits(words), 16)); }
+inline Vec high_halves(Vec words) { return from_bits(_mm512_and_si512(bits(words), set_int(0xFFFF0000))); }
+#if defined(DF_BF16)
+// x y of each lane's pair of bfloat16, added to the sum.
+inline Vec dot(Vec sum, Vec x, Vec y) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y); }
+// Numbers 0 .. 31 to the nearest bfloat16, in their order.
+inline void store_bf16(float* p, Vec x, Vec y) { store(p, (Vec)_mm512_cvtne2ps_pbh(y, x)); }
+#endif
 // The sums over lanes of four vectors.
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
   const Vec ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

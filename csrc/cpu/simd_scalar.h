@@ -59,6 +59,12 @@ inline Int from_exponent(Int x) { return x >> 23; }
 inline Int shift_right_8(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) >> 8); }
 inline Int to_int(Vec x) { return static_cast<Int>(round(x)); }
 inline Vec to_float(Int x) { return static_cast<Vec>(x); }
+inline Vec low_halves(Vec words) {
+  return from_bits(static_cast<Int>(static_cast<uint32_t>(bits(words)) << 16));
+}
+inline Vec high_halves(Vec words) {
+  return from_bits(static_cast<Int>(static_cast<uint32_t>(bits(words)) & 0xFFFF0000u));
+}
 inline Vec times_power(Vec x, Vec n) {
   return from_bits(add(bits(x), to_exponent(to_int(n))));
 }  // x 2^n, n whole

@@ -2,12 +2,25 @@
 namespace df {
 namespace DF_TARGET {
 
+inline void convolution(const Step& s, const Part& part, const Work& work) {
+  switch (s.way) {
+    case Way::kDirect:
+      return conv<Numbers>(s, part, work, work.arena);
+    case Way::kDots:
+      return conv_adjoint(s, part, work);
+    case Way::kWinograd:
+      return Winograd(s, part, work).run();
+    case Way::kPairs:
+      return conv_in_bf16(s, part, work);
+  }
+}
+
 inline void run_step(const Step& s, const Part& part, const Work& work) {
   switch (s.op) {
     case kConv:
-      return s.dots ? conv_adjoint(s, part, work) : conv(s, part, work);
+      return convolution(s, part, work);
     case kConvBlock: {
-      conv(s, part, work);
+      convolution(s, part, work);
       const GroupNorm norm(s, part, work);
       return norm.run(false, [&](int b, int i) { norm.apply<true>(b, i); });
     }
@@ -37,8 +50,8 @@ inline void function(int which, const float* x, float* y, int64_t n) {
   }
 }
 
-extern const Table table = {DF_NAME, kSegments, run_step,  guide,       update,
-                            noise,   function,  philox_of, normals_many};
+extern const Table table = {DF_NAME, kSegments, kBf16,    run_step,  guide,
+                            update,  noise,     function, philox_of, normals_many};
 
 }  // namespace DF_TARGET
 }  // namespace df

@@ -34,6 +34,7 @@ struct Coefficients {
 struct Table {
   const char* name;
   int segments;  // the most of a convolution's tile
+  bool bf16;     // products of bfloat16 are one instruction
   void (*step)(const Step&, const Part&, const Work&);
   // x += gx * gradient where unknown.
   void (*guide)(const Slice&, float gx, float* x);
@@ -55,6 +56,9 @@ namespace avx2 {
 extern const Table table;
 }
 namespace avx512 {
+extern const Table table;
+}
+namespace avx512_bf16 {
 extern const Table table;
 }
 #endif

@@ -35,10 +35,11 @@ int input_row(const Step& s, int t, int j) {
 
 class Tiler {
  public:
-  Tiler(Step& step, int segments) : s_(step), u_(step.conv_out()), segments_(segments) {
+  Tiler(Step& step, int segments) : s_(step), x_(step.input()), u_(step.conv_out()), segments_(segments) {
     phases_ = s_.transposed ? s_.stride : 1;
-    channels_ = s_.dots || s_.x.channels < 2 * kChunk ? s_.x.channels : kChunk;
-    tap_ = pitch(s_.dots ? s_.out.channels : s_.x.channels) * kBlock;
+    units_ = s_.units();
+    channels_ = s_.way != Way::kDirect || units_ < 2 * kChunk ? units_ : kChunk;
+    tap_ = pitch(s_.way == Way::kDots ? s_.out.channels : units_) * kBlock;
     const int chunks = std::max(1, (2 * channels_ * s_.k + kChunk) / (2 * kChunk));
     chunk_ = std::max(1, (2 * s_.k + chunks) / (2 * chunks));
   }
@@ -88,7 +89,7 @@ class Tiler {
     Segment g;
     g.rows = rows;
     const bool adds = s_.op == kConv && s_.y.at >= 0;
-    g.lone.input[0] = static_cast<int>(s_.x.row(b, base));
+    g.lone.input[0] = static_cast<int>(x_.row(b, base));
     g.lone.out[0] = static_cast<int>(u_.row(b, t));
     g.lone.add[0] = adds ? static_cast<int>(s_.y.row(b, t)) : 0;
     for (int j = 0; j < s_.k; ++j) {
@@ -101,14 +102,16 @@ class Tiler {
       }
       if (first >= last) continue;
       const int i = input_row(s_, t + first * t_step, j);
-      const int64_t ahead = static_cast<int64_t>(i - base) * s_.x.ld + b_step * first * s_.x.pitch;
-      for (int c = 0; c < s_.x.channels; c += channels_) {
-        const int chunk = s_.x.channels > channels_ ? static_cast<int>(g.taps.size()) : j / chunk_;
-        g.taps.push_back({j * tap_ + c * kBlock, static_cast<int>(ahead) + c,
-                          std::min(channels_, s_.x.channels - c), first, last, chunk});
+      const int64_t ahead = static_cast<int64_t>(i - base) * x_.ld + b_step * first * x_.pitch;
+      for (int c = 0; c < units_; c += channels_) {
+        const int chunk = s_.way == Way::kPairs ? 0
+                          : units_ > channels_  ? static_cast<int>(g.taps.size())
+                                                : j / chunk_;
+        g.taps.push_back({j * tap_ + c * kBlock, static_cast<int>(ahead) + c, std::min(channels_, units_ - c),
+                          first, last, chunk});
       }
     }
-    const int input_step = static_cast<int>(row_step * s_.x.ld + b_step * s_.x.pitch);
+    const int input_step = static_cast<int>(row_step * x_.ld + b_step * x_.pitch);
     const int out_step = static_cast<int>(t_step * u_.ld + b_step * u_.pitch);
     const int add_step = adds ? static_cast<int>(t_step * s_.y.ld + b_step * s_.y.pitch) : 0;
     for (Family& family : families_) {
@@ -148,19 +151,48 @@ class Tiler {
   }
 
   Step& s_;
-  const View& u_;
+  const View &x_, &u_;
   const int segments_;
   int phases_;
+  int units_;
   int channels_;  // taken of a tap at once
   int chunk_;     // taps of a chunk
   int tap_;       // floats of the weights of a tap in a block
   std::vector<Family> families_;
 };
 
+// Tiles of up to 4 outputs in time, as many together as their input at all points leaves in half of a small L2 cache.
+void place_winograd_tiles(Step& s) {
+  constexpr int kBytes = 256 << 10, kWhole = kSegment * kMaxSegments;
+  const auto add = [&](int b, int t0, int t1) {
+    for (int t = t0; t < t1; t += kSegment) {
+      Tile tile{};
+      tile.input[0] = static_cast<int>(s.x.row(b, t));
+      tile.input[1] = t;
+      tile.out[0] = static_cast<int>(s.conv_out().row(b, t));
+      tile.add[0] = s.op == kConv && s.y.at >= 0 ? static_cast<int>(s.y.row(b, t)) : 0;
+      s.tiles.push_back(tile);
+    }
+  };
+  const int length = s.out.length;
+  for (Part& part : s.parts) {
+    part.run = static_cast<int>(s.tiles.size());
+    for (int block = part.block; block < part.end_block; ++block) {
+      const int b = block / s.row_blocks, t = block % s.row_blocks * kRowBlock;
+      add(b, t, std::min(t + kRowBlock, length));
+    }
+    part.end_run = static_cast<int>(s.tiles.size());
+  }
+  const int tile = winograd_points(length) * winograd_ld(s) * static_cast<int>(sizeof(float));
+  s.winograd_tiles =
+      std::min(std::max(kBytes / tile / kWhole, 1) * kWhole, padded(static_cast<int>(s.tiles.size())));
+}
+
 }  // namespace
 
 void place_tiles(Step& s, int segments) {
-  Tiler tiler(s, s.dots ? 1 : segments);
+  if (s.way == Way::kWinograd) return place_winograd_tiles(s);
+  Tiler tiler(s, s.way == Way::kDots ? 1 : segments);
   if (!s.by_rows) {
     // With few rows in time, or few to read, rows of several trajectories make fuller tiles.
     const int length = s.conv_out().length, rows = s.transposed ? ceil_div(length, s.stride) : length;

@@ -32,6 +32,29 @@ def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
     return np.ascontiguousarray(packed.reshape(blocks, BLOCK, -1, k).transpose(0, 3, 2, 1))
 
 
+def conv_bf16(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
+    """The same weights as ``[out / 16, k, pitch(in / 2), 16]`` words of two bfloat16: input channels 2i and 2i + 1.
+
+    The first is the low half. The words are called float32, as all of an engine's memory is; nobody computes with them.
+    """
+    weight = np.asarray(weight, np.float32)
+    out_in_k = weight.transpose(1, 0, 2) if transposed else weight
+    halves = to_bf16(out_in_k).astype(np.uint32)
+    words = (halves[:, 1::2] << 16 | halves[:, ::2]).view(np.float32)
+    return conv(words, False)
+
+
+def to_bf16(values: NDArray) -> NDArray[np.uint16]:
+    """float32 -> the bits of the nearest bfloat16, ties to even. Finite numbers only."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_bf16(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The numbers that these bits stand for."""
+    return (np.asarray(halves, np.uint32) << 16).view(np.float32)
+
+
 def unpack_conv(packed: NDArray, out: int, channels: int, transposed: bool) -> NDArray[np.float32]:
     """The inverse of ``conv``; out, channels: how many output and input channels there are."""
     blocks, k, _, _ = packed.shape

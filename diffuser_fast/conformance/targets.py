@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from ..backends.engine import Engine
 from ..core.loop import SamplingLoop
 from .loops import loop_cases
 from .ops import OpCase
+
+CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}  # precision -> exactness class
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class Target:
     device: str | None = None
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.backend, self.isa) if part)
+        precision = None if self.precision == "float32" else self.precision
+        return " ".join(part for part in (self.backend, self.isa, precision) if part)
 
     @property
     def exactness(self) -> str:
         """The class that the precision claims."""
-        return {"float32": "exact", "float64": "exact", "float32-close": "close"}[self.precision]
+        return CLASSES[self.precision]
 
     def ready(self, loop: SamplingLoop, batch: int, device: str | None = None) -> Engine:
         """An engine for ``batch`` plans of the loop."""
@@ -44,9 +47,11 @@ class Target:
         """The outputs of an op case, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
-            narrow = {"device": self.device, "precision": self.precision}
-            options = {"isa": self.isa} if self.backend == "cpu" else narrow
-            return module.run(case.program, case.weights, case.inputs, case.table, threads=self.threads, **options)
+            where = {"isa": self.isa} if self.backend == "cpu" else {"device": self.device}
+            return module.run(
+                case.program, case.weights, case.inputs, case.table,
+                precision=self.precision, threads=self.threads, **where,
+            )  # fmt: skip
         import torch
 
         dtype = module.DTYPES[self.precision]
@@ -70,10 +75,14 @@ EXACT = Target("reference", precision="float64")
 
 
 def targets(names: Iterable[str] | None = None) -> list[Target]:
-    """Every backend (of ``names``, default all) that can run here, once for each instruction set it has."""
+    """Every backend (of ``names``, default all) that can run here, once for each instruction set that it has and each
+    precision whose class has a yardstick.
+    """
     found = []
     for name in backends.NAMES if names is None else names:
         if backends.why_not(name, loop_cases()[0].loop) is None:
-            isas = getattr(backends.get(name), "isas", None)
-            found += [replace(Target(name), isa=isa) for isa in (isas() if isas else (None,))]
+            module = backends.get(name)
+            isas = module.isas() if hasattr(module, "isas") else (None,)
+            judged = [p for p in getattr(module, "PRECISIONS", ("float32",)) if p in CLASSES]
+            found += [Target(name, isa, precision) for precision in judged for isa in isas]
     return found

@@ -6,6 +6,7 @@ import pytest
 from csrc import interpreter
 from csrc.engines import CHEETAH, SMALL, UNEVEN, every_isa, needs_engine, random_weights
 from diffuser_fast.backends import cpu
+from diffuser_fast.backends.cpu import layout
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fuse, vjp
 from diffuser_fast.core.program import Builder
@@ -119,7 +120,7 @@ def test_networks(isa, specs, fused):
 )
 def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, length, k, monkeypatch):
     """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/adjoint.inl.h)."""
-    monkeypatch.setattr(cpu, "SHARED_FROM", 0)
+    monkeypatch.setattr(layout, "SHARED_FROM", 0)
     b = Builder((out, length))  # the adjoint has these channels
     program = vjp(b.done(b.mish(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))
     check(program, batch, isa)

@@ -7,8 +7,11 @@ import torch
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.triton.evaluate import evaluate
+from diffuser_fast.backends.triton.stages import stages
 from diffuser_fast.backends.triton.target import Target
 from diffuser_fast.backends.triton.tiles import Tile, gpu_tile
+from diffuser_fast.core.passes import fuse
+from diffuser_fast.core.program import Builder
 
 CASES = {case.name: case for case in c.op_cases()}
 
@@ -53,6 +56,22 @@ RESIDUAL = "conv_block 13x6 to 24x6 k5 s1 p2 + r G8 table 5 with u B3"
 )  # fmt: skip
 def test_pieces_add_up(name, cut):
     judged(CASES[name], Cut(cut=cut))
+
+
+def residuals():
+    """A block whose residual is a 1x1 convolution, and that block's sum with another such residual, before any norm."""
+    b = Builder((6, 6))
+    y = b.mish(b.group_norm(b.conv(0, "first", 24, k=5), "norm", 8))
+    y = b.add(y, b.conv(0, "skip", 24, k=1))
+    z = b.add(b.conv(0, "other", 7, k=1), b.conv(y, "second", 7, k=3))
+    return c.OpCase("residuals", fuse(b.done(z, y)), batch=2)
+
+
+@pytest.mark.parametrize("cut", [(2, 8, 1, 8, 16, 1), (2, 8, 1, 8, 16, 2), (1, 4, 2, 8, 16, 1), (1, 2, 4, 8, 16, 2)])
+def test_residual_convolutions_are_pieces_too(cut):
+    case = residuals()
+    assert [stage.skip is not None for stage in stages(case.program)] == [True, True]
+    judged(case, Cut(cut=cut))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
 from .record import Mode
 from .target import INTERPRETED, PRECISIONS, Target
+from .tiles import why_too_large
 
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
 LEAST_CAPABILITY = 80
@@ -42,7 +43,9 @@ def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str 
         return f"CUDA cannot be used: {str(error).strip().splitlines()[0]}"
     if 10 * major + minor < LEAST_CAPABILITY:
         return f"the GPU has compute capability {major}.{minor}; the kernels are made for 8.0 and newer"
-    return None
+    networks = () if loop is None else (loop.denoiser, loop.guide)
+    reasons = (why_too_large(network.fused) for network in networks if network is not None)
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def ready(

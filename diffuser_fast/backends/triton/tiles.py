@@ -15,6 +15,8 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ...core.program import Program
+
 
 def power(n: int) -> int:
     """The smallest power of two that is at least n."""
@@ -113,6 +115,20 @@ def interpreter_tile(shape: Shape) -> Tile:
     return Tile(nb, power(shape.length), 1, power(shape.groups), max(16, power(shape.channels_in)), 1, 4, 1)
 
 
+def why_too_large(program: Program) -> str | None:
+    """A sentence if a group of a GroupNorm is more than a program can hold, or None."""
+    for op in program.ops:
+        if "groups" in op.attrs:
+            channels, length = program.shapes[op.outs[0]]
+            width = channels // op.attrs["groups"]
+            if power(length) * max(16, power(width)) > LARGEST:
+                return (
+                    f"a GroupNorm over {length} times of {width} channels is more than one program of a GPU holds "
+                    f"({LARGEST} numbers)"
+                )
+    return None
+
+
 def _candidates(shape: Shape) -> list[Tile]:
     """Every cut that the kernel can run, of those that keep to ``MOST`` if there are any."""
     cp, length = power(shape.width), power(shape.length)
@@ -140,11 +156,7 @@ def _candidates(shape: Shape) -> list[Tile]:
     if small:
         return small
     finished, tile = min(found, key=lambda pair: pair[0])
-    if finished > LARGEST:
-        raise ValueError(
-            f"horizon: a GroupNorm over {shape.length} times of {shape.width} channels is more than one program of the "
-            f"triton backend holds ({LARGEST} numbers); the cpu backend has no such limit"
-        )
+    assert finished <= LARGEST, f"{shape} was not checked"
     return [tile]
 
 

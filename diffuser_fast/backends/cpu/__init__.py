@@ -1,7 +1,9 @@
 """The C++ engine: packs weights, places values, and hands flat Programs to ``_cpu``, which runs whole plans.
 
-Precision "float32" is exact. A plan's result is the same, bit for bit, whatever the batch it is in and however many
-threads there are; another instruction set may round differently.
+Precision "float32" is exact; "float32-close" has Winograd's algorithm for the wide convolutions of five taps; "bf16"
+keeps the weights of wide convolutions in bfloat16, and multiplies bfloat16 where the CPU can. A plan's result is the
+same, bit for bit, whatever the batch it is in and however many threads there are; another instruction set may round
+differently.
 """
 
 from __future__ import annotations
@@ -12,26 +14,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.conditions import Known
-from ..core.loop import Network, Result, SamplingLoop
-from ..core.ops import OP_FIELDS
-from ..core.passes import flat, place
-from ..core.program import Op, Program
-from ..settings import SETTINGS
-from . import pack
-from .engine import Noise, Seeded
+from ...core.conditions import Known
+from ...core.loop import Network, Result, SamplingLoop
+from ...core.passes import place
+from ...core.program import Op, Program
+from ...settings import SETTINGS
+from ..engine import Noise, Seeded
+from .layout import records
 
 try:
-    from .. import _cpu
+    from ... import _cpu
 except ImportError as error:
     _cpu, _MISSING = None, str(error)
 
-PRECISIONS = ("float32",)
-SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
+PRECISIONS = ("float32", "float32-close", "bf16")
 _COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in csrc/api.h
-_VECTOR, _FORWARD, _TRANSPOSED = range(3)  # df_layout there
-_CONVS = ("conv", "conv_block")
-_WEIGHT_FIELDS = ("w", "w2", "w3", "w4")
 
 
 def isas() -> list[str]:
@@ -60,12 +57,12 @@ def ready(
         raise ValueError(f"precision: the cpu backend has {', '.join(PRECISIONS)}, found {precision!r}")
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
-    return CpuEngine(loop, batch, threads=_threads(threads), isa=isa or SETTINGS.isa)
+    return CpuEngine(loop, batch, precision=precision, threads=_threads(threads), isa=isa or SETTINGS.isa)
 
 
 def run(
     program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None = None,
-    *, threads: int = 1, isa: str | None = None,
+    *, precision: str = "float32", threads: int = 1, isa: str | None = None,
 ) -> list[NDArray[np.float32]]:  # fmt: skip
     """Evaluate one Program by itself, fused or not. inputs: ``[B, C, H]`` each; table: ``[S]``. For tests.
 
@@ -75,9 +72,8 @@ def run(
     if (reason := why_not()) is not None:
         raise RuntimeError(reason)
     batch = len(inputs[0])
-    engine = _engine(
-        [_records([(program, weights)])[0], None, None], batch, *_length_and_depth(program), threads=threads, isa=isa
-    )
+    programs = [*records([(program, weights)], precision), None, None]
+    engine = _engine(programs, batch, *_length_and_depth(program), threads=threads, isa=isa)
     ins = [_guarded(np.shape(array), array) for array in inputs]
     outs = [_guarded((batch, *program.shapes[v])) for v in program.outputs]
     row = None if table is None else _guarded(np.shape(table), table)[1]
@@ -92,17 +88,17 @@ class CpuEngine:
     """See backends/engine.py. It belongs to one thread at a time; it survives a fork."""
 
     def __init__(
-        self, loop: SamplingLoop, batch: int, *, threads: int = 1, isa: str | None = None, group: int = 0,
-        profile: bool = False,
+        self, loop: SamplingLoop, batch: int, *, precision: str = "float32", threads: int = 1, isa: str | None = None,
+        group: int = 0, profile: bool = False,
     ) -> None:  # fmt: skip
         self.loop, self.batch = loop, batch
         steps, guide = loop.steps, loop.guide
         parts = [(loop.denoiser.fused, loop.denoiser.weights)]
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
-        records = _records(parts) + [None] * (3 - len(parts))
+        programs = records(parts, precision) + [None] * (3 - len(parts))
         self._engine = _engine(
-            records, batch, loop.horizon, loop.transition_dim, threads=threads, isa=isa, group=group, profile=profile,
+            programs, batch, loop.horizon, loop.transition_dim, threads=threads, isa=isa, group=group, profile=profile,
             columns=np.stack([getattr(steps, name) for name in _COLUMNS], axis=1).astype(np.float32),
             guide_steps=steps.guide_steps.astype(np.int32),
             denoiser_table=_table(loop.denoiser, loop.denoiser.tables),
@@ -184,51 +180,6 @@ def _engine(
         profile=profile,
         isa=isa,
     )
-
-
-def _records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]]) -> list[tuple]:
-    """What ``_cpu`` takes of each program. A weight that is used several times in one layout is stored once."""
-    forward = {
-        (id(weights), op.weights[0])
-        for program, weights in parts
-        for op in program.ops
-        if op.kind in _CONVS and not op.attrs["transposed"]
-    }
-    numbers: dict[tuple[int, str, int], int] = {}
-    packed: list[NDArray[np.float32]] = []
-    drafts = []
-    for program, weights in parts:
-        layout = place(program)
-        table = flat(program, layout)
-        ops = table.ops.copy()
-        written = [op for op in program.ops if op.outs[0] not in layout.views]
-        for row, op in zip(ops, written, strict=True):
-            for i, name in enumerate(op.weights):
-                kind = _VECTOR
-                if op.kind in _CONVS and i == 0:
-                    shared = (id(weights), name) in forward and _worth_sharing(weights[name])
-                    kind = _TRANSPOSED if op.attrs["transposed"] and not shared else _FORWARD
-                key = (id(weights), name, kind)
-                if key not in numbers:
-                    numbers[key] = len(packed)
-                    array = np.asarray(weights[name])
-                    packed.append(pack.vector(array) if kind == _VECTOR else pack.conv(array, kind == _TRANSPOSED))
-                row[OP_FIELDS.index(_WEIGHT_FIELDS[i])] = numbers[key]
-        drafts.append((program, layout, table, ops))
-    memory = pack.together(packed)
-    layouts = np.array([kind for _, _, kind in numbers], np.int32)
-    return [
-        (
-            ops, table.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
-            layouts, layout.size, layout.halo, program.table_width,
-        )
-        for program, layout, table, ops in drafts
-    ]  # fmt: skip
-
-
-def _worth_sharing(weight: NDArray) -> bool:
-    """Whether an adjoint should read its convolution's own copy: a slower kernel, but half the memory to fetch."""
-    return weight.size >= SHARED_FROM and weight.shape[1] % pack.BLOCK == 0
 
 
 def _table(network: Network, table: NDArray) -> NDArray[np.float32] | None:

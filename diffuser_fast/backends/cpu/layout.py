@@ -1,0 +1,92 @@
+"""What ``_cpu`` takes of Programs: flat records, and weights packed for the way each convolution is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.ops import OP_FIELDS
+from ...core.passes import flat, place
+from ...core.program import Op, Program
+from .. import pack
+from . import winograd
+
+SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
+WIDE = 32  # channels: narrower inputs stay in float32 under "bf16"
+_VECTOR, _FORWARD, _TRANSPOSED, _WINOGRAD, _BF16 = range(5)  # df_layout in csrc/api.h
+_CONVS = ("conv", "conv_block")
+_WEIGHT_FIELDS = ("w", "w2", "w3", "w4")
+_Way = tuple[int, ...]  # a df_layout and what else says how a weight lies
+
+
+def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str) -> list[tuple]:
+    """What ``_cpu`` takes of each program. A weight that is used several times in one layout is stored once."""
+    forward = {
+        (id(weights), op.weights[0])
+        for program, weights in parts
+        for op in program.ops
+        if op.kind in _CONVS and not op.attrs["transposed"]
+    }
+    numbers: dict[tuple[int, str, _Way], int] = {}
+    packed: list[NDArray[np.float32]] = []
+    drafts = []
+    for program, weights in parts:
+        layout = place(program)
+        table = flat(program, layout)
+        ops = table.ops.copy()
+        written = [op for op in program.ops if op.outs[0] not in layout.views]
+        for row, op in zip(ops, written, strict=True):
+            for i, name in enumerate(op.weights):
+                way: _Way = (_VECTOR,)
+                if op.kind in _CONVS and i == 0:
+                    shares = (id(weights), name) in forward and _worth_sharing(weights[name])
+                    way = _way(op, program, shares, precision)
+                key = (id(weights), name, way)
+                if key not in numbers:
+                    numbers[key] = len(packed)
+                    packed.append(_packed(np.asarray(weights[name]), *way))
+                row[OP_FIELDS.index(_WEIGHT_FIELDS[i])] = numbers[key]
+        drafts.append((program, layout, table, ops))
+    memory = pack.together(packed)
+    layouts = np.array([way[0] for _, _, way in numbers], np.int32)
+    return [
+        (
+            ops, table.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
+            layouts, layout.size, layout.halo, program.table_width,
+        )
+        for program, layout, table, ops in drafts
+    ]  # fmt: skip
+
+
+def _way(op: Op, program: Program, shares: bool, precision: str) -> _Way:
+    """How a convolution's weights lie, and with that how it is done. shares: its adjoint may read the same copy."""
+    transposed = op.attrs["transposed"]
+    if precision == "float32-close" and winograd.suits(op, program):
+        return _WINOGRAD, transposed, winograd.is_short(program.shapes[op.outs[0]][1])
+    if precision == "bf16" and _suits_bf16(op, program):
+        return _BF16, transposed
+    return (_TRANSPOSED,) if transposed and not shares else (_FORWARD,)
+
+
+def _packed(weight: NDArray, layout: int, transposed: bool = False, short: bool = False) -> NDArray[np.float32]:
+    if layout == _VECTOR:
+        return pack.vector(weight)
+    if layout == _WINOGRAD:
+        correlation = weight.transpose(1, 0, 2)[:, :, ::-1] if transposed else weight
+        return pack.conv(winograd.weights(correlation, short), False)
+    if layout == _BF16:
+        return pack.conv_bf16(weight, transposed)
+    return pack.conv(weight, layout == _TRANSPOSED)
+
+
+def _suits_bf16(op: Op, program: Program) -> bool:
+    """Trajectories themselves (the first convolutions' input) keep all their digits; channels come in pairs."""
+    channels = program.shapes[op.ins[0]][0]
+    return channels >= WIDE and channels % 2 == 0
+
+
+def _worth_sharing(weight: NDArray) -> bool:
+    """Whether an adjoint should read its convolution's own copy: a slower kernel, but half the memory to fetch."""
+    return weight.size >= SHARED_FROM and weight.shape[1] % pack.BLOCK == 0
