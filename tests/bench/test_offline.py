@@ -118,3 +118,13 @@ def test_unknown_architectures_are_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--capability", "75"])
     assert f"expected one of {', '.join(map(str, SHARED_KIB))}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kernel", "capability"), [("touch", 80), ("touch", 90), ("touch_early", 90)])
+def test_the_kernels_that_measure_launches_compile(kernel, capability):
+    from bench.gpu import touch
+
+    options = {"launch_pdl": True} if kernel == "touch_early" else {}
+    signature = {"x_ptr": "*fp32", "BLOCK": "constexpr"}
+    one = Specialisation.of(getattr(touch, kernel), signature, {"BLOCK": 256}, {(0,): []}, options)
+    assert compiled(one, capability).complaint(capability) is None
