@@ -24,10 +24,10 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
-.PHONY: help venv build demo test lint format bench wheel sanitize clean
+.PHONY: help venv build demo test lint format bench gpu gpu-check wheel sanitize clean
 
 help:           ## this list
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(VENV)/.requirements: requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv (make PYTHON=... names one)" >&2; exit 1; }
@@ -48,9 +48,13 @@ build: $(VENV)/.installed      ## the package with its C++ engine, installed int
 demo: build     ## a plan, its picture and its time
 	@$(VENV)/bin/diffuser-fast demo $(ARGS)
 
-# One process per core and one thread per process: the suite is many small cases.
+# One process per core and one thread per process: the suite is many small cases. Triton's interpreter and its compiler
+# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable
 test: build     ## all tests
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable $(ARGS)
+	@$(PYTEST) $(ARGS)
+	@if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
+	    { code=$$?; test $$code = 5 -a -n '$(ARGS)' || exit $$code; }; fi
 
 lint: venv      ## ruff and clang-format, changing nothing
 	@$(PY) -m ruff check .
@@ -64,6 +68,17 @@ format: venv    ## what lint asks for, done
 
 bench: build    ## the benchmarks
 	@$(VENV)/bin/diffuser-fast bench $(ARGS)
+
+# No set-up and no installation: the Python that has torch, named by PYTHON=... or else the first that is found.
+TORCH_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON))),$(PYTHON),$(shell \
+	for p in python3 python $(PY); do $$p -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
+	2>/dev/null && echo $$p && break; done))
+gpu:            ## the GPU ladder, in nine minutes, on a machine with an NVIDIA GPU; make gpu PYTHON=python3
+	@test -n "$(TORCH_PYTHON)" || { echo "make gpu: no Python here has torch (make gpu PYTHON=... names one)" >&2; exit 2; }
+	@$(TORCH_PYTHON) -m bench.gpu $(ARGS)
+
+gpu-check: build  ## every GPU kernel compiled for every architecture, without a GPU
+	@OMP_NUM_THREADS=1 $(PY) -m bench.offline $(ARGS)
 
 wheel: venv     ## dist/: a source distribution, a wheel built from it, and the wheel tried in an empty environment
 	@rm -rf dist

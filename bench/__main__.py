@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,11 @@ SCRATCH = Path(__file__).with_name("scratch")
 @json_option
 def main(
     as_json: bool, threads: tuple[int, ...], listing: bool, tails: bool, layers: bool, memory: bool,
-    calls: int | None, results: str | None, **options: Any,
+    gpu: bool, calls: int | None, results: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the ladder, or what one of its switches asks for instead."""
+    if gpu:
+        raise SystemExit(_gpu(results, options["only"]))
     if listing:
         _list(as_json)
         return
@@ -59,6 +62,15 @@ def main(
         click.echo(json.dumps({"runs": [{"path": os.path.relpath(log.path), "rows": log.rows}]}, indent=2))
     else:
         click.echo(f"{len(log.rows) - 1} rows appended to {os.path.relpath(log.path)}")
+        if shutil.which("nvidia-smi"):
+            click.echo("this machine seems to have an NVIDIA GPU: `make gpu` or --gpu measures it")
+
+
+def _gpu(results: str | None, only: tuple[str, ...]) -> int:
+    """In a process of its own, which sets its own environment."""
+    words = [word for pattern in only for word in ("--only", pattern)]
+    words += ["--results", results] if results else []
+    return subprocess.run([sys.executable, "-m", "bench.gpu", *words]).returncode
 
 
 def prepare(threads: int, isa: str | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("diffuser-fast", "numpy", "torch", "onnxruntime", "openvino", "onnx")
+PACKAGES = ("diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx")
 FLAGS = (
     "avx2",
     "fma",

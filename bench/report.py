@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import rows, tables
 from .choice import Row
+from .gpu import tables as gpu_tables
 from .machine import ROOT
 
 PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md")
@@ -24,6 +25,7 @@ SECTIONS: dict[str, Callable[[list[Row]], str]] = {
     "tails": tables.tails,
     "memory": tables.memory,
     "layers": tables.layers,
+    "gpu": gpu_tables.gpu,
 }
 MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 QUICK_CALL = 0.25  # seconds; a call shorter than this is run once unmeasured when its turn comes
@@ -35,12 +36,17 @@ def interleave(
     *,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
+    lap: Callable[[Callable[[], Any]], float] | None = None,
 ) -> dict[str, list[list[float]]]:
     """Milliseconds of every measured call: candidate -> rounds -> calls. Every candidate has every round.
+
+    lap: makes a call and says how many milliseconds it took, by a clock of its own; None: by ``clock``.
 
     The first turn after another candidate finds caches full of the other's weights; a control loop would not. So each
     turn begins with a call that is not counted, unless a call is so long that this makes no difference.
     """
+    if lap is None:
+        lap = partial(_lap, clock=clock)
     took = {name: _warm_up(call, plan, clock) for name, call in calls.items()}
     taken: dict[str, list[list[float]]] = {name: [] for name in calls}
     began, rounds = clock(), 0
@@ -52,9 +58,7 @@ def interleave(
             turn: list[float] = []
             spent = 0.0
             while not turn or (spent + took[name] <= plan.burst and len(turn) < plan.most_calls):
-                start = clock()
-                call()
-                turn.append((clock() - start) * 1e3)
+                turn.append(lap(call))
                 spent += turn[-1] * 1e-3
             taken[name].append(turn)
         rounds += 1
@@ -62,6 +66,12 @@ def interleave(
         slow = spent / rounds > plan.budget / 5
         if rounds >= (plan.fewest_slow if slow else plan.fewest) and spent + spent / rounds > plan.budget:
             return taken
+
+
+def _lap(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
+    call()
+    return (clock() - start) * 1e3
 
 
 def _warm_up(call: Callable[[], Any], plan: Plan, clock: Callable[[], float]) -> float:

@@ -1,8 +1,8 @@
 """Rows of results: their schema, and files that are only ever appended to.
 
 A file holds JSON objects, one a line. Each command writes one "run" row, then a row for everything it measured:
-"timing" (a candidate on a workload), "tail" (a control loop), "layer" (an op of our engine), "memory". README.md says
-what each field means.
+"timing" (a candidate on a workload), "tail" (a control loop), "layer" (an op of our engine), "memory"; on a GPU
+"gpu_timing", "gpu_check" and "gpu_constant". README.md says what each field means.
 """
 
 from __future__ import annotations
@@ -51,16 +51,34 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "memory": {
         "workload": _TEXT, "candidate": _TEXT, "why_not": _SAID, "peak_rss_mib": _ANY, "torch_loaded": (bool, _MAYBE),
     },
+    "gpu_timing": {
+        "workload": _TEXT, "network": _TEXT, "horizon": _COUNT, "kind": _TEXT, "batch": _COUNT, "candidate": _TEXT,
+        "ours": _YES, "why_not": _SAID, "note": _TEXT, "exactness": _SAID, "deviation": _ANY, "over": _ANY,
+        "device_calls": _COUNT, "device_p50_ms": _ANY, "device_p99_ms": _ANY, "host_calls": _COUNT,
+        "host_p50_ms": _ANY, "host_p99_ms": _ANY, "best_peer": _SAID, "speedup": _ANY, "speedup_low": _ANY,
+        "speedup_high": _ANY, "over_original": _ANY, "predicted_ms": _ANY, "flops": _COUNT, "tflops": _ANY,
+        "ready_s": _ANY, "rehearsal": _YES,
+    },
+    "gpu_check": {
+        "check": _TEXT, "candidate": _TEXT, "exactness": _TEXT, "cases": _COUNT, "total": _COUNT,
+        "failed": _COUNT, "worst": _ANY, "worst_case": _SAID, "why_not": _SAID, "rehearsal": _YES,
+    },
+    "gpu_constant": {
+        "name": _TEXT, "us": _ANY, "assumed_us": _ANY, "how": _TEXT, "why_not": _SAID, "rehearsal": _YES,
+    },
 }  # fmt: skip
 
 
 class Log:
-    """Appends the rows of one run to ``<folder>/<date>-<cpu>.jsonl``, each as soon as it is known."""
+    """Appends the rows of one run to ``<folder>/<date>-<device>.jsonl``, each as soon as it is known.
 
-    def __init__(self, record: dict[str, Any], folder: Path = RESULTS) -> None:
+    device: what the file is named for; None: the CPU.
+    """
+
+    def __init__(self, record: dict[str, Any], folder: Path = RESULTS, device: str | None = None) -> None:
         now = datetime.now(timezone.utc)
         self.run = uuid.uuid4().hex[:12]
-        self.path = folder / f"{now:%Y-%m-%d}-{machine.slug(record['machine']['cpu'])}.jsonl"
+        self.path = folder / f"{now:%Y-%m-%d}-{machine.slug(device or record['machine']['cpu'])}.jsonl"
         self.rows: list[dict[str, Any]] = []
         self.append("run", {"version": VERSION, "time": now.isoformat(timespec="seconds"), **record})
 

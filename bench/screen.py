@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
-
-import click
 
 from .roofline import WEIGHTS_MIB, Ceiling
 
@@ -70,7 +69,7 @@ class Screen:
 
     def _say(self, text: str, err: bool = False) -> None:
         if not self.quiet:
-            click.echo(text, err=err)
+            print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
     def _table(self, title: str, columns: str, cells: list[list[str]]) -> None:
         self._say("\n" + "\n".join([title, *aligned([["", *columns.split("|")], *cells])]))

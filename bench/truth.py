@@ -37,8 +37,8 @@ class Judgement:
 class Truth:
     """The right answers of one problem: from the reference in float64, and in float32 for the yardstick."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.exact, self.float32 = (_answers(problem, target) for target in (EXACT, REFERENCE))
+    def __init__(self, problem: Problem, device: str | None = None) -> None:
+        self.exact, self.float32 = (_answers(problem, target, device) for target in (EXACT, REFERENCE))
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:
         """The verdict on one candidate's answer; ValueError if it lacks an output or has another shape."""
@@ -54,13 +54,13 @@ class Truth:
 
 
 @lru_cache(maxsize=1)
-def truth(problem: Problem) -> Truth:
-    """Remembered for the problem at hand: a long plan takes seconds in float64."""
-    return Truth(problem)
+def truth(problem: Problem, device: str | None = None) -> Truth:
+    """Remembered for the problem at hand: a long plan takes seconds in float64. device: where the reference runs."""
+    return Truth(problem, device)
 
 
-def _answers(problem: Problem, target) -> dict[str, NDArray]:
-    engine = target.ready(problem.loop, problem.workload.batch)
+def _answers(problem: Problem, target, device: str | None) -> dict[str, NDArray]:
+    engine = target.ready(problem.loop, problem.workload.batch, device)
     return problem.answer(engine(problem.known, problem.tape, x=problem.x))
 
 

@@ -63,6 +63,15 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class GpuRung:
+    """A rung of the GPU ladder: a workload in our precisions beside peers (names as of bench/gpu/peers.py)."""
+
+    workload: str
+    peers: tuple[str, ...]
+    precisions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ladder:
     """Everything workloads.toml says."""
 
@@ -75,6 +84,8 @@ class Ladder:
     tails: dict[str, Any]
     layers: tuple[str, ...]
     memory: tuple[str, ...]
+    gpu: tuple[GpuRung, ...]
+    gpu_rehearsal: tuple[GpuRung, ...]
 
     def find(self, name: str) -> Workload:
         """A workload by name, on the ladder or not; ValueError if there is no such network or kind."""
@@ -132,12 +143,21 @@ def ladder(path: Path = FILE) -> Ladder:
         tails=record["tails"],
         layers=tuple(record["layers"]["workloads"]),
         memory=tuple(record["memory"]["workloads"]),
+        gpu=_rungs(record["gpu"], "rungs"),
+        gpu_rehearsal=_rungs(record["gpu"], "rehearsal"),
     )
 
 
 def at_horizon(shape: NetworkShape, horizon: int) -> NetworkShape:
     """The same network at another horizon, unguided (a value network's horizon is fixed)."""
     return replace(shape, name=f"{shape.name}@{horizon}", horizon=horizon, guide=None)
+
+
+def _rungs(record: dict[str, Any], which: str) -> tuple[GpuRung, ...]:
+    return tuple(
+        GpuRung(entry["workload"], tuple(entry["peers"]), tuple(entry.get("precisions", record["precisions"])))
+        for entry in record[which]
+    )
 
 
 def _shape(name: str, entry: dict[str, Any]) -> NetworkShape:

@@ -109,6 +109,11 @@ class Planner:
         return self._loop(self.horizon)
 
     @property
+    def engine(self) -> Engine:
+        """What runs it, at the planner's own batch size and horizon."""
+        return self._engine(self.batch_size, self.horizon)
+
+    @property
     def threads(self) -> int | None:
         """CPU threads asked for; None leaves it to the engine."""
         return self._options["threads"]

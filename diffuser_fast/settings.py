@@ -15,7 +15,7 @@ class Settings:
     DIFFUSER_FAST_CORES: cores that its threads are pinned to, e.g. "2,3" ("": none is pinned). The caller's own thread
     is the first, pinned when it plans.
     DIFFUSER_FAST_ISA: "scalar", "avx2", "avx512" or "avx512_bf16" instead of the widest the CPU has.
-    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean.)
+    (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """
 
     backend: str | None = None

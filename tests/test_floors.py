@@ -31,7 +31,7 @@ FLOORS = {
 
 # backends/ is a hallway of shared modules with one room per engine; only its __init__, the register, opens the doors.
 ENGINES = {"reference", "cpu", "triton", "cuda"}
-HALLWAY = {"engine", "pack", "graph"}
+HALLWAY = {"driver", "engine", "graph", "pack"}
 
 COMPILED = {"_cpu", "_cuda"}  # rooms without source in Python
 STDLIB = set(sys.stdlib_module_names)

@@ -73,7 +73,7 @@ class Gradient(nn.Module):
 
     def forward(self, row: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: ``[B, H, D]``."""
-        values, gradient = self.net(row, x.transpose(1, 2), torch.ones(len(x), 1, 1))
+        values, gradient = self.net(row, x.transpose(1, 2), x.new_ones(len(x), 1, 1))
         return values[:, 0, 0], gradient.transpose(1, 2)
 
 
@@ -115,14 +115,21 @@ def assemble(
         call = compiler(module(loop).eval(), _tensors(inputs), role)
         ready = [native(a) for a in inputs]
         return Ready(lambda: call(*ready), lambda found: {n: array(a) for n, a in zip(names, found, strict=True)})
-    run = _plan(problem, compiler, native)
-    return Ready(run, lambda found: {name: array(a) for name, a in found.items()})
+    sample = sampler(problem, compiler, native)
+    first, given = native(problem.known.project(problem.tape[0])), native(_given(problem))
+    return Ready(lambda: sample(first, given), lambda found: {name: array(a) for name, a in found.items()})
 
 
-def _plan(problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]) -> Callable[[], dict[str, Any]]:
+def sampler(
+    problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]
+) -> Callable[[Any, Any], dict[str, Any]]:
+    """The rows of a plan: ``(first, given)`` -> ``{"x": ..., "value": ...}``, all native ``[B, H, D]`` (value ``[B]``).
+
+    first: the first noise with what is known in its place; given: the known values, zeros elsewhere. The noise of the
+    rows is the problem's tape.
+    """
     loop, known, steps = problem.loop, problem.known, problem.loop.steps
-    given = np.ascontiguousarray(np.broadcast_to(known.values, problem.tape[0].shape))
-    first = known.project(problem.tape[0])
+    given, first = _given(problem), known.project(problem.tape[0])
     coefficients = np.stack([steps.a, steps.b, steps.s], axis=1).astype(np.float32)
     shifts = steps.gx.astype(np.float32)[:, None]
 
@@ -148,11 +155,10 @@ def _plan(problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]
     rows = [native(row) for row in loop.denoiser.tables]
     guide_rows = [native(row) for row in loop.guide.tables] if loop.guide else []
     c, gx, noise = ([native(a) for a in many] for many in (coefficients, shifts, problem.tape))
-    given, first = native(given), native(first)
     climbs = steps.guide_steps.tolist()
 
-    def run() -> dict[str, Any]:
-        x, found = first, {}
+    def sample(x: Any, given: Any) -> dict[str, Any]:
+        found = {}
         for k, times in enumerate(climbs):
             for _ in range(times):
                 x, found["value"] = climb(guide_rows[k], x, gx[k], given)
@@ -161,7 +167,12 @@ def _plan(problem: Problem, compiler: Compiler, native: Callable[[NDArray], Any]
             (x,) = denoise(rows[k], x, c[k], noise[k + 1], given)
         return {"x": x, **found}
 
-    return run
+    return sample
+
+
+def _given(problem: Problem) -> NDArray:
+    """What is known, for every plan of the batch."""
+    return np.ascontiguousarray(np.broadcast_to(problem.known.values, problem.tape[0].shape))
 
 
 def _tensors(arrays: Sequence[NDArray]) -> list[Tensor]:

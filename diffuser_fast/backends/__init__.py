@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 
 from ..core.loop import SamplingLoop
+from .driver import why_no_gpu
 from .engine import Backend, Engine, Seeded
 
-# In order of preference for "auto": the reference is for checking, and comes last.
-NAMES = ("cpu", "reference")
-NEEDS = {"reference": "torch"}
-LATER = {"triton": "the GPU backend is not in this release", "cuda": "the GPU backend is not in this release"}
+# In order of preference for "auto": a GPU where there is one; the reference is for checking, and comes last.
+NAMES = ("triton", "cpu", "reference")
+NEEDS = {"reference": {"torch": "torch"}, "triton": {"torch": "gpu", "triton": "gpu"}}  # package -> extra that has it
+LATER = {"cuda": "the CUDA C++ backend is not in this release"}
 
 __all__ = ["NAMES", "Backend", "Engine", "Seeded", "choose", "get", "why_not"]
 
@@ -24,16 +25,18 @@ def get(name: str) -> Backend:
     try:
         return importlib.import_module(f".{name}", __name__)
     except ImportError as error:
-        missing = NEEDS.get(name)
-        if missing and error.name == missing:
-            raise ImportError(
-                f"backend {name!r} needs {missing}: pip install diffuser-fast[{missing}]", name=missing
-            ) from None
-        raise
+        package = (error.name or "").partition(".")[0]
+        extra = NEEDS.get(name, {}).get(package)
+        if extra is None:
+            raise
+        cure = f"pip install diffuser-fast[{extra}]"
+        raise ImportError(f"backend {name!r} needs {package}: {cure}", name=package) from None
 
 
 def why_not(name: str, loop: SamplingLoop, device: str | None = None) -> str | None:
-    """Why this backend cannot run the loop here, in a sentence, or None."""
+    """Why this backend cannot run the loop here, in a sentence, or None. Without a GPU this does not load torch."""
+    if name == "triton" and (reason := why_no_gpu()) is not None:
+        return reason
     try:
         return get(name).why_not(loop, device)
     except (ImportError, ValueError) as error:

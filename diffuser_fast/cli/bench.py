@@ -41,6 +41,7 @@ _OPTIONS = (
     click.option("--calls", type=click.IntRange(min=1), help="Of --tails."),
     click.option("--layers", is_flag=True, help="Instead: every op of our engine against its roof."),
     click.option("--memory", is_flag=True, help="Instead: peak memory of a process that runs one candidate alone."),
+    click.option("--gpu", is_flag=True, help="Instead: the GPU ladder, as `make gpu`, with --only and --results."),
     click.option("--list", "listing", is_flag=True, help="Name the workloads and candidates, and stop."),
     click.option("--results", type=click.Path(file_okay=False), help="Folder of the rows. Default: bench/results."),
 )

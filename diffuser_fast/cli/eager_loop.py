@@ -6,7 +6,7 @@ autograd at every guide step of every row. It takes our noise, so its plans can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from numpy.typing import NDArray
@@ -28,31 +28,40 @@ def value_gradient(value: EagerValue, x: Tensor, t: Tensor) -> tuple[Tensor, Ten
 
 
 class EagerLoop:
-    """The whole plan: ``(known, noise) -> (x [N, H, D], values [N])``, float32 tensors in sample order."""
+    """The whole plan: ``(known, noise) -> (x [N, H, D], values [N])``, float32 tensors on ``device``, in sample order.
 
-    def __init__(self, checkpoint: Checkpoint, loop: SamplingLoop, batch: int) -> None:
+    watch: called with the values after every row, as the original calls its progress bar.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, loop: SamplingLoop, batch: int, device: str = "cpu",
+        watch: Callable[[Tensor], object] | None = None,
+    ) -> None:  # fmt: skip
         if loop.steps.g0.any():
             raise ValueError("eager: the original does not move x0 by a gradient (column g0)")
-        self.loop, self.batch = loop, batch
-        self.net = eager_network(checkpoint.unet)
-        self.value = eager_network(checkpoint.value) if loop.guide else None
-        self.column = {name: torch.tensor(getattr(loop.steps, name), dtype=torch.float32) for name in "pqabds"}
-        self.gx = torch.tensor(loop.steps.gx, dtype=torch.float32)
-        self.clip = None if loop.clip is None else [torch.tensor(bound) for bound in loop.clip]
+        self.loop, self.batch, self.device, self.watch = loop, batch, device, watch
+        self.net = eager_network(checkpoint.unet).to(device)
+        self.value = eager_network(checkpoint.value).to(device) if loop.guide else None
+        self.column = {name: self._tensor(getattr(loop.steps, name)) for name in "pqabds"}
+        self.gx = self._tensor(loop.steps.gx)
+        self.clip = None if loop.clip is None else [self._tensor(bound) for bound in loop.clip]
         # The original looks at the value in every row, also where its gradient is then multiplied by zero.
         self.guide_steps = int(loop.steps.guide_steps.max())
 
-    @torch.no_grad()
     def __call__(self, known: Known, noise: NDArray | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """noise: a tape ``[R + 1, N, H, D]``, or None for torch's own."""
+        mask, given = (torch.from_numpy(array).to(self.device) for array in (known.mask, known.values))
+        return self.sample(mask, given, None if noise is None else torch.as_tensor(noise).to(self.device))
+
+    @torch.no_grad()
+    def sample(self, mask: Tensor, given: Tensor, tape: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same from tensors that are on the device already: mask bool ``[H, D]``, given ``[1 or N, H, D]``."""
         shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
-        tape = None if noise is None else torch.as_tensor(noise)
-        mask, given = torch.from_numpy(known.mask), torch.from_numpy(known.values)
-        c, x0 = self.column, torch.zeros(shape)
-        values = torch.zeros(self.batch)
-        x = torch.where(mask, given, torch.randn(shape) if tape is None else tape[0])
+        c, x0 = self.column, torch.zeros(shape, device=self.device)
+        values = torch.zeros(self.batch, device=self.device)
+        x = torch.where(mask, given, torch.randn(shape, device=self.device) if tape is None else tape[0])
         for k, step in enumerate(self.loop.steps.t.tolist()):
-            t = torch.full((self.batch,), step, dtype=torch.long)
+            t = torch.full((self.batch,), step, dtype=torch.long, device=self.device)
             for _ in range(self.guide_steps):
                 values, gradient = value_gradient(self.value, x, t)
                 x = torch.where(mask, given, x + self.gx[k] * gradient)
@@ -63,7 +72,12 @@ class EagerLoop:
             x0 = x0 if self.clip is None else torch.clamp(x0, *self.clip)
             fresh = torch.randn_like(x) if tape is None else tape[k + 1]
             x = torch.where(mask, given, c["a"][k] * x0 + c["b"][k] * x + c["d"][k] * before + c["s"][k] * fresh)
+            if self.watch is not None:
+                self.watch(values)
         return x, values
+
+    def _tensor(self, array: NDArray) -> Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.device)
 
 
 def threads(count: int) -> Mapping[str, int]:

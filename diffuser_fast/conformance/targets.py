@@ -19,12 +19,13 @@ CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}  # 
 
 @dataclass(frozen=True)
 class Target:
-    """backend: its name in the register. isa: of the CPU engine. precision: as of ``Planner``."""
+    """backend: its name in the register. isa: of the CPU engine. precision, device: as of ``Planner``."""
 
     backend: str
     isa: str | None = None
     precision: str = "float32"
     threads: int | None = 1
+    device: str | None = None
 
     def __str__(self) -> str:
         precision = None if self.precision == "float32" else self.precision
@@ -39,16 +40,17 @@ class Target:
         """An engine for ``batch`` plans of the loop."""
         isa = {} if self.isa is None else {"isa": self.isa}
         return backends.get(self.backend).ready(
-            loop, device=device, batch=batch, precision=self.precision, threads=self.threads, **isa
+            loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads, **isa
         )
 
     def evaluate(self, case: OpCase) -> list[NDArray]:
         """The outputs of an op case, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
+            where = {"isa": self.isa} if self.backend == "cpu" else {"device": self.device}
             return module.run(
                 case.program, case.weights, case.inputs, case.table,
-                precision=self.precision, threads=self.threads, isa=self.isa,
+                precision=self.precision, threads=self.threads, **where,
             )  # fmt: skip
         import torch
 

@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from bench import __main__ as main
 from bench import layers, machine, memory, roofline, rows, tails
 from bench.peers import Settings
 from bench.peers.ours import Ours
@@ -118,7 +119,7 @@ def test_options_are_handed_on_as_they_were(monkeypatch):
     words = [
         "--summary", "--quick", "--only", "a", "--only", "b*", "--candidates", "cpu", "--threads", "1",
         "--threads", "2", "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7",
-        "--layers", "--memory", "--list",
+        "--layers", "--memory", "--gpu", "--list",
         "--results", "somewhere",
     ]  # fmt: skip
     seen = []
@@ -130,6 +131,19 @@ def test_options_are_handed_on_as_they_were(monkeypatch):
 
     CliRunner().invoke(echo, words, catch_exceptions=False, standalone_mode=False)
     assert command.spelt(seen[0]) == words
+
+
+def test_the_gpu_ladder_is_a_process_of_its_own(monkeypatch):
+    commands = []
+
+    def run(words, **options):
+        commands.append(words[1:])
+        return subprocess.CompletedProcess(words, 2)
+
+    monkeypatch.setattr(main.subprocess, "run", run)
+    done = CliRunner().invoke(main.main, ["--gpu", "--only", "hopper", "--results", "somewhere"])
+    assert done.exit_code == 2
+    assert commands == [["-m", "bench.gpu", "--only", "hopper", "--results", "somewhere"]]
 
 
 def test_without_a_checkout_it_says_so(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ def pins():
     """requirements/dev.txt -> {canonical name: exact version}."""
     found = {}
     for line in (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").splitlines():
-        line = line.partition("#")[0].strip()
+        line = line.partition("#")[0].partition(";")[0].strip()  # without a remark, and on whatever platform
         if line:
             name, exact, version = line.partition("==")
             assert exact and re.fullmatch(r"[\w.!+]+", version), f"not an exact pin: {line}"

@@ -1,0 +1,219 @@
+"""The Engine over Triton kernels: everything at load, one replay per plan."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...core.conditions import Known
+from ...core.loop import Result, SamplingLoop
+from ...core.program import Program
+from ..engine import Noise, Seeded
+from ..graph import Replay
+from . import loop as loops
+from .evaluate import evaluate
+from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
+from .record import Mode
+from .target import INTERPRETED, PRECISIONS, Target
+from .tiles import why_too_large
+
+MODES = 8  # graphs that an engine keeps: the least recently used goes first
+LEAST_CAPABILITY = 80
+
+
+def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
+    """A sentence, or None if this backend can run the loop here."""
+    if INTERPRETED:
+        if device == "cpu":
+            return None
+        return "TRITON_INTERPRET is set: kernels are interpreted on the CPU, for tests, which ask for device 'cpu'"
+    if device is not None and torch.device(device).type != "cuda":
+        return f"the Triton kernels run on CUDA devices, not on {device!r}"
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    try:
+        torch.cuda.init()
+        major, minor = torch.cuda.get_device_capability(device)
+    except (RuntimeError, AssertionError) as error:
+        return f"CUDA cannot be used: {str(error).strip().splitlines()[0]}"
+    if 10 * major + minor < LEAST_CAPABILITY:
+        return f"the GPU has compute capability {major}.{minor}; the kernels are made for 8.0 and newer"
+    networks = () if loop is None else (loop.denoiser, loop.guide)
+    reasons = (why_too_large(network.fused) for network in networks if network is not None)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def ready(
+    loop: SamplingLoop, *, device: str | None = None, batch: int, precision: str = "float32", threads: int | None = None
+) -> TritonEngine:
+    """An engine for ``batch`` plans on a CUDA device (default: the current one). threads: of the CPU engine; ignored.
+
+    ValueError on a precision there is not, or on weights that it cannot hold.
+    """
+    _check(precision)
+    if (reason := why_not(loop, device)) is not None:
+        raise RuntimeError(reason)
+    return TritonEngine(loop, _device(device), batch, precision)
+
+
+def run(
+    program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None = None,
+    *, device: str | None = None, precision: str = "float32", threads: int | None = None,
+) -> list[NDArray[np.float32]]:  # fmt: skip
+    """Evaluate one Program by itself, fused or not; see evaluate.py. For tests."""
+    _check(precision)
+    if (reason := why_not(None, device)) is not None:
+        raise RuntimeError(reason)
+    chosen = _device(device)
+    return evaluate(program, weights, inputs, table, Target(precision, _capability(chosen)), chosen)
+
+
+def launch_plan(
+    loop: SamplingLoop, *, batch: int, precision: str = "float32", capability: int | None = 90, mode: Mode | None = None
+) -> loops.Plan:
+    """The launches of a plan as data. No GPU is needed. capability: 90 for sm_90; None for the interpreter."""
+    _check(precision)
+    target = Target(precision, capability)
+    nets = loops.networks(loop, batch, target)
+    return loops.plan(loop, batch, mode or Mode(candidates=batch), nets, target)
+
+
+def specialisations(
+    loop: SamplingLoop, *, batch: int, precision: str = "float32", capability: int = 90, mode: Mode | None = None
+) -> list[Specialisation]:
+    """What has to be compiled for a plan, each once: exactly what the engine launches on such a GPU."""
+    return distinct(launch_plan(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A mode made ready: its plan, the host's records (pinned where there is a GPU), and the call that runs it."""
+
+    plan: loops.Plan
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    run: Callable[[], None]
+    reason: str | None = None
+
+
+class TritonEngine:
+    """See backends/engine.py. It belongs to one thread at a time.
+
+    ``reason`` says why plans are launched one kernel at a time instead of as one graph, or is None.
+    """
+
+    def __init__(self, loop: SamplingLoop, device: torch.device, batch: int, precision: str) -> None:
+        self.loop, self.batch, self.device = loop, batch, device
+        self.target = Target(precision, _capability(device))
+        self._nets = loops.networks(loop, batch, self.target)
+        self._memory = loops.buffers(loop, batch, self._nets, self.target, device)
+        self._modes: OrderedDict[Mode, _Prepared] = OrderedDict()
+        self.reason = self._prepared(Mode(candidates=batch)).reason
+
+    def __call__(
+        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
+    ) -> Result:  # fmt: skip
+        """See backends/engine.py."""
+        mode = Mode(
+            start=start, given=x is not None, tape=not isinstance(noise, Seeded), own_tables=tables is not None,
+            known_each=len(known.values) > 1, candidates=candidates or self.batch, chain=chain,
+        )  # fmt: skip
+        prepared = self._prepared(mode)
+        self._write(prepared, mode, known, noise, x, tables)
+        prepared.run()
+        found = {name: field.of(prepared.outputs) for name, field in prepared.plan.outputs.fields.items()}
+        row = int(found["bad"][0])
+        if row < self.loop.rows:
+            raise FloatingPointError(f"row {row} (t = {self.loop.steps.t[row]}): the plan is no longer finite")
+        return Result(
+            x=found["x"].copy(),
+            values=found["values"].copy(),
+            order=found["order"].astype(np.int64),
+            chain=found["chain"].copy() if chain else None,
+        )
+
+    def _write(
+        self, prepared: _Prepared, mode: Mode, known: Known, noise: Noise, x: NDArray | None,
+        tables: tuple[NDArray, NDArray | None] | None,
+    ) -> None:  # fmt: skip
+        """The plan's numbers into the host's record."""
+        fields = {name: field.of(prepared.inputs) for name, field in prepared.plan.inputs.fields.items()}
+        fields["mask"][...] = known.mask
+        fields["known"][...] = known.values
+        if isinstance(noise, Seeded):
+            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF)
+            fields["address"].view(np.uint32)[...] = words
+        else:
+            fields["tape"][0], fields["tape"][1:] = noise[0], noise[mode.start + 1 :]
+        if x is not None:
+            fields["given"][...] = x
+        if tables is not None:
+            fields["denoiser table"][...] = tables[0]
+            if self.loop.guide is not None:
+                fields["guide table"][...] = self.loop.guide.tables if tables[1] is None else tables[1]
+
+    def _prepared(self, mode: Mode) -> _Prepared:
+        if mode not in self._modes:
+            self._modes[mode] = self._prepare(mode)
+            if len(self._modes) > MODES:
+                self._modes.popitem(last=False)
+        self._modes.move_to_end(mode)
+        return self._modes[mode]
+
+    def _prepare(self, mode: Mode) -> _Prepared:
+        plan = loops.plan(self.loop, self.batch, mode, self._nets, self.target)
+        pinned = self.device.type == "cuda"
+        host = [torch.zeros(record.words, pin_memory=pinned) for record in (plan.inputs, plan.outputs)]
+        there = [torch.zeros(len(record), device=self.device) for record in host]
+        if self.loop.guide is None:  # nothing is ranked: values stay zero, plans in their order
+            order = torch.arange(mode.candidates, dtype=torch.int32).repeat(self.batch // mode.candidates)
+            field = plan.outputs.fields["order"]
+            there[1].view(torch.int32)[field.offset : field.offset + field.words].copy_(order)
+        memory = self._memory | {"inputs": there[0], "outputs": there[1]}
+
+        def work(launches: Sequence[Launch]) -> Callable[[], None]:
+            calls = [bind(launch, memory) for launch in launches]
+
+            def enqueue() -> None:
+                there[0].copy_(host[0], non_blocking=True)
+                for call in calls:
+                    call()
+                host[1].copy_(there[1], non_blocking=True)
+
+            return enqueue
+
+        records = [record.numpy() for record in host]
+        if not pinned:
+            return _Prepared(plan, *records, work(plan.launches))
+        compile_all(plan.launches, memory, self.device)
+        replay = Replay(work(plan.launches), self.device)
+        if replay.reason is not None and self.target.pdl:
+            # An older driver may refuse overlapping launches in a graph; a graph without them is worth more.
+            plain = without_overlap(plan.launches)
+            compile_all(plain, memory, self.device)
+            replay = Replay(work(plain), self.device)
+        return _Prepared(plan, *records, replay, replay.reason)
+
+
+def _check(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: the triton backend has {', '.join(PRECISIONS)}, found {precision!r}")
+
+
+def _device(device: str | None) -> torch.device:
+    """The device by its number; by default torch's current one."""
+    chosen = torch.device(device or ("cpu" if INTERPRETED else "cuda"))
+    return torch.device("cuda", torch.cuda.current_device()) if chosen == torch.device("cuda") else chosen
+
+
+def _capability(device: torch.device) -> int | None:
+    if device.type != "cuda":
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor

@@ -1,0 +1,206 @@
+"""A SamplingLoop -> the launches of one whole plan, row after row, and the buffers they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.loop import Network, SamplingLoop
+from . import record
+from .launches import Launch, Ref, View
+from .network import Lowered, at_row, lower
+from .record import Mode, Record, row_words
+from .target import Target
+from .tiles import power
+from .weights import Store
+
+COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory.py
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a loop, lowered once for all modes: the denoiser; of a guide its gradient, and its value alone.
+
+    store: their weights. scratch: float32 and int32 elements that split convolutions need.
+    """
+
+    denoiser: Lowered
+    gradient: Lowered | None
+    value: Lowered | None
+    store: Store
+
+    @property
+    def scratch(self) -> tuple[int, int]:
+        """Elements of "partial" and of "arrivals"."""
+        parts = [part for part in (self.denoiser, self.gradient, self.value) if part is not None]
+        return max(part.partial for part in parts), max(part.arrivals for part in parts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The launches of a plan in order, its input and output records, and a line of text for each part of it."""
+
+    launches: tuple[Launch, ...]
+    inputs: Record
+    outputs: Record
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.launches))
+
+
+def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
+    """Every network of the loop as launches; x is read where the output record has it, at the beginning."""
+    store, depth = Store(target.operand), loop.transition_dim
+    x = View(record.outputs(loop, batch, Mode()).ref("x"), depth)
+
+    def one(program, weights, arena: str, *others: View) -> Lowered:
+        views = dict(zip(program.inputs, (x, *others), strict=True))
+        return lower(program, weights, batch, views, arena=arena, store=store, target=target)
+
+    denoiser = one(loop.denoiser.fused, loop.denoiser.weights, "denoiser")
+    if loop.guide is None:
+        return Networks(denoiser, None, None, store)
+    gradient = one(loop.guide.gradient, loop.guide.weights, "gradient", View(Ref("ones"), 1))
+    value = one(loop.guide.fused, loop.guide.weights, "value")
+    return Networks(denoiser, gradient, value, store)
+
+
+def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, device: torch.device) -> dict[str, Tensor]:
+    """Every buffer but the records: weights, tables, coefficients, arenas, scratch. All that a plan needs, at load."""
+    steps, scale = loop.steps, target.gradient_scale
+    columns = np.stack([getattr(steps, name) for name in COLUMNS], axis=1)
+    columns[:, -2:] /= scale
+    partial, arrivals = nets.scratch
+    memory = nets.store.memory(device)
+    memory |= {
+        "columns": torch.tensor(columns.ravel(), dtype=torch.float32, device=device),
+        "denoiser table": _padded(loop.denoiser, device),
+        "denoiser": torch.zeros(max(1, nets.denoiser.arena), device=device),
+        "partial": torch.zeros(partial + 1, device=device),
+        "arrivals": torch.zeros(arrivals + 1, dtype=torch.int32, device=device),
+        "before": torch.zeros(batch * loop.horizon * loop.transition_dim, device=device),
+    }
+    if loop.clip is not None:
+        memory |= {name: torch.tensor(bound, device=device) for name, bound in zip(("low", "high"), loop.clip)}
+    if loop.guide is not None:
+        memory |= {
+            "guide table": _padded(loop.guide, device),
+            "gradient": torch.zeros(max(1, nets.gradient.arena), device=device),
+            "value": torch.zeros(max(1, nets.value.arena), device=device),
+            # dy of the gradient program: the value of each plan counts once, times the scale of gradients.
+            "ones": torch.full((batch,), scale, device=device),
+        }
+    return memory
+
+
+def plan(loop: SamplingLoop, batch: int, mode: Mode, nets: Networks, target: Target) -> Plan:
+    """One whole plan as in core/loop.py: begin, then for each row guide steps, network, update; ranking in between."""
+    return _Planning(loop, batch, mode, nets, target).done()
+
+
+class _Planning:
+    def __init__(self, loop: SamplingLoop, batch: int, mode: Mode, nets: Networks, target: Target) -> None:
+        self.loop, self.batch, self.mode, self.nets, self.target = loop, batch, mode, nets, target
+        self.inputs, self.outputs = record.inputs(loop, batch, mode), record.outputs(loop, batch, mode)
+        self.size = loop.horizon * loop.transition_dim
+        self.block = min(power(self.size), (1 << 16) if target.interpreted else 256)
+        self.launches: list[Launch] = []
+
+    def done(self) -> Plan:
+        loop, steps, last = self.loop, self.loop.steps, self.loop.rows - 1
+        self._begin()
+        for k in range(self.mode.start, loop.rows):
+            for _ in range(steps.guide_steps[k]):
+                gradient = self._gradient(k)
+                pointers = {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k)}
+                self._emit("shift", pointers | self._known, D=loop.transition_dim, LDG=gradient.ld)
+            if k == last and loop.guide is not None:
+                self._rank(k)
+            net = self._network(self.nets.denoiser, "denoiser", k)[0]
+            self._update(k, net, self._gradient(k) if steps.g0[k] else None)
+        return Plan(tuple(self.launches), self.inputs, self.outputs)
+
+    def _begin(self) -> None:
+        pointers = {"x": self.outputs.ref("x"), "bad": self.outputs.ref("bad"), "chain": self._chain(0)}
+        pointers["given"] = self.inputs.ref("given") if self.mode.given else None
+        self._emit("begin", pointers | self._known | self._noise(0), CHAIN=self._chain_words, ROWS=self.loop.rows)
+
+    def _update(self, k: int, net: View, gradient: View | None) -> None:
+        loop, steps = self.loop, self.loop.steps
+        clipped = loop.clip is not None
+        pointers = {
+            "x": self.outputs.ref("x"), "net": net.ref, "g": gradient and gradient.ref,
+            "before": Ref("before") if steps.d.any() else None, "columns": self._columns(k),
+            "low": Ref("low") if clipped else None, "high": Ref("high") if clipped else None,
+            "chain": self._chain(k + 1 - self.mode.start), "bad": self.outputs.ref("bad"),
+        }  # fmt: skip
+        noisy = bool(steps.s[k])
+        pointers |= self._known | (self._noise(k + 1) if noisy else {})
+        self._emit(
+            "update", pointers, {"k": k}, D=loop.transition_dim, LDN=net.ld, LDG=gradient.ld if gradient else 0,
+            FIRST=k == self.mode.start, NOISE=noisy, CHAIN=self._chain_words,
+        )  # fmt: skip
+
+    def _rank(self, k: int) -> None:
+        """The last evaluation of the value in the last row, before anything overwrites it."""
+        net, name = (self.nets.gradient, "gradient") if self.loop.steps.guide_steps[k] else (self.nets.value, "value")
+        value = net.outputs[0] if name == "gradient" else self._network(net, "guide", k)[0]
+        count = self.mode.candidates
+        block = min(power(count), 1 << 10 if self.target.interpreted else 32)
+        self._raw(
+            "rank", (self.batch // count, -(-count // block), 1),
+            {"value": value.ref, "values": self.outputs.ref("values"), "order": self.outputs.ref("order")},
+            LDV=value.ld, COUNT=count, CP=power(count), BLOCK=block,
+        )  # fmt: skip
+
+    def _gradient(self, k: int) -> View:
+        return self._network(self.nets.gradient, "guide", k)[1]
+
+    def _network(self, net: Lowered, which: str, k: int) -> tuple[View, ...]:
+        network: Network = getattr(self.loop, which)
+        name = f"{which} table"
+        table = self.inputs.ref(name) if name in self.inputs else Ref(name)
+        self.launches += at_row(net.launches, table + k * row_words(network.tables.shape[1]))
+        return net.outputs
+
+    def _emit(self, kernel: str, pointers: dict, scalars: dict | None = None, **constants) -> None:
+        """A launch over the trajectories."""
+        grid = (self.batch, -(-self.size // self.block), 1)
+        constants |= {"SIZE": self.size, "KNOWN_EACH": self.mode.known_each, "BLOCK": self.block}
+        self._raw(kernel, grid, pointers, scalars, **constants)
+
+    def _raw(self, kernel: str, grid: tuple, pointers: dict, scalars: dict | None = None, **constants) -> None:
+        # The first launch follows a copy, which is no kernel that it could overlap with.
+        constants["PDL"] = self.target.pdl and bool(self.launches)
+        self.launches.append(Launch(kernel, grid, pointers, constants, scalars or {}))
+
+    def _columns(self, k: int) -> Ref:
+        return Ref("columns", k * len(COLUMNS))
+
+    @property
+    def _known(self) -> dict[str, Ref]:
+        return {"mask": self.inputs.ref("mask"), "known": self.inputs.ref("known")}
+
+    def _noise(self, entry: int) -> dict[str, Ref]:
+        """Entry 0 is the first noise, k + 1 that of row k; the tape begins with the first that is wanted."""
+        if not self.mode.tape:
+            return {"address": self.inputs.ref("address")}
+        return {"tape": self.inputs.ref("tape", max(0, entry - self.mode.start) * self.batch * self.size)}
+
+    @property
+    def _chain_words(self) -> int:
+        return (self.loop.rows + 1 - self.mode.start) * self.size if self.mode.chain else 0
+
+    def _chain(self, entry: int) -> Ref | None:
+        return self.outputs.ref("chain", entry * self.size) if self.mode.chain else None
+
+
+def _padded(network: Network, device: torch.device) -> Tensor:
+    """Step tables ``[R, S]`` with rows ``row_words`` apart, flat."""
+    rows, width = network.tables.shape
+    tables = np.zeros((rows, row_words(width)), np.float32)
+    tables[:, :width] = network.tables
+    return torch.tensor(tables.ravel(), device=device)

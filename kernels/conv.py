@@ -1,0 +1,212 @@
+"""One convolution with what comes before and after it, in one launch: networks are launches of this kernel.
+
+    acc = conv(x, w) + bias [+ early residual] [+ step bias]            -> ``pre``, if asked for
+    y   = acc, or mish(group_norm(acc)), or mish(acc), or the gradient of one of these at ``u`` given acc
+    y   = y [+ step bias] [+ late residual]                              -> ``y``
+
+A residual is ``r`` itself or a 1x1 convolution of it. Values are ``[B, H, C]`` in memory, channels last, rows ``LD*``
+apart. A program computes NB samples x BM times x (GB groups of CP columns), so batch and time are one matrix dimension
+and a group's statistics stay in one program. Where that gives too few programs, time is cut into HT tiles and the sum
+over taps and channels into PARTS: each program then leaves its piece in ``partial``, and the last to arrive (an atomic
+counter, reset by it for the next launch) adds the pieces in their fixed order and finishes. Nobody waits for anybody.
+
+Weights are packed ``[taps, channels in padded to BK, columns]`` with the columns of a group padded to CP (see the
+backend's weights.py). Sums are float32. With OPERAND "float32" and DOT "ieee" every BK products are summed by
+themselves first: one running sum over thousands of products would lose three bits more.
+"""
+
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from .group import norm_act, norm_act_pullback
+from .mish import mish, mish_slope
+
+
+@triton.jit
+def narrowed(v, OPERAND: tl.constexpr, EMULATE: tl.constexpr):
+    """float32, or what is stored narrower already, as an operand. EMULATE: for the interpreter, whose bfloat16 is
+    broken, the same numbers as float32, rounded by hand."""
+    if OPERAND == "float16":
+        out = v.to(tl.float16)
+    elif EMULATE:
+        bits = v.to(tl.float32).to(tl.int32, bitcast=True)
+        bits = bits + (0x7FFF + ((bits >> 16) & 1))
+        out = ((bits >> 16) << 16).to(tl.float32, bitcast=True)
+    else:
+        out = v.to(tl.bfloat16)
+    return out
+
+
+@triton.jit
+def taps_product(
+    x, w, b, h, rows, n, part,
+    H_IN: tl.constexpr, CI: tl.constexpr, LDX: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr,
+    TRANSPOSED: tl.constexpr, BK: tl.constexpr, COLS: tl.constexpr, PARTS: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EMULATE: tl.constexpr,
+):  # fmt: skip
+    """The sum over one part of the taps and input channels: ``[M, N]`` float32."""
+    CHUNKS: tl.constexpr = (CI + BK - 1) // BK
+    STEPS: tl.constexpr = (K * CHUNKS + PARTS - 1) // PARTS
+    acc = tl.zeros((M, N), tl.float32)
+    for i in range(STEPS):
+        step = part * STEPS + i
+        tap = step // CHUNKS
+        c = (step % CHUNKS) * BK + tl.arange(0, BK)
+        if TRANSPOSED:
+            top = h + PAD - tap
+            source = top // STRIDE
+            there = rows & (top >= 0) & (top % STRIDE == 0) & (source < H_IN)
+        else:
+            source = h * STRIDE - PAD + tap
+            there = rows & (source >= 0) & (source < H_IN)
+        if STEPS * PARTS > K * CHUNKS:  # the last part is shorter
+            there = there & (step < K * CHUNKS)
+        seen = there[:, None] & (c < CI)[None, :]
+        xv = tl.load(x + (b * H_IN + source)[:, None] * LDX + c[None, :], mask=seen, other=0.0)
+        at = (step * BK + tl.arange(0, BK))[:, None] * COLS + n[None, :]
+        if STEPS * PARTS > K * CHUNKS:
+            wv = tl.load(w + at, mask=(step < K * CHUNKS) & (at >= 0), other=0.0)
+        else:
+            wv = tl.load(w + at)
+        if OPERAND != "float32":
+            acc = tl.dot(narrowed(xv, OPERAND, EMULATE), narrowed(wv, OPERAND, EMULATE), acc)
+        elif DOT == "ieee":
+            # Times one, so that the compiler does not make it one running sum again.
+            acc = tl.fma(tl.dot(xv, wv, input_precision="ieee"), 1.0, acc)
+        else:
+            acc = tl.dot(xv, wv, acc, input_precision=DOT)
+    return acc
+
+
+@triton.jit
+def finish(
+    acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
+    H: tl.constexpr, CO: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr, LDY: tl.constexpr, LDR: tl.constexpr,
+    LDU: tl.constexpr, LDP: tl.constexpr, COUNT: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr, GB: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_SKIP_BIAS: tl.constexpr, EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr,
+    AFTER: tl.constexpr, PRE: tl.constexpr, MODE: tl.constexpr, EPS: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    """From the sum to what is stored; see the head of the file."""
+    within = n % CP
+    c = (n // CP) * CG + within
+    columns = (within < CG) & (c < CO)
+    inside = rows[:, None] & columns[None, :]
+    row = (b * H + h)[:, None]
+    if HAS_BIAS:
+        acc += tl.load(bias + c, mask=columns, other=0.0)[None, :]
+    if HAS_SKIP_BIAS and EARLY == "conv":
+        acc += tl.load(skip_bias + c, mask=columns, other=0.0)[None, :]
+    if EARLY == "same":
+        acc += tl.load(r + row * LDR + c[None, :], mask=inside, other=0.0)
+    if BEFORE:
+        acc += tl.load(table + c, mask=columns, other=0.0)[None, :]
+    if PRE:
+        tl.store(pre + row * LDP + c[None, :], acc, mask=inside)
+    if MODE == "norm_act" or MODE == "norm_act_vjp":
+        scale = tl.load(gamma + c, mask=columns, other=0.0)[None, :]
+        shift = tl.load(beta + c, mask=columns, other=0.0)[None, :]
+    if MODE == "norm_act_vjp" or MODE == "act_vjp":
+        at = tl.load(u + row * LDU + c[None, :], mask=inside, other=0.0)
+    if MODE == "norm_act":
+        acc = norm_act(acc, scale, shift, inside, EPS, EXACT, COUNT, NB, HP, GB, CP)
+    elif MODE == "norm_act_vjp":
+        acc = norm_act_pullback(at, scale, shift, acc, inside, EPS, EXACT, COUNT, NB, HP, GB, CP)
+    elif MODE == "act":
+        acc = mish(acc, EXACT)
+    elif MODE == "act_vjp":
+        acc = acc * mish_slope(at, EXACT)
+    if AFTER:
+        acc += tl.load(table + c, mask=columns, other=0.0)[None, :]
+    if LATE == "same":
+        acc += tl.load(r + row * LDR + c[None, :], mask=inside, other=0.0)
+    elif LATE == "conv":
+        acc += late
+        if HAS_SKIP_BIAS:
+            acc += tl.load(skip_bias + c, mask=columns, other=0.0)[None, :]
+    tl.store(y + row * LDY + c[None, :], acc, mask=inside)
+
+
+@triton.jit
+def conv(
+    x, w, bias, r, skip_w, skip_bias, gamma, beta, table, u, pre, y, partial, arrivals,
+    B: tl.constexpr, H_IN: tl.constexpr, CI: tl.constexpr, LDX: tl.constexpr, H: tl.constexpr, CO: tl.constexpr,
+    LDY: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, TRANSPOSED: tl.constexpr,
+    CR: tl.constexpr, LDR: tl.constexpr, LDU: tl.constexpr, LDP: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr,
+    EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr, MODE: tl.constexpr,
+    EPS: tl.constexpr, NB: tl.constexpr, BM: tl.constexpr, HT: tl.constexpr, GB: tl.constexpr, BK: tl.constexpr,
+    PARTS: tl.constexpr, COLS: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EXACT: tl.constexpr,
+    EMULATE: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """Grid: (ceil(B / NB) * HT, COLS / (GB * CP), pieces); pieces = PARTS, and one more for a 1x1 residual if split."""
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    N: tl.constexpr = GB * CP
+    NORM: tl.constexpr = MODE == "norm_act" or MODE == "norm_act_vjp"
+    SKIP: tl.constexpr = EARLY == "conv" or LATE == "conv"
+    PIECES: tl.constexpr = PARTS + 1 if SKIP and (PARTS > 1 or (NORM and HT > 1)) else PARTS
+    SPLIT: tl.constexpr = PIECES > 1 or (NORM and HT > 1)
+    FULL: tl.constexpr = BM * HT if NORM else BM  # times that one program finishes
+    tile = tl.program_id(0)
+    piece = tl.program_id(2)
+    i = tl.arange(0, NB * BM)
+    b = (tile // HT) * NB + i // BM
+    h = (tile % HT) * BM + i % BM
+    rows = (b < B) & (h < H)
+    n = tl.program_id(1) * N + tl.arange(0, N)
+    if SPLIT:
+        if SKIP and piece == PARTS:
+            acc = taps_product(
+                r, skip_w, b, h, rows, n, 0, H, CR, LDR, 1, 1, 0, False, BK, COLS, 1, NB * BM, N, OPERAND, DOT, EMULATE
+            )
+        else:
+            acc = taps_product(
+                x, w, b, h, rows, n, piece, H_IN, CI, LDX, K, STRIDE, PAD, TRANSPOSED, BK, COLS, PARTS,
+                NB * BM, N, OPERAND, DOT, EMULATE,
+            )  # fmt: skip
+        at = ((piece * B + b) * H + h)[:, None] * COLS + n[None, :]
+        tl.store(partial + at, acc, mask=rows[:, None])
+        tl.debug_barrier()  # every thread's piece is written before one of them says so
+        whose = (tile // HT if NORM else tile) * tl.num_programs(1) + tl.program_id(1)
+        before = tl.atomic_add(arrivals + whose, 1, sem="acq_rel", scope="gpu")
+        if before == PIECES * (HT if NORM else 1) - 1:
+            tl.store(arrivals + whose, 0)
+            j = tl.arange(0, NB * FULL)
+            bb = (tile // HT) * NB + j // FULL
+            hh = (0 if NORM else (tile % HT) * BM) + j % FULL
+            all_rows = (bb < B) & (hh < H)
+            whole = tl.zeros((NB * FULL, N), tl.float32)
+            late = tl.zeros((NB * FULL, N), tl.float32)
+            for k in tl.static_range(PIECES):
+                # Past the first-level cache, which does not see what other programs wrote.
+                v = tl.load(
+                    partial + ((k * B + bb) * H + hh)[:, None] * COLS + n[None, :],
+                    mask=all_rows[:, None] & (n >= 0)[None, :], other=0.0, cache_modifier=".cg",
+                )  # fmt: skip
+                if LATE == "conv" and k == PARTS:
+                    late += v
+                else:
+                    whole += v
+            finish(
+                whole, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, bb, hh, all_rows, n,
+                H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, FULL, GB, bias is not None, skip_bias is not None,
+                EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,
+            )  # fmt: skip
+    else:
+        acc = taps_product(
+            x, w, b, h, rows, n, 0, H_IN, CI, LDX, K, STRIDE, PAD, TRANSPOSED, BK, COLS, 1,
+            NB * BM, N, OPERAND, DOT, EMULATE,
+        )  # fmt: skip
+        late = acc
+        if SKIP:
+            late = taps_product(
+                r, skip_w, b, h, rows, n, 0, H, CR, LDR, 1, 1, 0, False, BK, COLS, 1, NB * BM, N, OPERAND, DOT, EMULATE
+            )
+        if EARLY == "conv":
+            acc += late
+        finish(
+            acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
+            H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, BM, GB, bias is not None, skip_bias is not None,
+            EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,
+        )  # fmt: skip

@@ -1,0 +1,44 @@
+"""The end of each recorded trace of the original: the last three rows, from the state that the reference has there.
+
+A whole trace takes the interpreter minutes; on a GPU tests/test_goldens.py runs them all.
+"""
+
+import numpy as np
+import pytest
+from oracle.goldens import FOLDER, NAMES, load_golden
+
+import diffuser_fast as dfx
+from diffuser_fast.backends import triton
+from diffuser_fast.core.normalizers import Gaussian
+
+TOLERANCE = 1e-4  # normalised units, as for whole traces; of values, of the largest
+ROWS = 3  # the first of which is guided, in the guided trace
+
+
+class Late:
+    """An engine that takes over the reference's plan three rows before its end."""
+
+    def __init__(self, reference, loop, batch):
+        self.reference, self.engine = reference, triton.ready(loop, device="cpu", batch=batch)
+        self.start = loop.rows - ROWS
+
+    def __call__(self, known, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
+        until = self.reference(known, noise, candidates=candidates, chain=True).chain[:, self.start]
+        return self.engine(known, noise, x=until, start=self.start, candidates=candidates)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ends_as_the_recorded_trace(name):
+    golden, checkpoint = load_golden(name), dfx.load(FOLDER / name)
+    planner = dfx.Planner(checkpoint, "reference", batch_size=golden.batch_size)
+    key = (golden.batch_size, planner.horizon)
+    planner._engines[key] = Late(planner._engines[key], planner.loop, golden.batch_size)
+    plans = planner.plan(golden.conditions, noise=golden.tape)
+
+    def half_width(n):
+        return n.stds if isinstance(n, Gaussian) else (n.maxs - n.mins) / 2
+
+    for field in ("actions", "observations"):
+        width = half_width(getattr(checkpoint.normalizers, field))
+        assert np.abs((getattr(plans, field) - getattr(golden, field)) / width).max() <= TOLERANCE, field
+    assert np.abs(plans.values - golden.values).max() <= TOLERANCE * max(np.abs(golden.values).max(), 1e-30)
