@@ -41,7 +41,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Plan:
-    """The launches of a plan in order, its input and output records, and a line of text for each part of it."""
+    """The launches of a plan in order, and the records that it reads and writes. ``str`` gives a line for each launch."""
 
     launches: tuple[Launch, ...]
     inputs: Record

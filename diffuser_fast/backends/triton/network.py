@@ -200,7 +200,7 @@ class _Lowering:
         self._emit(
             "linear_attention", (self.batch, heads), {"qkv": x.ref, "y": y.ref},
             H=h, HEADS=heads, W=inner // heads, LDX=x.ld, LDY=y.ld, Q_SCALE=float(op.attrs["q_scale"]),
-            BH=max(16, min(64, power(h))), WP=max(16, power(inner // heads)),
+            BH=max(16, min(32, power(h))), WP=max(16, power(inner // heads)),
         )  # fmt: skip
 
     def _act(self, op: Op) -> None:
