@@ -47,7 +47,8 @@ def test_the_reference_means_what_the_textbook_says(case):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=atol * max(1.0, np.abs(wanted).max()))
 
 
-@pytest.mark.parametrize("target", CPU, ids=str)
+# (Close engines may take another algorithm for a larger batch.)
+@pytest.mark.parametrize("target", [target for target in CPU if target.exactness == "exact"], ids=str)
 @pytest.mark.parametrize("case", [case for case in CASES if case.batch > 2], ids=named)
 def test_a_member_of_a_batch_is_as_if_alone(case, target):
     together = target.evaluate(case)

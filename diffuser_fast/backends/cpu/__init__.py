@@ -1,9 +1,9 @@
 """The C++ engine: packs weights, places values, and hands flat Programs to ``_cpu``, which runs whole plans.
 
-Precision "float32" is exact; "float32-close" has Winograd's algorithm for the wide convolutions of five taps; "bf16"
-keeps the weights of wide convolutions in bfloat16, and multiplies bfloat16 where the CPU can. A plan's result is the
-same, bit for bit, whatever the batch it is in and however many threads there are; another instruction set may round
-differently.
+Precision "float32" is exact; "float32-close" has Winograd's algorithm for the wide convolutions of five taps, where
+the batch or the horizon is large enough; "bf16" keeps the weights of wide convolutions in bfloat16, and multiplies
+bfloat16 where the CPU can. A plan's result is the same, bit for bit, however many threads there are and, but for
+"float32-close", whatever the batch it is in; another instruction set may round differently.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(
     if (reason := why_not()) is not None:
         raise RuntimeError(reason)
     batch = len(inputs[0])
-    programs = [*records([(program, weights)], precision), None, None]
+    programs = [*records([(program, weights)], precision, batch), None, None]
     engine = _engine(programs, batch, *_length_and_depth(program), threads=threads, isa=isa)
     ins = [_guarded(np.shape(array), array) for array in inputs]
     outs = [_guarded((batch, *program.shapes[v])) for v in program.outputs]
@@ -100,7 +100,7 @@ class CpuEngine:
         parts = [(loop.denoiser.fused, loop.denoiser.weights)]
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
-        programs = records(parts, precision) + [None] * (3 - len(parts))
+        programs = records(parts, precision, batch) + [None] * (3 - len(parts))
         self._engine = _engine(
             programs, batch, loop.horizon, loop.transition_dim, threads=threads, cores=cores, isa=isa, group=group,
             profile=profile,

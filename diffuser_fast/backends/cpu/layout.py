@@ -21,7 +21,7 @@ _WEIGHT_FIELDS = ("w", "w2", "w3", "w4")
 _Way = tuple[int, ...]  # a df_layout and what else says how a weight lies
 
 
-def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str) -> list[tuple]:
+def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str, batch: int) -> list[tuple]:
     """What ``_cpu`` takes of each program. A weight that is used several times in one layout is stored once."""
     forward = {
         (id(weights), op.weights[0])
@@ -42,7 +42,7 @@ def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: s
                 way: _Way = (_VECTOR,)
                 if op.kind in _CONVS and i == 0:
                     shares = (id(weights), name) in forward and _worth_sharing(weights[name])
-                    way = _way(op, program, shares, precision)
+                    way = _way(op, program, shares, precision, batch)
                 key = (id(weights), name, way)
                 if key not in numbers:
                     numbers[key] = len(packed)
@@ -60,10 +60,10 @@ def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: s
     ]  # fmt: skip
 
 
-def _way(op: Op, program: Program, shares: bool, precision: str) -> _Way:
+def _way(op: Op, program: Program, shares: bool, precision: str, batch: int) -> _Way:
     """How a convolution's weights lie, and with that how it is done. shares: its adjoint may read the same copy."""
     transposed = op.attrs["transposed"]
-    if precision == "float32-close" and winograd.suits(op, program):
+    if precision == "float32-close" and winograd.suits(op, program, batch):
         return _WINOGRAD, transposed, winograd.is_short(program.shapes[op.outs[0]][1])
     if precision == "bf16" and _suits_bf16(op, program):
         return _BF16, transposed
