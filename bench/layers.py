@@ -2,7 +2,8 @@
 
 The engine times its own ops (``CpuEngine(profile=True)``), as its first thread sees them, inside whole calls: weights
 and activations lie where they lie in real life. The roof of an op is the smaller of the machine's FMA rate and of what
-reading allows: a convolution's weights, any other op's operands.
+reading allows: a convolution's weights, any other op's operands. How near an op comes to it is told by the operations
+that it needs: products with padding, which GFLOP/s counts as it does for everybody, are work that no engine has to do.
 """
 
 from __future__ import annotations
@@ -64,12 +65,23 @@ def _layers(
         operands = batch * 4 * sum(math.prod(program.shapes[v]) for v in op.ins)
         read = op_weight_bytes(op, program.weights) if op.kind.startswith("conv") else operands
         us = max(seconds / calls * 1e6, 1e-3)
-        gflops, intensity = flops / us * 1e-3, flops / read
+        needed = flops * _needed(op, program)
+        gflops, intensity = flops / us * 1e-3, needed / read
         roof = min(ceiling.gflops, intensity * ceiling.weights_gbs)
         yield {
             "index": index, "op": op.kind, "shape": shape_of(op, program), "flops": flops, "bytes": read, "us": us,
-            "gflops": gflops, "intensity": intensity, "bound_gflops": roof, "percent": 100 * gflops / roof,
+            "gflops": gflops, "intensity": intensity, "bound_gflops": roof, "percent": 100 * needed / us * 1e-3 / roof,
         }  # fmt: skip
+
+
+def _needed(op: Op, program: Program) -> float:
+    """The part of a convolution's products that meet data and not padding; 1 for other ops."""
+    if not op.kind.startswith("conv"):
+        return 1.0
+    (_, read), (_, made), a = program.shapes[op.ins[0]], program.shapes[op.outs[0]], op.attrs
+    few, many = (read, made) if a["transposed"] else (made, read)  # an adjoint's products are its convolution's
+    met = sum(0 <= t * a["stride"] - a["pad"] + j < many for t in range(few) for j in range(a["k"]))
+    return met / (few * a["k"])
 
 
 def shape_of(op: Op, program: Program) -> str:

@@ -85,11 +85,11 @@ def _rooflines(rows: list[Row], folder: Path) -> Iterable[Path | None]:
         for kind in dict.fromkeys(row["op"] for row in ops):
             of_kind = [row for row in ops if row["op"] == kind]
             sizes = [20 + 180 * row["us"] / largest for row in of_kind]
-            at = [[row[name] for row in of_kind] for name in ("intensity", "gflops")]
-            axes.scatter(*at, s=sizes, alpha=0.6, label=kind, zorder=3)
+            at = [(row["intensity"], row["percent"] / 100 * row["bound_gflops"]) for row in of_kind]
+            axes.scatter(*zip(*at, strict=True), s=sizes, alpha=0.6, label=kind, zorder=3)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set(xlabel="FLOP per byte of weights (or operands)", ylabel="GFLOP/s")
+        axes.set(xlabel="FLOP per byte of weights (or operands)", ylabel="GFLOP/s, products with padding left out")
         axes.set_title(f"every op of {workload}; area: time\n{where}")
         axes.grid(True, which="both", alpha=0.25)
         axes.legend(fontsize="small", markerscale=0.6)

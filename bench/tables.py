@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from diffuser_fast.settings import ISAS
+
 from .choice import Row, Setting, best
 from .screen import NONE, number, percent
 from .workloads import ladder as workloads
@@ -66,7 +68,7 @@ def layers(rows: Iterable[Row]) -> str:
             total[row["workload"]] = total.get(row["workload"], 0.0) + row["us"]
         for (workload, name), ops in groups.items():
             us, flops = sum(r["us"] for r in ops), sum(r["flops"] for r in ops)
-            at_roof = sum(r["flops"] / r["bound_gflops"] for r in ops) * 1e-3
+            at_roof = sum(r["percent"] / 100 * r["us"] for r in ops)
             share = percent(100 * us / total[workload])
             yield _line(workload, name, len(ops), share, number(flops / us * 1e-3, 1), percent(100 * at_roof / us))
 
@@ -78,12 +80,12 @@ def _ladder(found: list[Row]) -> Iterator[str]:
     names = list(dict.fromkeys(row["candidate"] for row in found if row["p50_ms"] is not None))
     names.sort(key=lambda name: next(row["ours"] for row in found if row["candidate"] == name))
     by = {(row["workload"], row["candidate"]): row for row in found}
-    yield from _head("workload", "GFLOP", *names, "best of ours", "GFLOP/s", "FMA", "weights read")
+    yield from _head("workload", "GFLOP", *names, "exact, best of ours", "GFLOP/s", "FMA", "weights read")
     for workload in workloads:
         here = {name: by[workload, name] for name in names if by.get((workload, name), {}).get("p50_ms") is not None}
         if not here:
             continue
-        ours = min((row for row in here.values() if row["ours"]), key=lambda row: row["p50_ms"], default=None)
+        ours = min(filter(_is_float32, here.values()), key=lambda row: row["p50_ms"], default=None)
         cells = [_time(here[name]) if name in here else NONE for name in names]
         rates = [NONE] * 4 if ours is None else [
             _faster(ours), number(ours["gflops"], 1), percent(ours["fma_percent"]), percent(ours["bandwidth_percent"])
@@ -92,9 +94,16 @@ def _ladder(found: list[Row]) -> Iterator[str]:
         yield _line(_noted(some), f"{some['flops'] / 1e9:.3g}", *cells, *rates)
 
 
+def _is_float32(row: Row) -> bool:
+    """Ours, in the precision that claims to be exact: no other is named after the backend."""
+    return row["ours"] and all(word in ISAS for word in row["candidate"].split()[1:])
+
+
 def _time(row: Row) -> str:
+    """Milliseconds, the class where it is not exact, and of ours how many times faster than the best peer."""
     mark = "" if row["exactness"] == "exact" else f" ({row['exactness']})"
-    return f"{number(row['p50_ms'], 2)}{mark}"
+    ratio = f" {row['speedup']:.1f}x" if row["ours"] and row["speedup"] and row["candidate"] != "reference" else ""
+    return f"{number(row['p50_ms'], 2)}{ratio}{mark}"
 
 
 def _faster(row: Row) -> str:
