@@ -41,7 +41,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Plan:
-    """The launches of a plan in order, and the records that it reads and writes. ``str`` gives a line for each launch."""
+    """The launches of a plan in order, and the records that it reads and writes. ``str``: a line for each launch."""
 
     launches: tuple[Launch, ...]
     inputs: Record
