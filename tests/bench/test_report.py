@@ -70,8 +70,8 @@ def test_tables_hold_the_numbers(found):
     assert "Test CPU, 2 threads" in ladder and "c0ffee00" in ladder and "200 GFLOP/s (avx2)" in ladder
     assert "30.12" in tables.tails(found) and "hopper/guided/b1 *" in tables.tails(found)
     assert "| hopper/guided/b1 | cpu | 55 | no |" in tables.memory(found)
-    # Two ops of 1000 FLOP at a roof of 200 GFLOP/s: 0.01 of 6 us.
-    assert "| hopper/step/b1 | conv k5 | 2 | 100 % | 0.3 | 0 % |" in tables.layers(found)
+    # Half of its roof for 5 us, 1.5 % of it for 1 us.
+    assert "| hopper/step/b1 | conv k5 | 2 | 100 % | 0.3 | 42 % |" in tables.layers(found)
     assert list(workloads().summary[:2]) == [
         line.split(" | ")[0][2:] for line in tables.summary(found).splitlines()[4:6]
     ]
