@@ -9,6 +9,9 @@ constexpr int kPerBlock = kBlock / kLanes;  // vectors in a block of weights
 // What a convolution multiplies: float32, a channel at a time. pairs.inl.h has another.
 struct Numbers {
   static constexpr int kFloats = 1;  // of x to the next channel
+  static constexpr int vectors(int segments, int rows) {
+    return max_vectors(segments, rows);
+  }  // that fit registers
 
   // sums of one row += x w for V vectors of weights.
   template <int V, int R>
@@ -20,17 +23,31 @@ struct Numbers {
   }
 };
 
+// Floats from the first vector of weights of a tile to the others. `first`: its place in its block, which a tile of
+// an odd number of vectors may begin in the middle of.
+template <int Vectors>
+struct Offsets {
+  Offsets(int first, ptrdiff_t block) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      at[v] = (first + v) / kPerBlock * block + ((first + v) % kPerBlock - first) * kLanes;
+    }
+  }
+  ptrdiff_t at[Vectors];
+};
+
 // The products of one tap: rows First .. Last - 1 of each segment. x: what row First reads, one pointer per segment.
 template <class Operands, int Vectors, int Segments, int First, int Last>
 inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segments * kSegment],
                                                       const float* const* x, ptrdiff_t step, const float* w,
-                                                      ptrdiff_t block, ptrdiff_t ahead, int units) {
+                                                      const Offsets<Vectors>& offsets, ptrdiff_t ahead,
+                                                      int units) {
   for (int c = 0; c < units; ++c) {
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      weights[v] = keep(load(w + v / kPerBlock * block + v % kPerBlock * kLanes));
+      weights[v] = keep(load(w + offsets.at[v]));
     }
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
@@ -46,6 +63,7 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
 
 struct ConvArgs {
   const float *w, *bias;  // of the tile's first channel
+  int first;              // place of the tile's first vector in its block
   ptrdiff_t block;
   ptrdiff_t ahead;   // floats from these weights to those that come next
   int tiles;         // so many tiles may still fetch of those; one takes a block
@@ -66,14 +84,14 @@ struct NextRange {
 template <class Operands, int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
                                                            const Tap& tap, const float* const* x,
-                                                           ptrdiff_t step, const float* w, ptrdiff_t block,
-                                                           ptrdiff_t ahead) {
+                                                           ptrdiff_t step, const float* w,
+                                                           const Offsets<Vectors>& offsets, ptrdiff_t ahead) {
   if (tap.first == First && tap.last == Last) {
-    accumulate<Operands, Vectors, Segments, First, Last>(sums, x, step, w, block, ahead, tap.channels);
+    accumulate<Operands, Vectors, Segments, First, Last>(sums, x, step, w, offsets, ahead, tap.channels);
   } else if constexpr (Left > 1) {
     using Next = NextRange<First, Last>;
     accumulate_rows<Operands, Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w,
-                                                                                    block, ahead);
+                                                                                    offsets, ahead);
   }
 }
 
@@ -85,6 +103,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
   const Tap* const taps = step.taps.data() + run.tap;
   const Tile* const tiles = step.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
+  const Offsets<Vectors> offsets(a.first, a.block);
   for (int i = 0; i < run.n_tiles; ++i) {
     Vec sums[Vectors][kRows], bias[Vectors];
     Vec totals[Vectors][kRows];  // of what is put aside; many convolutions never do
@@ -113,7 +132,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.input + (tiles[i].input[s] + tap.input);
-      accumulate_rows<Operands, Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, a.block,
+      accumulate_rows<Operands, Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, offsets,
                                                    ahead);
     }
 #pragma GCC unroll 4
@@ -145,7 +164,8 @@ using Convolve = void (*)(const Step&, const Run&, ConvArgs&);
 
 template <class Operands, int Vectors, int Segments>
 constexpr Convolve kernel() {
-  if constexpr (Segments <= kSegments && Vectors <= max_vectors(Segments, Segments > 1 ? kSegment : 1)) {
+  if constexpr (Segments <= kSegments &&
+                Vectors <= Operands::vectors(Segments, Segments > 1 ? kSegment : 1)) {
     return convolve<Operands, Vectors, Segments>;
   } else {
     return nullptr;
@@ -163,19 +183,14 @@ constexpr Convolve kConvolve[3][6] = {
 };
 
 // Vectors per tile: at most so many, spread evenly over `vectors`.
-inline int even_vectors(int vectors, int most) {
-  int even = ceil_div(vectors, ceil_div(vectors, most));
-  if (kLanes < kBlock) {  // tiles must not straddle blocks of weights
-    while (even & (even - 1)) ++even;
-  }
-  return even;
-}
+inline int even_vectors(int vectors, int most) { return ceil_div(vectors, ceil_div(vectors, most)); }
 
 // As many as the fullest run allows.
+template <class Operands>
 inline int tile_vectors(const Step& step, const Part& part, int vectors) {
-  int most = max_vectors(1, 1);
+  int most = Operands::vectors(1, 1);
   for (int i = part.run; i < part.end_run; ++i) {
-    const int fits = max_vectors(step.runs[i].segments, step.runs[i].rows);
+    const int fits = Operands::vectors(step.runs[i].segments, step.runs[i].rows);
     if (fits < most) most = fits;
   }
   return even_vectors(vectors, most);
@@ -186,7 +201,7 @@ template <class Operands>
 inline void conv(const Step& step, const Part& part, const Work& work, const float* input) {
   const int vectors = ceil_div(part.c1 - part.c0, kLanes);
   if (vectors <= 0 || part.run == part.end_run) return;
-  const int width = tile_vectors(step, part, vectors);
+  const int width = tile_vectors<Operands>(step, part, vectors);
   const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * pitch(step.units()) * kBlock;
   ConvArgs a{};
   a.block = block;
@@ -200,6 +215,7 @@ inline void conv(const Step& step, const Part& part, const Work& work, const flo
   for (int v = 0; v < vectors; v += width) {
     const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
     a.w = step.w[0] + c / kBlock * block + c % kBlock;
+    a.first = c % kBlock / kLanes;
     a.bias = step.w[1] ? step.w[1] + c : nullptr;
     a.out_channels = part.c1 - c;
     a.out = c;

@@ -9,6 +9,7 @@ constexpr bool kBf16 = true;
 // Two channels at a time, both sides in bfloat16: each product is exact, sums are float32.
 struct Pairs {
   static constexpr int kFloats = 1;  // a word
+  static constexpr int vectors(int segments, int rows) { return max_vectors(segments, rows); }
 
   template <int V, int R>
   static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,
@@ -59,6 +60,11 @@ constexpr bool kBf16 = false;
 // Two channels at a time; weights become float32 on the way, inputs are float32.
 struct Pairs {
   static constexpr int kFloats = 2;
+  // Each vector of words takes the registers of two of weights as well.
+  static constexpr int vectors(int segments, int rows) {
+    const int most = kLanes == kBlock && segments == 1 ? 3 : 2;
+    return most < max_vectors(segments, rows) ? most : max_vectors(segments, rows);
+  }
 
   template <int V, int R>
   static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,

@@ -6,10 +6,10 @@ using Vec = __m256;
 using Int = __m256i;
 constexpr int kLanes = 8;
 
-// Tiles of the convolution: 4 rows x 2 vectors, or fewer rows x 4: with operands they fill 16 registers.
+// Tiles of the convolution: 4 rows x 3 vectors, or fewer rows x 4: with operands they fill 16 registers.
 constexpr int kSegments = 1;
 constexpr int kDots = 2;  // channels of a tile of an adjoint
-constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 2 : 4; }
+constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 3 : 4; }
 
 inline __m256i first(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

@@ -150,6 +150,7 @@ class Winograd {
   template <int Vectors, int Segments>
   void products_of(const float* w, ptrdiff_t ahead, int first, int at, int rows, int c) const {
     constexpr int kChannels = 64;
+    const Offsets<Vectors> offsets(c % kBlock / kLanes, block_);
     for (int p = 0; p < points_; ++p, w += tap_) {
       for (int from = 0; from < s_.x.channels; from += kChannels) {
         Vec sums[Vectors][Segments * kSegment];
@@ -161,7 +162,7 @@ class Winograd {
         const float* x[Segments];
         for (int s = 0; s < Segments; ++s) x[s] = work_.own + p * point_ + (at + s * kSegment) * ld_ + from;
         const int left = s_.x.channels - from, n = left < kChannels ? left : kChannels;
-        accumulate_first<Vectors, Segments>(sums, x, w + from * kBlock, ahead, n,
+        accumulate_first<Vectors, Segments>(sums, x, w + from * kBlock, offsets, ahead, n,
                                             Segments > 1 ? kSegment : rows);
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
@@ -181,11 +182,11 @@ class Winograd {
   // The first `rows` rows of each segment.
   template <int Vectors, int Segments, int Last = kSegment>
   void accumulate_first(Vec (&sums)[Vectors][Segments * kSegment], const float* const* x, const float* w,
-                        ptrdiff_t ahead, int channels, int rows) const {
+                        const Offsets<Vectors>& offsets, ptrdiff_t ahead, int channels, int rows) const {
     if (rows == Last) {
-      accumulate<Numbers, Vectors, Segments, 0, Last>(sums, x, ld_, w, block_, ahead, channels);
+      accumulate<Numbers, Vectors, Segments, 0, Last>(sums, x, ld_, w, offsets, ahead, channels);
     } else if constexpr (Segments == 1 && Last > 1) {
-      accumulate_first<Vectors, Segments, Last - 1>(sums, x, w, ahead, channels, rows);
+      accumulate_first<Vectors, Segments, Last - 1>(sums, x, w, offsets, ahead, channels, rows);
     }
   }
 
