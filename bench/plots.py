@@ -98,7 +98,8 @@ def _rooflines(rows: list[Row], folder: Path) -> Iterable[Path | None]:
 
 def _roof(axes: Any, ceiling: dict[str, Any], intensities: list[float]) -> None:
     """min(FMA rate, intensity times reading speed), for 16 MiB, the size of a network's weights."""
-    low, peak, speed = min(intensities) / 2, ceiling["gflops"], ceiling["gbs"]["16"]
+    peak, speed = ceiling["gflops"], ceiling["gbs"]["16"]
+    low = min(*intensities, peak / speed / 2) / 2
     high = max(*intensities, 4 * peak / speed) * 2
     axes.plot([low, peak / speed, high], [low * speed, peak, peak], color="black", linewidth=1.5)
     axes.annotate(f"{peak:.0f} GFLOP/s", (high, peak), ha="right", va="bottom")
