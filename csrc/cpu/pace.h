@@ -10,10 +10,12 @@ class Pace {
  public:
   bool together() const { return together_; }
 
-  // After a plan: its time, and the part of all threads' time that was lost at barriers.
+  // After a plan: its time, and the part of all threads' time that was lost at barriers. One disturbed plan is no
+  // reason to go alone: that has to be faster than plans together have been lately.
   void after(double seconds, double lost) {
     if (together_) {
-      together_seconds_ = seconds;
+      average_ = fresh_ ? seconds : average_ + (seconds - average_) / 4;
+      fresh_ = false;
       if (lost < kTolerable) {
         rest_ = kShortest;
       } else if (left_ == 0) {
@@ -23,7 +25,8 @@ class Pace {
       }
     } else if (trial_) {
       trial_ = false;
-      together_ = seconds >= together_seconds_;
+      together_ = seconds >= average_;
+      fresh_ = !together_;
       rest_ = together_ ? kShortest : std::min(2 * rest_, kLongest);
       left_ = rest_;
       return;
@@ -36,10 +39,10 @@ class Pace {
 
  private:
   static constexpr double kTolerable = 0.15;
-  static constexpr int kShortest = 8, kLongest = 512;  // plans until the other way is tried again
+  static constexpr int kShortest = 4, kLongest = 128;  // plans until the other way is tried again: below p99
 
-  bool together_ = true, trial_ = false;
-  double together_seconds_ = 0;
+  bool together_ = true, trial_ = false, fresh_ = true;
+  double average_ = 0;  // of plans together since threads last came together, the latest weighing most
   int rest_ = kShortest, left_ = 0;
 };
 
