@@ -80,7 +80,8 @@ def test_system_calls(tmp_path, batch, threads):
     plans = [[line.split() for line in plan.splitlines()] for plan in done.stdout.split("end\n")[:-1]]
     assert len(plans) == 6
     few, many = ({int(n): int(count) for n, count in plans[i] if int(n) != SCHED_YIELD} for i in (2, 5))
-    assert sum(many.values()) <= sum(few.values()) + (2 if threads > 1 else 0), (few, many)
+    # Waking the other thread, and its going to sleep, are a few calls of a plan: far from one for each of 60 rows more.
+    assert sum(many.values()) <= sum(few.values()) + (8 if threads > 1 else 0), (few, many)
     if threads == 1:
         assert not few and not many
 
