@@ -1,4 +1,4 @@
-"""From what is known to a ranked set of plans, and from a plan to an action."""
+"""From conditions to a ranked set of plans, and from a plan to an action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import backends
 from .backends.engine import Engine, Noise, Seeded
 from .core.checkpoint import Checkpoint
-from .core.conditions import Known, known
+from .core.conditions import Inpainting, parse_conditions
 from .core.guidance import Guide
 from .core.loop import Result, SamplingLoop, sampling_loop
 from .core.noise import draw
@@ -48,10 +48,10 @@ class Planner:
 
     backend: "auto", "reference", "cpu", "triton" or "cuda". batch_size: B, candidate plans per call; None: 64 guided,
     else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
-    rows of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend offers.
-    guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k, so that
-    ``act`` starts from its last plan, re-noised, and denoises the last k rows only. threads: of the CPU engine.
-    cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
+    denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend
+    offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k,
+    so that ``act`` starts from its last plan, re-noised, and runs the last k denoising steps only. threads: of the CPU
+    engine. cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
 
@@ -129,7 +129,7 @@ class Planner:
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
         *, batch_size: int | None = None, horizon: int | None = None, warm: bool = False,
     ) -> Plans:  # fmt: skip
-        """Plan from what is known, ``{time: observation}`` in physical units.
+        """Plan under conditions, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
         at once. noise: None draws from (seed, number of this call); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
@@ -137,7 +137,7 @@ class Planner:
         one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
         """
         if warm and self.warm_start is None:
-            raise ValueError("warm: the planner was made without warm_start, the number of rows to denoise")
+            raise ValueError("warm: the planner was made without warm_start, the number of denoising steps to run")
         count = self.batch_size if batch_size is None else _whole("batch_size", batch_size, 1)
         horizon = self.horizon if horizon is None else horizon
         return self._plan(conditions, noise, return_chain, count, horizon, warm=warm)
@@ -145,8 +145,8 @@ class Planner:
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
 
-        It plans anew each time; with ``warm_start = k`` all but the first call denoise only the last k rows, from the
-        last plan moved on by one step.
+        It plans anew each time; with ``warm_start = k`` all but the first call run only the last k denoising steps,
+        from the last plan moved on by one step.
         """
         obs = np.asarray(obs)
         if obs.shape != (self.checkpoint.observation_dim,):
@@ -163,19 +163,22 @@ class Planner:
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
-        given, situations = known(conditions, horizon, self.checkpoint.normalizers)
+        inpainting, situations = parse_conditions(conditions, horizon, self.checkpoint.normalizers)
         count = batch_size * (situations or 1)
         source = self._noise(noise, situations, batch_size, horizon)
         start, x = 0, None
         if warm and self._last is not None:
             start, x = self._warm_start(source, situations or 1, batch_size, horizon)
-        values = given.values if len(given.values) == 1 else np.repeat(given.values, batch_size, axis=0)
+        values = inpainting.values
+        values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
         result = self._engine(count, horizon)(
-            Known(given.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
+            Inpainting(inpainting.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
         )
         if not np.isfinite(result.values).all():
             last = self._steps.rows - 1
-            raise FloatingPointError(f"row {last} (t = {self._steps.t[last]}): the value of a plan is not finite")
+            raise FloatingPointError(
+                f"denoising step {last} (t = {self._steps.t[last]}): the value of a plan is not finite"
+            )
         plans = self._ranked(result, situations, batch_size)
         if noise is None:
             self._calls += 1
@@ -224,9 +227,9 @@ class Planner:
     def _warm_start(
         self, source: Noise, situations: int, batch_size: int, horizon: int
     ) -> tuple[int, NDArray[np.float32]]:
-        """The last best plans, moved on by one step and noised to the entry of row R - k (equation 4 of Ho et al.).
+        """The last best plans, moved on by one step and noised to the entry of denoising step R - k.
 
-        At another horizon they are cut short, or their last state is held.
+        Ho et al. 2020, equation 4. At another horizon they are cut short, or their last state is held.
         """
         if len(self._last) != situations:
             raise ValueError(f"warm: the last plan was for {len(self._last)} situations, this one is for {situations}")

@@ -139,7 +139,7 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
-    """Row by row, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
+    """Step by step, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
     policy, drawn = POLICIES[name](), []
     ours = dfx.accelerate(policy, backend="reference", noise="torch")
     torch.manual_seed(3)
@@ -158,8 +158,8 @@ def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
     torch.manual_seed(3)
     policy(given(policy), batch_size=batch_size)
     assert len(tape) == len(drawn) == STEPS + 1
-    for row, expected in enumerate(drawn):
-        np.testing.assert_array_equal(tape[row], expected.numpy(), err_msg=f"entry {row}")
+    for entry, expected in enumerate(drawn):
+        np.testing.assert_array_equal(tape[entry], expected.numpy(), err_msg=f"entry {entry}")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

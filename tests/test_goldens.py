@@ -1,4 +1,4 @@
-"""Traces recorded from the original implementation, through the front door: load a folder, plan on its noise."""
+"""Traces recorded from the original implementation, through the public API: load a folder, plan on its noise."""
 
 from dataclasses import replace
 

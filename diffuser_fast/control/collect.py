@@ -18,7 +18,7 @@ from .waypoints import WaypointController
 
 RECIPE = "waypoint-pd-1"  # to be changed whenever the same seed would give other data
 NOISE = 0.5  # deviation of the action noise of a noisy stream
-ROWS_AT_ONCE = 8192  # steps between two calls of `progress`
+STEPS_AT_ONCE = 8192  # steps between two calls of `progress`
 
 
 def collect(
@@ -31,7 +31,7 @@ def collect(
 ) -> Stream:
     """Record `n_steps` steps in a maze (Multi2D shares Maze2D's data); the same seed gives the same stream.
 
-    Each target is a random free tile + U(-0.1, 0.1); on success, or after the maze's episode cap, the next
+    Each target is a random free cell + U(-0.1, 0.1); on success, or after the maze's episode cap, the next
     one is drawn and the point goes on from where it is. noisy: add 0.5 N(0, 1) to each action (then clipped
     to [-1, 1]).
 
@@ -51,13 +51,13 @@ def collect(
     observations, actions, goals = (np.empty((n_steps, dim), np.float32) for dim in (4, 2, 2))
     successes = 0
     steps = _steps(Maze2dEnv(layout, random_target=True), seed, noisy)
-    for start in range(0, n_steps, ROWS_AT_ONCE):
-        rows = [next(steps) for _ in range(min(ROWS_AT_ONCE, n_steps - start))]
-        block, table = slice(start, start + len(rows)), np.array(rows)
-        observations[block], actions[block], goals[block] = table[:, :4], table[:, 4:6], table[:, 6:8]
-        successes += int(table[:, 8].sum())
+    for start in range(0, n_steps, STEPS_AT_ONCE):
+        part = np.array([next(steps) for _ in range(min(STEPS_AT_ONCE, n_steps - start))])
+        where = slice(start, start + len(part))
+        observations[where], actions[where], goals[where] = part[:, :4], part[:, 4:6], part[:, 6:8]
+        successes += int(part[:, 8].sum())
         if progress is not None:
-            progress(start + len(rows), n_steps)
+            progress(start + len(part), n_steps)
     stream = Stream(
         observations=observations,
         actions=actions,

@@ -1,4 +1,4 @@
-"""What is given of a trajectory, and the projection that keeps it so (inpainting; Janner et al. 2022, section 3.3)."""
+"""Conditions -> inpainting: what is given of a trajectory stays what it is (Janner et al. 2022, section 3.3)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .normalizers import Normalizers
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """mask: bool ``[H, D]``, where the trajectory is given; values: float32 ``[B or 1, H, D]``, normalised.
+class Inpainting:
+    """The conditions of a plan, normalised. mask: bool ``[H, D]``, true where the trajectory is given; values: float32
+    ``[B or 1, H, D]``, what it is there.
 
     Values outside the mask are zeros and mean nothing. D is actions first, then observations.
     """
@@ -26,25 +27,29 @@ class Known:
         mask = np.ascontiguousarray(self.mask, np.bool_)
         values = np.ascontiguousarray(self.values, np.float32)
         if mask.ndim != 2 or values.ndim != 3 or values.shape[1:] != mask.shape:
-            raise ValueError(f"known: mask {mask.shape} and values {values.shape} must be [H, D] and [B or 1, H, D]")
+            raise ValueError(
+                f"inpainting: mask {mask.shape} and values {values.shape} must be [H, D] and [B or 1, H, D]"
+            )
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "values", values)
 
-    def project(self, x: NDArray) -> NDArray:
-        """``x [B, H, D]`` with what is known put in its place."""
+    def apply(self, x: NDArray) -> NDArray:
+        """``x [B, H, D]`` with the given values where the mask is true."""
         return np.where(self.mask, self.values.astype(x.dtype), x)
 
 
-def nothing_known(horizon: int, transition_dim: int) -> Known:
-    """No conditions at all."""
-    return Known(np.zeros((horizon, transition_dim), bool), np.zeros((1, horizon, transition_dim), np.float32))
+def no_inpainting(horizon: int, transition_dim: int) -> Inpainting:
+    """No conditions: a mask that is false everywhere."""
+    return Inpainting(np.zeros((horizon, transition_dim), bool), np.zeros((1, horizon, transition_dim), np.float32))
 
 
-def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers) -> tuple[Known, int | None]:
-    """Conditions in physical units -> Known, and E if any of them was given for E situations (else None).
+def parse_conditions(
+    conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers
+) -> tuple[Inpainting, int | None]:
+    """Conditions in physical units -> Inpainting, and E if any of them was given for E situations (else None).
 
     conditions: ``{t: observation [O] or [E, O]}``, or ``{t: {dim: value or [E] values}}`` for some dimensions of the
-    observation. t may be negative. Known.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
+    observation. t may be negative. Inpainting.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
     condition, on a wrong shape, a number that is not finite, t outside the horizon, or the same t twice.
     """
     if not isinstance(conditions, Mapping):
@@ -68,7 +73,7 @@ def known(conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers)
             raise ValueError(f"conditions[{given[t]!r}]: {largest:.3g} is too large for float32 once normalised")
         mask[t, act_dim + columns] = True
         values[:, t, act_dim + columns] = given_n
-    return Known(mask, values), situations
+    return Inpainting(mask, values), situations
 
 
 def _time(key: Any, horizon: int) -> int:

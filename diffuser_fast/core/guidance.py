@@ -14,8 +14,9 @@ from .samplers import StepTable
 class Guide:
     """How the value network's gradient moves a plan (Janner et al. 2022, algorithm 1, as released).
 
-    scale: multiplies the gradient. n_steps: gradient steps per row, each at the row's own noise level, on x before
-    the network sees it; 0 samples unguided and ranks by value. t_stopgrad: rows with t below it are not moved.
+    scale: multiplies the gradient. n_steps: gradient steps per denoising step, each at that step's own noise level,
+    on x before the network sees it; 0 samples unguided and ranks by value. t_stopgrad: denoising steps with t below it
+    are not guided.
     scale_by_variance: multiply by the posterior variance too (the original's ``scale_grad_by_std`` does this).
     """
 
@@ -34,7 +35,7 @@ class Guide:
 
 
 def guided(steps: StepTable, guide: Guide) -> StepTable:
-    """``steps`` with the guide's columns. Rows it does not move have no guide steps: their guide is a no-op."""
+    """``steps`` with the guide's columns. Rows whose guidance update would be zero have no guide steps."""
     factor = steps.variance if guide.scale_by_variance else np.ones(steps.rows)
     gx = np.where(steps.t >= guide.t_stopgrad, guide.scale * factor, 0.0)
     return replace(steps, gx=gx, guide_steps=np.where(gx != 0, guide.n_steps, 0))

@@ -35,7 +35,7 @@ class Gaussian:
     @classmethod
     def fit(cls, data: ArrayLike) -> Gaussian:
         """Means and standard deviations over ``data [N, dim]``; a constant dimension gets std 1."""
-        data = _table(data)
+        data = _samples(data)
         stds = data.std(axis=0)
         return cls(data.mean(axis=0), np.where(stds > 0, stds, 1.0))
 
@@ -58,8 +58,8 @@ class Limits:
     def __post_init__(self) -> None:
         _freeze(self, "mins", "maxs")
         if not (self.maxs > self.mins).all():
-            flat = np.flatnonzero(~(self.maxs > self.mins)).tolist()
-            raise ValueError(f"maxs: must exceed mins in every dimension, they do not in {flat}")
+            wrong = np.flatnonzero(~(self.maxs > self.mins)).tolist()
+            raise ValueError(f"maxs: must exceed mins in every dimension, they do not in {wrong}")
 
     @property
     def dim(self) -> int:
@@ -69,7 +69,7 @@ class Limits:
     @classmethod
     def fit(cls, data: ArrayLike) -> Limits:
         """Extremes over ``data [N, dim]``; a constant dimension c gets [c - 1, c + 1], so that it maps to 0."""
-        data = _table(data)
+        data = _samples(data)
         low, high = data.min(axis=0), data.max(axis=0)
         pad = np.where(high > low, 0.0, 1.0)
         return cls(low - pad, high + pad)
@@ -176,7 +176,7 @@ def _freeze(record: Any, *names: str) -> None:
         raise ValueError(f"{' and '.join(names)}: lengths differ: {sorted(s[0] for s in shapes)}")
 
 
-def _table(data: ArrayLike) -> NDArray[np.float64]:
+def _samples(data: ArrayLike) -> NDArray[np.float64]:
     data = np.asarray(data, np.float64)
     if data.ndim != 2 or not len(data):
         raise ValueError(f"data: expected [N, dim] with N > 0, found shape {data.shape}")

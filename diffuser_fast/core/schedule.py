@@ -61,8 +61,8 @@ class Schedule:
         betas = np.asarray(betas, np.float64)
         alphas = 1 - betas
         ac = np.cumprod(alphas)
-        before = np.append(1.0, ac[:-1])
-        variance = betas * (1 - before) / (1 - ac)
+        previous = np.append(1.0, ac[:-1])
+        variance = betas * (1 - previous) / (1 - ac)
         return cls(
             betas=betas,
             alphas_cumprod=ac,
@@ -70,8 +70,8 @@ class Schedule:
             sqrt_recipm1_alphas_cumprod=np.sqrt(1 / ac - 1),
             posterior_variance=variance,
             posterior_log_variance_clipped=np.log(np.maximum(variance, 1e-20)),
-            posterior_mean_coef1=betas * np.sqrt(before) / (1 - ac),
-            posterior_mean_coef2=(1 - before) * np.sqrt(alphas) / (1 - ac),
+            posterior_mean_coef1=betas * np.sqrt(previous) / (1 - ac),
+            posterior_mean_coef2=(1 - previous) * np.sqrt(alphas) / (1 - ac),
         )
 
     @classmethod

@@ -49,7 +49,7 @@ _XML = """
 
 
 def mjcf(layout: Layout) -> str:
-    """The MJCF model of a maze: one box per wall tile, one sphere on two slide joints, two motors.
+    """The MJCF model of a maze: one box per wall cell, one sphere on two slide joints, two motors.
 
     D4RL gives every geom the margin 0.002 at a time when a pair took the larger of both. Newer releases of
     MuJoCo may combine them otherwise, so here the sphere alone carries it: the pair's margin is 0.002 either

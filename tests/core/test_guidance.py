@@ -1,4 +1,4 @@
-"""Guidance as columns: which rows are moved, how far, and what a Guide refuses."""
+"""Guidance as columns: which denoising steps are guided, how far, and what a Guide refuses."""
 
 import numpy as np
 import pytest

@@ -126,7 +126,7 @@ def test_a_plan_that_is_not_finite_names_its_row():
     for value in (np.nan, np.inf):
         tape[2, 3, 5, 3] = value
         for threads in (1, 2):
-            with pytest.raises(FloatingPointError, match=r"row 1 \(t = 1\)"):
+            with pytest.raises(FloatingPointError, match=r"denoising step 1 \(t = 1\)"):
                 cpu.ready(loop, batch=4, threads=threads)(known, tape)
 
 

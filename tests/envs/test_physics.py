@@ -82,10 +82,10 @@ def test_velocity_is_clipped_before_the_step():
 def test_walls_stop_the_point(direction):
     """Pushed for two seconds from the corner of U-Maze, it rests a radius from the wall."""
     point = PointMass(LAYOUTS["umaze"])
-    point.set_state([0.8, 2.8], [0.0, 0.0])  # the centre of tile (1, 3)
+    point.set_state([0.8, 2.8], [0.0, 0.0])  # the centre of cell (1, 3)
     for _ in range(200):
         state = point.step(*direction)
-    # Column 3 is free from tile 1 to 3 and row 1 too: the faces are those of tiles 0 and 4.
+    # Column 3 is free from cell 1 to 3 and row 1 too: the faces are those of cells 0 and 4.
     rest = {(1, 0): (3.2, 2.8), (-1, 0): (0.4, 2.8), (0, 1): (0.8, 3.2), (0, -1): (0.8, 0.4)}[direction]
     assert state[:2] == pytest.approx(rest, abs=0.01)
     assert state[2:] == pytest.approx((0.0, 0.0), abs=1e-3)

@@ -13,11 +13,11 @@ from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.backends.triton import engine as engines
 from diffuser_fast.backends.triton import launches
 from diffuser_fast.core import noise
-from diffuser_fast.core.conditions import nothing_known
+from diffuser_fast.core.conditions import no_inpainting
 from diffuser_fast.core.spec import UNetSpec
 
 # The smallest there is: one level, three rows, nothing known.
-CASE = c.LoopCase("one level, three rows", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, known="nothing")
+CASE = c.LoopCase("one level, three rows", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, mask="nothing")
 GUIDED = next(case for case in c.loop_cases() if case.name == "value without a middle")
 
 
@@ -28,7 +28,7 @@ def engine():
 
 @pytest.fixture
 def known():
-    return nothing_known(CASE.loop.horizon, CASE.loop.transition_dim)
+    return no_inpainting(CASE.loop.horizon, CASE.loop.transition_dim)
 
 
 def close(a, b):
@@ -75,7 +75,7 @@ def test_a_number_that_is_not_finite_names_the_row(engine, known):
     loop = CASE.loop
     tape = noise.tape(0, 0, loop.rows, 3, loop.horizon, loop.transition_dim)
     tape[2, 1, 0, 0] = np.inf  # of row 1
-    with pytest.raises(FloatingPointError, match=rf"row 1 \(t = {loop.steps.t[1]}\)"):
+    with pytest.raises(FloatingPointError, match=rf"denoising step 1 \(t = {loop.steps.t[1]}\)"):
         engine(known, tape)
     engine(known, Seeded(0, 0))  # and the next plan is as if nothing had been
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.conditions import Known
-from ...core.loop import Network, Result, SamplingLoop
-from ...core.passes import place
+from ...core.conditions import Inpainting
+from ...core.loop import Network, Result, SamplingLoop, not_finite
+from ...core.passes import plan_memory
 from ...core.program import Op, Program
 from ...settings import SETTINGS
 from ..engine import Noise, Seeded
@@ -114,7 +114,7 @@ class CpuEngine:
         self.group = self._engine.group
 
     def __call__(
-        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
@@ -129,9 +129,9 @@ class CpuEngine:
             chain=np.empty((n, loop.rows + 1 - start, *shape[1:]), np.float32) if chain else None,
         )
         row = self._engine.plan(
-            mask=known.mask,
-            known=known.values,
-            known_batch=len(known.values),
+            mask=inpainting.mask,
+            known=inpainting.values,
+            known_batch=len(inpainting.values),
             tape=None if seeded or noise is None else _dense(noise),
             seed=noise.seed & 0xFFFFFFFFFFFFFFFF if seeded else 0,
             plan=noise.plan & 0xFFFFFFFF if seeded else 0,
@@ -146,7 +146,7 @@ class CpuEngine:
             chain=result.chain,
         )
         if row >= 0:
-            raise FloatingPointError(f"row {row} (t = {loop.steps.t[row]}): the plan is no longer finite")
+            raise not_finite(loop.steps, row)
         return result
 
     def times(self) -> dict[str, list[tuple[Op, float]]]:
@@ -156,8 +156,8 @@ class CpuEngine:
             programs |= {"gradient": self.loop.guide.gradient, "value": self.loop.guide.fused}
         found = {}
         for role, (name, program) in enumerate(programs.items()):
-            views = place(program).views
-            ops = [op for op in program.ops if op.outs[0] not in views]
+            aliases = plan_memory(program).aliases
+            ops = [op for op in program.ops if op.outs[0] not in aliases]
             found[name] = [(op, ns * 1e-9) for op, ns in zip(ops, self._engine.profile(role), strict=False)]
         return found
 

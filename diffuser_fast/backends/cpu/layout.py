@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.ops import OP_FIELDS
-from ...core.passes import flat, place
+from ...core.passes import plan_memory, serialize
 from ...core.program import Op, Program
 from .. import pack
 from . import winograd
@@ -33,10 +33,10 @@ def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: s
     packed: list[NDArray[np.float32]] = []
     drafts = []
     for program, weights in parts:
-        layout = place(program)
-        table = flat(program, layout)
-        ops = table.ops.copy()
-        written = [op for op in program.ops if op.outs[0] not in layout.views]
+        arena = plan_memory(program)
+        serialized = serialize(program, arena)
+        ops = serialized.ops.copy()
+        written = [op for op in program.ops if op.outs[0] not in arena.aliases]
         for row, op in zip(ops, written, strict=True):
             for i, name in enumerate(op.weights):
                 way: _Way = (_VECTOR,)
@@ -48,15 +48,15 @@ def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: s
                     numbers[key] = len(packed)
                     packed.append(_packed(np.asarray(weights[name]), *way))
                 row[OP_FIELDS.index(_WEIGHT_FIELDS[i])] = numbers[key]
-        drafts.append((program, layout, table, ops))
-    memory = pack.together(packed)
+        drafts.append((program, arena, serialized, ops))
+    memory = pack.contiguous(packed)
     layouts = np.array([way[0] for _, _, way in numbers], np.int32)
     return [
         (
-            ops, table.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
-            layouts, layout.size, layout.halo, program.table_width,
+            ops, serialized.values, np.array(program.inputs, np.int32), np.array(program.outputs, np.int32), memory,
+            layouts, arena.size, arena.halo, program.table_width,
         )
-        for program, layout, table, ops in drafts
+        for program, arena, serialized, ops in drafts
     ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...core.conditions import Known
-from ...core.loop import Result, SamplingLoop
+from ...core.conditions import Inpainting
+from ...core.loop import Result, SamplingLoop, not_finite
 from ...core.program import Program
 from ..engine import Noise, Seeded
 from ..graph import Replay
@@ -116,21 +116,21 @@ class TritonEngine:
         self.reason = self._prepared(Mode(candidates=batch)).reason
 
     def __call__(
-        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         mode = Mode(
             start=start, given=x is not None, tape=not isinstance(noise, Seeded), own_tables=tables is not None,
-            known_each=len(known.values) > 1, candidates=candidates or self.batch, chain=chain,
+            known_each=len(inpainting.values) > 1, candidates=candidates or self.batch, chain=chain,
         )  # fmt: skip
         prepared = self._prepared(mode)
-        self._write(prepared, mode, known, noise, x, tables)
+        self._write(prepared, mode, inpainting, noise, x, tables)
         prepared.run()
         found = {name: field.of(prepared.outputs) for name, field in prepared.plan.outputs.fields.items()}
         row = int(found["bad"][0])
         if row < self.loop.rows:
-            raise FloatingPointError(f"row {row} (t = {self.loop.steps.t[row]}): the plan is no longer finite")
+            raise not_finite(self.loop.steps, row)
         return Result(
             x=found["x"].copy(),
             values=found["values"].copy(),
@@ -139,13 +139,13 @@ class TritonEngine:
         )
 
     def _write(
-        self, prepared: _Prepared, mode: Mode, known: Known, noise: Noise, x: NDArray | None,
+        self, prepared: _Prepared, mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
         tables: tuple[NDArray, NDArray | None] | None,
     ) -> None:  # fmt: skip
         """The plan's numbers into the host's record."""
         fields = {name: field.of(prepared.inputs) for name, field in prepared.plan.inputs.fields.items()}
-        fields["mask"][...] = known.mask
-        fields["known"][...] = known.values
+        fields["mask"][...] = inpainting.mask
+        fields["known"][...] = inpainting.values
         if isinstance(noise, Seeded):
             words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF)
             fields["address"].view(np.uint32)[...] = words

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import NDArray
 
-from ...core.passes import place
+from ...core.passes import plan_memory
 from ...core.program import Op, Program
 from .launches import Launch, Ref, View
 from .stages import CONVS, Stage, stages
@@ -56,7 +56,7 @@ class _Lowering:
         self.program, self.weights, self.batch, self.arena = program, weights, batch, arena
         self.store, self.target = store, target
         self.stages = stages(program)
-        self.layout = place(replace(program, ops=tuple(self.stages)))
+        self.memory = plan_memory(replace(program, ops=tuple(self.stages)))
         self.views = dict(inputs)
         self.launches: list[Launch] = []
         self.partial = self.arrivals = 0
@@ -70,12 +70,12 @@ class _Lowering:
             else:
                 getattr(self, f"_{stage.op.kind}")(stage.op)
         outputs = tuple(self.view(v) for v in self.program.outputs)
-        return Lowered(tuple(self.launches), outputs, self.batch * self.layout.size, self.partial, self.arrivals)
+        return Lowered(tuple(self.launches), outputs, self.batch * self.memory.size, self.partial, self.arrivals)
 
     def view(self, value: int) -> View:
         """Where a value lies."""
         if value not in self.views:
-            at = self.layout.places[value]
+            at = self.memory.views[value]
             self.views[value] = View(Ref(self.arena, self.batch * at.offset + at.channel), at.ld)
         return self.views[value]
 
@@ -89,7 +89,7 @@ class _Lowering:
     def _join(self, op: Op) -> None:
         if op.kind == "slice":
             self.views[op.outs[0]] = self.view(op.ins[0]).columns(op.attrs["lo"])
-        elif op.outs[0] not in self.layout.views:  # not written in place
+        elif op.outs[0] not in self.memory.aliases:  # not written in place
             into = self.view(op.outs[0])
             for value in op.ins:
                 self._elementwise("copy", value, into)

@@ -20,7 +20,7 @@ class Stage:
     """op: a convolution, or an op that stands alone. skip: the 1x1 convolution of its residual. bias: the step_bias
     after it. tail: an act, act_vjp or norm_act_vjp of its result. pre: the value before tail or norm, if it is kept.
 
-    ``outs``, ``ins``, ``kind`` and ``attrs`` make a stage look like one op to ``core.passes.place``.
+    ``outs``, ``ins``, ``kind`` and ``attrs`` make a stage look like one op to ``core.passes.plan_memory``.
     """
 
     op: Op
