@@ -78,11 +78,11 @@ def test_plans(isa, specs):
     within(found.chain, exact.chain, ordinary.chain)
     within(found.values, exact.values, ordinary.values)
     assert np.array_equal(found.order, exact.order)
-    # Each row from the exact state before it.
+    # Each denoising step from the exact state before it.
     for k in range(loop.rows):
         one = cpu.ready(loop, batch=3, threads=1, isa=isa)
         if k and loop.steps.d[k]:
-            break  # this row also looks at the x0 before, which a restart does not have
+            break  # this step also looks at the previous x0, which a restart does not have
         after = one(known, tape, x=exact.chain[:, k].astype(np.float32), start=k, chain=True).chain[:, 1]
         assert np.abs(after - exact.chain[:, k + 1]).max() < 1e-4
 
@@ -92,7 +92,7 @@ def test_64_plans_are_64_single_plans(isa):
     loop = random_loop(HOPPER, rows=2, guide_steps=(1, 0))
     known, noise = random_known(loop), Seeded(3, 1)
     many = cpu.ready(loop, batch=64, threads=2, isa=isa)(known, noise)
-    tape = np.stack([reference.draw(3, 1, row, 64, loop.horizon, loop.transition_dim) for row in range(3)])
+    tape = np.stack([reference.draw(3, 1, entry, 64, loop.horizon, loop.transition_dim) for entry in range(3)])
     exact = reference.ready(loop, batch=64)(known, tape)
     assert np.abs(many.x - exact.x).max() < 1e-4
     # The first sample of a seeded batch of one has the same address.

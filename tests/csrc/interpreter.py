@@ -119,7 +119,7 @@ def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
         return y.reshape(-1), dx.transpose(0, 2, 1)
 
     x = known.project(tape[0] if x is None else np.asarray(x, np.float64))
-    chain, before, values = [x], np.zeros_like(x), np.zeros(samples)
+    chain, previous_x0, values = [x], np.zeros_like(x), np.zeros(samples)
     for k in range(start, loop.rows):
         for _ in range(steps.guide_steps[k]):
             values, g = gradient(x)
@@ -131,7 +131,7 @@ def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
         )
         x0 = x0 + steps.g0[k] * gradient(x)[1] if steps.g0[k] else x0
         x0 = np.clip(x0, *loop.clip) if loop.clip else x0
-        x = known.project(steps.a[k] * x0 + steps.b[k] * x + steps.d[k] * before + steps.s[k] * tape[k + 1])
-        before = x0
+        x = known.project(steps.a[k] * x0 + steps.b[k] * x + steps.d[k] * previous_x0 + steps.s[k] * tape[k + 1])
+        previous_x0 = x0
         chain.append(x)
     return x, values, ranking(values, candidates or samples), np.stack(chain, axis=1)

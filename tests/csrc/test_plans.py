@@ -51,7 +51,7 @@ def agree(result, exact, tolerance=1e-4):
         random_loop(SMALL, g0=0.1, clip=True),
         random_loop(SMALL, guide_steps=(0,)),
     ],
-    ids=["guided", "cheetah", "clipped", "pulled", "ranked"],
+    ids=["guided", "cheetah", "clipped", "gradient added to x0", "ranked"],
 )
 def test_a_plan(isa, loop, samples):
     known, tape = random_known(loop, samples), random_tape(loop, samples)
@@ -70,7 +70,9 @@ def test_restarts_and_tables(isa):
     known, tape = random_known(loop), random_tape(loop, 3)
     engine = cpu.ready(loop, batch=3, threads=1, isa=isa)
     whole = engine(known, tape, chain=True)
-    rest = engine(known, tape, x=whole.chain[:, 2], start=2, chain=True)  # no row here looks at the x0 before
+    rest = engine(
+        known, tape, x=whole.chain[:, 2], start=2, chain=True
+    )  # no denoising step here looks at the previous x0
     steps = replace(loop.steps, d=np.zeros(4))
     engine = cpu.ready(replace(loop, steps=steps), batch=3, threads=1, isa=isa)
     whole = engine(known, tape, chain=True)
@@ -108,7 +110,7 @@ def test_seeded_noise(isa, seed):
         agree(cpu.ready(loop, batch=5, threads=threads, isa=isa)(known, noise), exact)
 
 
-def test_candidates_are_ranked_apart():
+def test_candidates_are_ranked_by_group():
     loop = random_loop(SMALL)
     known, tape = random_known(loop, 6), random_tape(loop, 6)
     tape[:, 4] = tape[:, 3]  # a tie keeps its order
@@ -120,7 +122,7 @@ def test_candidates_are_ranked_apart():
     assert np.array_equal(large(random_known(large.loop), Seeded(0, 0)).order, np.arange(100))
 
 
-def test_a_plan_that_is_not_finite_names_its_row():
+def test_a_plan_that_is_not_finite_names_its_denoising_step():
     loop = random_loop(SMALL)
     known, tape = random_known(loop), random_tape(loop, 4)
     for value in (np.nan, np.inf):
