@@ -16,8 +16,8 @@ from diffuser_fast.core import noise
 from diffuser_fast.core.conditions import nothing_known
 from diffuser_fast.core.spec import UNetSpec
 
-# The smallest there is: one level, three rows, nothing known.
-CASE = c.LoopCase("one level, three rows", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, known="nothing")
+# The smallest there is: one level, three denoising steps, nothing inpainted.
+CASE = c.LoopCase("one level, three steps", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, known="nothing")
 GUIDED = next(case for case in c.loop_cases() if case.name == "value without a middle")
 
 
@@ -71,10 +71,10 @@ def test_results_are_the_callers_own(engine, known):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, inside the interpreter
-def test_a_number_that_is_not_finite_names_the_row(engine, known):
+def test_a_number_that_is_not_finite_names_the_denoising_step(engine, known):
     loop = CASE.loop
     tape = noise.tape(0, 0, loop.rows, 3, loop.horizon, loop.transition_dim)
-    tape[2, 1, 0, 0] = np.inf  # of row 1
+    tape[2, 1, 0, 0] = np.inf  # of denoising step 1
     with pytest.raises(FloatingPointError, match=rf"row 1 \(t = {loop.steps.t[1]}\)"):
         engine(known, tape)
     engine(known, Seeded(0, 0))  # and the next plan is as if nothing had been
@@ -112,7 +112,7 @@ def test_between_the_two_copies_there_are_launches_and_nothing_else(engine, know
     with Seen() as seen:
         prepared.run()
     assert seen.ops == ["aten.copy_.default"] * 2  # no allocation, no wait, no reading back
-    assert len(order) == len(prepared.plan.launches)
+    assert len(order) == len(prepared.launch_list.launches)
     assert (order[0], order[-1]) == ("begin", "update")
 
 
@@ -171,7 +171,7 @@ def test_a_guided_plan_in_float16_stays_close():
     loop = replace(GUIDED.loop)
     found = GUIDED.plan(triton.ready(loop, device="cpu", batch=GUIDED.batch, precision="fp16"))
     expected = GUIDED.plan(c.REFERENCE.ready(loop, GUIDED.batch))
-    # Eleven bits of operands, through some forty convolutions a row.
+    # Eleven bits of operands, through some forty convolutions a step.
     deviation = np.abs(found.x - expected.x).max() / np.abs(expected.x).max()
     assert 2.0**-20 < deviation < 40 * 2.0**-11
 
