@@ -23,17 +23,17 @@ pytestmark = [
 SCRIPT = """
 import ctypes, json, os, sys
 sys.path[:0] = [{tests!r}]
-from csrc.engines import SMALL, random_known, random_loop
+from csrc.engines import SMALL, random_inpainting, random_loop
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded
 counted = []
 for rows in (4, 64):
     loop = random_loop(SMALL, rows=rows)
     engine = cpu.ready(loop, batch={batch}, threads={threads}, precision={precision!r})
-    known = random_known(loop)
+    inpainting = random_inpainting(loop)
     for n in range(3):
         {before}
-        engine(known, Seeded(1, n))
+        engine(inpainting, Seeded(1, n))
         {after}
 print(json.dumps(counted))
 """

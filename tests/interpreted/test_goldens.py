@@ -22,9 +22,9 @@ class Late:
         self.reference, self.engine = reference, triton.ready(loop, device="cpu", batch=batch)
         self.start = loop.rows - STEPS
 
-    def __call__(self, known, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
-        until = self.reference(known, noise, candidates=candidates, chain=True).chain[:, self.start]
-        return self.engine(known, noise, x=until, start=self.start, candidates=candidates)
+    def __call__(self, inpainting, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
+        until = self.reference(inpainting, noise, candidates=candidates, chain=True).chain[:, self.start]
+        return self.engine(inpainting, noise, x=until, start=self.start, candidates=candidates)
 
 
 @pytest.mark.parametrize("name", NAMES)
