@@ -9,7 +9,7 @@ from csrc.engines import (
     SMALL,
     every_isa,
     needs_engine,
-    random_known,
+    random_inpainting,
     random_loop,
     random_tape,
     random_weights,
@@ -70,7 +70,7 @@ def test_programs(isa, name, fused):
 @pytest.mark.parametrize("specs", [HOPPER, CHEETAH, MAZE], ids=["hopper", "cheetah", "maze"])
 def test_plans(isa, specs):
     loop = random_loop(specs, rows=3, clip=specs is MAZE)
-    inpainting, tape = random_known(loop), random_tape(loop, 3)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 3)
     exact = reference.ready(loop, batch=3, precision="float64")(inpainting, tape, chain=True)
     ordinary = reference.ready(loop, batch=3)(inpainting, tape, chain=True)
     found = cpu.ready(loop, batch=3, threads=2, isa=isa)(inpainting, tape, chain=True)
@@ -82,7 +82,7 @@ def test_plans(isa, specs):
     for k in range(loop.rows):
         one = cpu.ready(loop, batch=3, threads=1, isa=isa)
         if k and loop.steps.d[k]:
-            break  # this step also reads the previous x0, which a restart does not have
+            break  # this step also looks at the previous x0, which a restart does not have
         after = one(inpainting, tape, x=exact.chain[:, k].astype(np.float32), start=k, chain=True).chain[:, 1]
         assert np.abs(after - exact.chain[:, k + 1]).max() < 1e-4
 
@@ -90,7 +90,7 @@ def test_plans(isa, specs):
 @every_isa
 def test_64_plans_are_64_single_plans(isa):
     loop = random_loop(HOPPER, rows=2, guide_steps=(1, 0))
-    inpainting, noise = random_known(loop), Seeded(3, 1)
+    inpainting, noise = random_inpainting(loop), Seeded(3, 1)
     many = cpu.ready(loop, batch=64, threads=2, isa=isa)(inpainting, noise)
     tape = np.stack([reference.draw(3, 1, entry, 64, loop.horizon, loop.transition_dim) for entry in range(3)])
     exact = reference.ready(loop, batch=64)(inpainting, tape)

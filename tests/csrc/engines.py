@@ -70,7 +70,7 @@ def random_loop(specs=SMALL, rows=3, guide_steps=(2, 1, 0), g0=0.0, clip=False, 
     )
 
 
-def random_known(loop, samples=1, seed=5):
+def random_inpainting(loop, samples=1, seed=5):
     """The first moment is given, and two numbers of the last."""
     mask = np.zeros((loop.horizon, loop.transition_dim), bool)
     mask[0, 1:] = mask[-1, :2] = True

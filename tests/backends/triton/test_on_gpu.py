@@ -10,7 +10,7 @@ from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded
-from diffuser_fast.backends.triton import record
+from diffuser_fast.backends.triton import staging
 from diffuser_fast.core import noise
 
 REASON = backends.why_not("triton", c.loop_cases()[0].loop)
@@ -34,7 +34,7 @@ def test_a_graph_is_replayed_with_other_seeds(engine):
     assert len(engine._modes) == 1
     assert all(np.abs(plans[0].x - other.x).max() > 0.01 for other in plans[1:3])
     np.testing.assert_array_equal(plans[0].x, plans[3].x)
-    replay = engine._prepared(record.Mode(candidates=GUIDED.batch)).run
+    replay = engine._prepared(staging.Mode(candidates=GUIDED.batch)).run
     graph, replay._graph = replay._graph, None
     try:
         plain = engine(GUIDED.inpainting, Seeded(1, 0))
@@ -45,7 +45,7 @@ def test_a_graph_is_replayed_with_other_seeds(engine):
 
 
 def test_noise_is_that_of_core_noise(engine):
-    """With nothing known and every row but the first left out, a plan's chain begins with its first noise."""
+    """Where nothing is inpainted, the chain of a plan of the last denoising step alone begins with its first noise."""
     loop = GUIDED.loop
     chain = engine(GUIDED.inpainting, Seeded(9, 3), start=loop.rows - 1, chain=True).chain
     law = noise.draw(9, 3, 0, GUIDED.batch, loop.horizon, loop.transition_dim)
@@ -67,7 +67,7 @@ def test_the_same_seed_plans_as_the_cpu_engine_does(engine):
 
 
 def test_nothing_waits_between_the_copies(engine):
-    prepared = engine._prepared(record.Mode(candidates=GUIDED.batch))
+    prepared = engine._prepared(staging.Mode(candidates=GUIDED.batch))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
