@@ -63,29 +63,31 @@ T* optional_array(const py::object& object, int64_t size, const char* name, bool
   return object.is_none() ? nullptr : array<T>(object, size, name, writable);
 }
 
-// Keeps the arrays of one df_program alive.
+// Keeps the arrays of one df_program alive. `record`: backends/cpu/records.py, Record.
 struct ProgramArrays {
-  explicit ProgramArrays(const py::tuple& parts) : keep(parts) {
+  explicit ProgramArrays(const py::object& record) : keep(record) {
     const auto count = [](const py::handle& object, int width) {
       return static_cast<int32_t>(py::cast<py::buffer>(object).request().size / width);
     };
-    program.n_ops = count(parts[0], df::kOpFields);
-    program.n_values = count(parts[1], df::kValueFields);
-    program.n_inputs = count(parts[2], 1);
-    program.n_outputs = count(parts[3], 1);
-    program.ops = array<int32_t>(parts[0], int64_t{program.n_ops} * df::kOpFields, "ops");
-    program.values = array<int32_t>(parts[1], int64_t{program.n_values} * df::kValueFields, "values");
-    program.inputs = array<int32_t>(parts[2], program.n_inputs, "inputs");
-    program.outputs = array<int32_t>(parts[3], program.n_outputs, "outputs");
-    for (const py::handle& weight : py::cast<py::list>(parts[4])) {
-      weights.push_back(array<float>(weight, py::cast<py::buffer>(weight).request().size, "weights"));
+    const auto numbers = [&](const char* name, int width, const int32_t** out, int32_t* n) {
+      const py::object rows = record.attr(name);
+      *n = count(rows, width);
+      *out = array<int32_t>(rows, int64_t{*n} * width, name);
+    };
+    numbers("ops", df::kOpFields, &program.ops, &program.n_ops);
+    numbers("values", df::kValueFields, &program.values, &program.n_values);
+    numbers("inputs", 1, &program.inputs, &program.n_inputs);
+    numbers("outputs", 1, &program.outputs, &program.n_outputs);
+    for (const py::handle& weight : py::cast<py::list>(record.attr("weights"))) {
+      weight_sizes.push_back(py::cast<py::buffer>(weight).request().size);
+      weights.push_back(array<float>(weight, weight_sizes.back(), "weights"));
     }
     program.weights = weights.data();
+    program.weight_sizes = weight_sizes.data();
     program.n_weights = static_cast<int32_t>(weights.size());
-    program.layouts = array<int32_t>(parts[5], program.n_weights, "layouts");
-    program.size = py::cast<int64_t>(parts[6]);
-    program.halo = py::cast<int32_t>(parts[7]);
-    program.table_width = py::cast<int32_t>(parts[8]);
+    program.layouts = array<int32_t>(record.attr("layouts"), program.n_weights, "layouts");
+    program.size = py::cast<int64_t>(record.attr("size"));
+    program.table_width = py::cast<int32_t>(record.attr("table_width"));
   }
 
   int64_t elements(int32_t value) const {
@@ -95,34 +97,35 @@ struct ProgramArrays {
 
   py::object keep;
   std::vector<const float*> weights;
+  std::vector<int64_t> weight_sizes;
   df_program program{};
 };
 
 class Engine {
  public:
   Engine(const py::list& programs, const py::object& columns, const py::object& guide_steps,
-         const py::object& denoiser_table, const py::object& guide_table, const py::object& clip_low,
+         const py::object& denoiser_tables, const py::object& guide_tables, const py::object& clip_low,
          const py::object& clip_high, int rows, int batch, int horizon, int depth, int threads,
          const std::vector<int32_t>& cores, int group, bool profile, const std::optional<std::string>& isa)
-      : keep_({programs, denoiser_table, guide_table}) {
+      : keep_({programs, denoiser_tables, guide_tables}) {
     if (!cores.empty() && cores.size() != size_t(threads))
       throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
       programs_.push_back(parts.is_none() ? nullptr
-                                          : std::make_unique<ProgramArrays>(py::cast<py::tuple>(parts)));
+                                          : std::make_unique<ProgramArrays>(py::reinterpret_borrow<py::object>(parts)));
     }
     programs_.resize(3);
     desc_.denoiser = program(0);
     desc_.gradient = program(1);
     desc_.value = program(2);
-    desc_.columns = array<float>(columns, int64_t{rows} * DF_COLUMNS, "columns");
+    desc_.columns = array<float>(columns, int64_t{rows} * df::kColumns, "columns");
     desc_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
     desc_.rows = rows;
-    desc_.denoiser_table = time_table(denoiser_table, 0, "denoiser_table");
-    desc_.guide_table = time_table(guide_table, 1, "guide_table");
+    desc_.batch = batch;
+    desc_.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
+    desc_.guide_tables = tables(guide_tables, 1, "guide_tables");
     desc_.clip_low = optional_array<float>(clip_low, depth, "clip_low");
     desc_.clip_high = optional_array<float>(clip_high, depth, "clip_high");
-    desc_.batch = batch;
     desc_.horizon = horizon;
     desc_.depth = depth;
     desc_.threads = threads;
@@ -137,7 +140,7 @@ class Engine {
 
   int plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
            const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x, int start,
-           const py::object& denoiser_table, const py::object& guide_table, int candidates,
+           const py::object& denoiser_tables, const py::object& guide_tables, int candidates,
            const py::object& x_out, const py::object& values, const py::object& order,
            const py::object& chain) {
     const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
@@ -150,8 +153,8 @@ class Engine {
     a.plan = plan;
     a.x = optional_array<float>(x, n * elements, "x");
     a.start = start;
-    a.denoiser_table = time_table(denoiser_table, 0, "tables");
-    a.guide_table = time_table(guide_table, 1, "tables");
+    a.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
+    a.guide_tables = tables(guide_tables, 1, "guide_tables");
     a.candidates = candidates;
     a.x_out = array<float>(x_out, n * elements, "x_out", true);
     a.values = array<float>(values, n, "values", true);
@@ -182,9 +185,13 @@ class Engine {
       out.push_back(array<float>(outputs[i], desc_.batch * arrays->elements(arrays->program.outputs[i]),
                                  "output", true));
     }
-    const float* const row = optional_array<float>(table_row, arrays->program.table_width, "table_row");
+    const int64_t width = arrays->program.table_width;
+    const bool each = !table_row.is_none() && py::cast<py::buffer>(table_row).request().size != width;
+    const int samples = each ? desc_.batch : 1;
+    if (width && table_row.is_none()) throw py::value_error("table_row: None, and the program reads it");
+    const float* const row = optional_array<float>(table_row, samples * width, "table_row");
     const py::gil_scoped_release release;
-    df_run(engine_.get(), role, in.data(), row, out.data(), fill);
+    df_run(engine_.get(), role, in.data(), row, samples, out.data(), fill);
   }
 
   std::vector<int64_t> profile(int role) {
@@ -201,9 +208,17 @@ class Engine {
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
 
-  const float* time_table(const py::object& object, int role, const char* name) const {
+  // (per_step [R, 1 or N, S], per_sample [N, S] or None), or None.
+  df_tables tables(const py::object& object, int role, const char* name) const {
+    df_tables found{};
     const int64_t width = programs_[role] ? programs_[role]->program.table_width : 0;
-    return width ? optional_array<float>(object, desc_.rows * width, name) : nullptr;
+    if (object.is_none() || width == 0 || desc_.rows == 0) return found;
+    const auto pair = py::cast<py::tuple>(object);
+    const py::ssize_t size = py::cast<py::buffer>(pair[0]).request().size;
+    found.samples = size == desc_.rows * width ? 1 : desc_.batch;
+    found.per_step = array<float>(pair[0], desc_.rows * found.samples * width, name);
+    found.per_sample = optional_array<float>(pair[1], desc_.batch * width, name);
+    return found;
   }
 
   struct Close {
@@ -262,12 +277,12 @@ PYBIND11_MODULE(_cpu, m) {
                     const py::object&, const py::object&, const py::object&, int, int, int, int, int,
                     const std::vector<int32_t>&, int, bool, const std::optional<std::string>&>(),
            py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"),
-           py::arg("denoiser_table"), py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"),
+           py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("clip_low"), py::arg("clip_high"),
            py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
            py::arg("cores"), py::arg("group"), py::arg("profile"), py::arg("isa"))
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("inpaint_values"),
            py::arg("inpaint_batch"), py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"),
-           py::arg("start"), py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"),
+           py::arg("start"), py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("candidates"),
            py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"))
       .def("run", &Engine::run)
       .def("profile", &Engine::profile)

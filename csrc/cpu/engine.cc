@@ -11,17 +11,20 @@
 #include <new>
 #include <stdexcept>
 
+#include "verify.h"
+
 namespace df {
+
+const df_program* program_of(const df_desc& desc, int role) {
+  return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
+}
+
 namespace {
 
 constexpr int64_t kLargePage = 2 << 20;
 
 // Trajectories of a group: enough rows to use each weight often, few enough to stay in the cache.
 int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 32); }
-
-const df_program* program_of(const df_desc& desc, int role) {
-  return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
-}
 
 // The clock that costs least to read: ops of a microsecond are timed with it.
 int64_t now_ns() {
@@ -48,11 +51,10 @@ Memory::~Memory() { std::free(data_); }
 
 Engine::Engine(const df_desc& d) : desc(d), kernels(kernel_table_named(d.isa)) {
   if (!kernels) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
-  if (d.batch < 1 || d.horizon < 1 || d.depth < 1)
-    throw std::runtime_error("batch, horizon, depth: must be positive");
+  if (const std::string error = verify(d); !error.empty()) throw std::runtime_error(error);
   elements = static_cast<int64_t>(d.horizon) * d.depth;
-  threads_ = std::max(1, d.threads);
-  columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * DF_COLUMNS);
+  threads_ = d.threads;
+  columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * kColumns);
   guide_steps.assign(d.guide_steps, d.guide_steps + d.rows);
   if (d.cores) cores.assign(d.cores, d.cores + threads_);
   if (d.cores) check(cores);
@@ -101,7 +103,7 @@ void Engine::make_groups() {
 }
 
 void Engine::compile_groups() {
-  int64_t arena = 0, shared = 0, own = 0;
+  int64_t arena = 0, shared = 0, own = 0, table = 0;
   int largest = 0;
   for (auto& networks : networks_) {
     largest = std::max(largest, networks->n);
@@ -111,6 +113,7 @@ void Engine::compile_groups() {
       if (program->size * networks->n > std::numeric_limits<int32_t>::max()) {
         throw std::runtime_error("horizon: this network needs more memory than the engine can address");
       }
+      table = std::max<int64_t>(table, program->table_width);
       Compiled& c = networks->compiled[role];
       c = compile(*program, networks->n, networks->threads, kernels->segments, kernels->bf16);
       arena = std::max(arena, c.arena);
@@ -125,7 +128,7 @@ void Engine::compile_groups() {
             each = intra_op_ ? threads_ : 1;
   for (int i = 0; i < spaces; ++i) {
     spaces_.push_back(
-        std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
+        std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements, largest * table));
     for (int role = 0; desc.profile && role < kRoles; ++role) {
       spaces_.back()->times[role].assign(networks_[0]->compiled[role].ops.size(), 0);
     }
@@ -179,11 +182,11 @@ void Engine::plan_each_group(Job job, void* argument) {
   adaptive_threading_.after(seconds, static_cast<double>(barrier.lost_ns) * 1e-9 / (seconds * threads_));
 }
 
-void Engine::evaluate(Role role, const Group& group, Space& space, int thread, const float* table_row) {
+void Engine::evaluate(Role role, const Group& group, Space& space, int thread, TableRow table) {
   const Compiled& c = group.networks->compiled[role];
   const Work work{
-      space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), table_row, &barrier,
-      group.threads()};
+      space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), table.row, table.stride,
+      &barrier, group.threads()};
   int64_t* const ns = desc.profile && thread == 0 ? space.times[role].data() : nullptr;
   for (size_t i = 0; i < c.ops.size(); ++i) {
     const CompiledOp& op = c.ops[i];

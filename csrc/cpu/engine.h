@@ -18,6 +18,8 @@ namespace df {
 
 enum Role { kDenoiser, kGradient, kValue, kRoles };
 
+const df_program* program_of(const df_desc& desc, int role);
+
 // Memory at a cache line, in large pages where the system has them.
 class Memory {
  public:
@@ -31,6 +33,12 @@ class Memory {
  private:
   float* data_;
   int64_t size_;
+};
+
+// What the trajectories of a group see of the time-embedding tables: the first one's numbers, and from one to the next.
+struct TableRow {
+  const float* row;
+  int64_t stride;
 };
 
 // The programs compiled for a group of n trajectories and so many threads that share each op.
@@ -49,13 +57,14 @@ struct Group {
 
 // Memory of one group at work.
 struct Space {
-  explicit Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats)
-      : arena(floats), state(state_floats) {
+  Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats, int64_t table_floats)
+      : arena(floats), state(state_floats), table(table_floats) {
     for (int i = 0; i < threads; ++i) own.emplace_back(own_floats);
   }
   Memory arena;             // of the programs, then the scratch that threads share
   std::vector<Memory> own;  // each thread's scratch, then its noise
   Memory state;             // previous x0 [n, H, D], then a guidance gradient [n, H, D]
+  Memory table;             // sums of time-embedding tables, where they are sums [n, S]
   // Nanoseconds of each op, if asked for; of threads that share ops, as the first sees them.
   std::vector<int64_t> times[kRoles];
 };
@@ -74,8 +83,8 @@ class Engine {
   }
   // The same, alone on one thread where that has proved faster.
   void plan_each_group(Job job, void* argument);
-  // Run a program of a group with one row of its time-embedding tables.
-  void evaluate(Role role, const Group& group, Space& space, int thread, const float* table_row);
+  // Run a program of a group.
+  void evaluate(Role role, const Group& group, Space& space, int thread, TableRow table);
 
   df_desc desc;  // its arrays are copies below, except tables
   const KernelTable* kernels;

@@ -10,6 +10,7 @@ struct Probe {
   Role role;
   const float* const* inputs;
   const float* table_row;
+  int64_t samples;
   float* const* outputs;
   float fill;
 };
@@ -40,7 +41,10 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
     }
   }
   wait_for_all(&e.barrier, group.threads());
-  e.evaluate(probe.role, group, space, thread, probe.table_row);
+  const df_program* const p = program_of(e.desc, probe.role);
+  const int64_t stride = probe.samples > 1 ? p->table_width : 0;
+  const float* const row = probe.table_row ? probe.table_row + group.first * stride : nullptr;
+  e.evaluate(probe.role, group, space, thread, {row, stride});
   wait_for_all(&e.barrier, group.threads());
   if (thread != 0) return;
   for (size_t i = 0; i < c.outputs.size(); ++i) {
@@ -53,8 +57,8 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
 }  // namespace df
 
 extern "C" void df_run(df_engine* handle, int32_t program, const float* const* inputs, const float* table_row,
-                       float* const* outputs, float fill) {
-  df::Probe probe{static_cast<df::Role>(program), inputs, table_row, outputs, fill};
+                       int32_t samples, float* const* outputs, float fill) {
+  df::Probe probe{static_cast<df::Role>(program), inputs, table_row, samples, outputs, fill};
   reinterpret_cast<df::Engine*>(handle)->for_each_group(df::run, &probe);
 }
 

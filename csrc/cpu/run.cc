@@ -42,12 +42,25 @@ class Sampler {
   // The guidance gradient that is added to x0.
   float* guidance_gradient(int b) { return space_.state.data() + (n_ + b) * e_.elements; }
 
-  const float* table_row(Role role, int k) const {
+  // What the group sees of the time-embedding tables in step k. Sums are made by all threads, each its own columns.
+  TableRow table_row(Role role, int k) {
     const bool net = role == kDenoiser;
-    const float* const given = net ? a_.denoiser_table : a_.guide_table;
-    const float* const tables = given ? given : net ? e_.desc.denoiser_table : e_.desc.guide_table;
-    const df_program* const p = net ? e_.desc.denoiser : e_.desc.gradient;
-    return tables ? tables + static_cast<int64_t>(k) * p->table_width : nullptr;
+    const df_tables& given = net ? a_.denoiser_tables : a_.guide_tables;
+    const df_tables& tables = given.per_step ? given : net ? e_.desc.denoiser_tables : e_.desc.guide_tables;
+    const int64_t width = (net ? e_.desc.denoiser : e_.desc.gradient)->table_width;
+    if (!tables.per_step || width == 0) return {nullptr, 0};
+    const bool each = tables.samples > 1;
+    const int64_t stride = each ? width : 0;
+    const float* const row = tables.per_step + (static_cast<int64_t>(k) * tables.samples) * width +
+                             group_.first * stride;
+    if (!tables.per_sample) return {row, stride};
+    float* const sums = space_.table.data();
+    const int64_t c0 = width * thread_ / group_.threads(), c1 = width * (thread_ + 1) / group_.threads();
+    for (int b = 0; b < n_; ++b) {
+      const float* const added = tables.per_sample + (group_.first + b) * width;
+      for (int64_t c = c0; c < c1; ++c) sums[b * width + c] = row[b * stride + c] + added[c];
+    }
+    return {sums, width};
   }
 
   Slice slice(int b) const {
@@ -99,8 +112,9 @@ class Sampler {
       }
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
+    const TableRow table = table_row(role, k);
     wait_for_all(&e_.barrier, group_.threads());
-    e_.evaluate(role, group_, space_, thread_, table_row(role, k));
+    e_.evaluate(role, group_, space_, thread_, table);
     wait_for_all(&e_.barrier, group_.threads());
   }
 
@@ -111,7 +125,7 @@ class Sampler {
   }
 
   void denoising_step(int k) {
-    const float* const column = e_.columns.data() + static_cast<int64_t>(k) * DF_COLUMNS;
+    const float* const column = e_.columns.data() + static_cast<int64_t>(k) * kColumns;
     const bool guided = e_.desc.gradient != nullptr, last = k == e_.desc.rows - 1;
     const float* const arena = space_.arena.data();
     const int steps = guided ? e_.guide_steps[k] : 0;
@@ -123,14 +137,14 @@ class Sampler {
         Slice s = slice(b);
         s.gradient = arena + g.row(b, 0);
         s.gradient_ld = g.ld;
-        e_.kernels->guidance_update(s, column[DF_GX], x(b));
+        e_.kernels->guidance_update(s, column[kColumnGx], x(b));
       }
     }
     if (guided && last && steps == 0) {
       evaluate(kValue, k);
       keep_values(kValue);
     }
-    const bool guides_x0 = guided && column[DF_G0] != 0;
+    const bool guides_x0 = guided && column[kColumnG0] != 0;
     if (guides_x0) {
       evaluate(kGradient, k);
       const View& g = group_.networks->compiled[kGradient].outputs[1];
@@ -148,9 +162,9 @@ class Sampler {
   void update(int k, const float* column, bool guides_x0) {
     // The first denoising step that is run has no previous x0: its own stands there, so d previous_x0 joins a x0.
     const bool first = k == a_.start;
-    const float a = first ? column[DF_A] + column[DF_D] : column[DF_A], d = first ? 0 : column[DF_D];
-    const Coefficients coefficients{column[DF_P], column[DF_Q], a, column[DF_B], d,
-                                    column[DF_S], column[DF_G0]};
+    const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA], d = first ? 0 : column[kColumnD];
+    const Coefficients coefficients{column[kColumnP], column[kColumnQ], a, column[kColumnB], d,
+                                    column[kColumnS], column[kColumnG0]};
     const View& net = group_.networks->compiled[kDenoiser].outputs[0];
     const float* const low = e_.clip.empty() ? nullptr : e_.clip.data();
     const float* const high = low ? low + e_.desc.depth : nullptr;
@@ -162,7 +176,7 @@ class Sampler {
       s.gradient = guides_x0 ? guidance_gradient(b) : nullptr;
       s.gradient_ld = e_.desc.depth;
       // Noise that is multiplied by zero is not drawn; a zero stands for it.
-      const bool drawn = a_.tape || column[DF_S] != 0;
+      const bool drawn = a_.tape || column[kColumnS] != 0;
       if (!drawn) std::fill_n(noise_, count_, 0.0f);
       const float* const z = drawn ? noise(k + 1, b) : noise_;
       finite &= e_.kernels->update(s, coefficients, low, high, z, previous_x0(b), x(b));

@@ -8,7 +8,7 @@ from typing import Protocol
 from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
-from ..core.loop import Result, SamplingLoop
+from ..core.loop import PlanTables, Result, SamplingLoop
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Engine(Protocol):
         *,
         x: NDArray | None = None,
         start: int = 0,
-        tables: tuple[NDArray, NDArray | None] | None = None,
+        tables: PlanTables | None = None,
         candidates: int | None = None,
         chain: bool = False,
     ) -> Result:

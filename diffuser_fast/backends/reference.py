@@ -5,7 +5,8 @@ Nothing here is fast. Engines are judged against it, and training runs through `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.conditions import Inpainting
-from ..core.loop import Network, Result, SamplingLoop, not_finite, ranking
+from ..core.loop import Network, PlanTables, Result, SamplingLoop, not_finite, ranking
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
 from .engine import Noise, Seeded
@@ -23,15 +24,15 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def run(
-    program: Program, weights: Mapping[str, Tensor], inputs: Sequence[Tensor], table: Tensor | None = None
-) -> list[Tensor]:
-    """Evaluate a program. inputs: ``[B, C, H]`` each; table: a row of the time tables ``[S]``, or ``[B, S]``."""
-    values = dict(zip(program.inputs, inputs, strict=True))
+    program: Program, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor], table: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Evaluate a program. inputs, outputs: by name, ``[B, C, H]``; table: what it sees of a step, ``[S]`` or ``[B, S]``."""
+    values = {v: inputs[name] for name, v in program.inputs.items()}
     for op in program.ops:
         ins = [values[i] for i in op.ins]
         out = OPS[op.kind](op, program.shapes[op.outs[0]], ins, [weights[name] for name in op.weights], table)
         values.update(zip(op.outs, out if isinstance(out, tuple) else (out,), strict=False))
-    return [values[i] for i in program.outputs]
+    return {name: values[v] for name, v in program.outputs.items()}
 
 
 def _conv(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -60,7 +61,7 @@ def _channel_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor]
 
 
 def _act(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
-    return F.mish(ins[0])
+    return ACTS[op.attrs["act"]](ins[0])
 
 
 def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -77,10 +78,34 @@ def _linear_attention(op: Op, shape: Shape, ins: list[Tensor], weights: list[Ten
 
 
 def _act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
-    """d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))."""
     x, dy = ins
+    return dy * ACT_SLOPES[op.attrs["act"]](x)
+
+
+def _mish_slope(x: Tensor) -> Tensor:
+    """d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))."""
     t = torch.tanh(F.softplus(x))
-    return dy * (t + x * torch.sigmoid(x) * (1 - t * t))
+    return t + x * torch.sigmoid(x) * (1 - t * t)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    """d/dx x s = s + x s (1 - s), s = sigmoid(x)."""
+    s = torch.sigmoid(x)
+    return s + x * s * (1 - s)
+
+
+def _gelu_slope(x: Tensor) -> Tensor:
+    """d/dx x Phi(x) = Phi(x) + x phi(x)."""
+    return torch.special.ndtr(x) + x * torch.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+
+
+ACTS: dict[str, Callable[[Tensor], Tensor]] = {"mish": F.mish, "silu": F.silu, "relu": F.relu, "gelu": F.gelu}
+ACT_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": _mish_slope,
+    "silu": _silu_slope,
+    "relu": lambda x: (x > 0).to(x.dtype),  # none at zero, as torch has it
+    "gelu": _gelu_slope,
+}
 
 
 def _group_norm_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -98,7 +123,7 @@ def _conv_block(
     op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
 ) -> tuple[Tensor, ...]:
     u = _conv(op, shape, ins[:1], weights[:2], table)
-    y = F.mish(_group_norm(op, shape, [u], weights[2:], table))
+    y = _act(op, shape, [_group_norm(op, shape, [u], weights[2:], table)], [], table)
     if op.attrs["table"] >= 0:
         y = _step_bias(op, shape, [y], [], table)
     return (y + ins[1] if len(ins) > 1 else y), u
@@ -161,11 +186,11 @@ class ReferenceEngine:
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
-        tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
+        tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         loop, steps = self.loop, self.loop.steps
-        net_tables, guide_tables = self._tables(tables)
+        net_tables, guide_tables = loop.plan_tables(tables, self.batch)
         mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
 
         def inpaint(x: Tensor) -> Tensor:
@@ -177,13 +202,13 @@ class ReferenceEngine:
             states = [state]
             for k in range(start, loop.rows):
                 for _ in range(steps.guide_steps[k]):
-                    values, gradient = self._gradient(state, guide_tables[k])
+                    values, gradient = self._gradient(state, guide_tables.step(k))
                     state = inpaint(state + steps.gx[k] * gradient)
                 if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
-                    values = self._value(state, guide_tables[k])
-                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables[k])
+                    values = self._value(state, guide_tables.step(k))
+                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables.step(k))
                 if steps.g0[k]:
-                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables[k])[1]
+                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables.step(k))[1]
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
                 if k == start:
@@ -203,29 +228,24 @@ class ReferenceEngine:
             chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
         )
 
-    def _denoise(self, x: Tensor, table: Tensor) -> Tensor:
-        (y,) = run(self.loop.denoiser.program, self.denoiser, [x.transpose(1, 2)], table)
-        return y.transpose(1, 2)
+    def _denoise(self, x: Tensor, table: NDArray) -> Tensor:
+        found = run(self.loop.denoiser.program, self.denoiser, {"x": x.transpose(1, 2)}, self._tensor(table))
+        return found["y"].transpose(1, 2)
 
-    def _value(self, x: Tensor, table: Tensor) -> Tensor:
-        (y,) = run(self.loop.guide.program, self.guide, [x.transpose(1, 2)], table)
-        return y.reshape(-1)
+    def _value(self, x: Tensor, table: NDArray) -> Tensor:
+        found = run(self.loop.guide.program, self.guide, {"x": x.transpose(1, 2)}, self._tensor(table))
+        return found["y"].reshape(-1)
 
-    def _gradient(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        y, dx = run(self.loop.guide.gradient, self.guide, [x.transpose(1, 2), self.dy], table)
-        return y.reshape(-1), dx.transpose(1, 2)
+    def _gradient(self, x: Tensor, table: NDArray) -> tuple[Tensor, Tensor]:
+        inputs = {"x": x.transpose(1, 2), "dy": self.dy}
+        found = run(self.loop.guide.gradient, self.guide, inputs, self._tensor(table))
+        return found["y"].reshape(-1), found["dx"].transpose(1, 2)
 
     def _noise(self, noise: Noise, entry: int) -> Tensor:
         if isinstance(noise, Seeded):
             shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
             return self._tensor(draw(noise.seed, noise.plan, entry, *shape))
         return self._tensor(noise[entry])
-
-    def _tables(self, tables: tuple[NDArray, NDArray | None] | None) -> tuple[Tensor, Tensor | None]:
-        net, guide = tables or (self.loop.denoiser.tables, None)
-        if guide is None and self.loop.guide:
-            guide = self.loop.guide.tables
-        return self._tensor(net), None if guide is None else self._tensor(guide)
 
     def _weights(self, network: Network) -> dict[str, Tensor]:
         return {name: self._tensor(array) for name, array in network.weights.items()}

@@ -38,9 +38,9 @@ def run_ops(
         seeded = [_drawn(case, seed) for seed in seeds]
         found = [target.evaluate(one) for one in seeded]
         own, exact = ([_evaluated(t, one) for one in seeded] for t in (REFERENCE, EXACT))
-        for n in range(len(case.program.outputs)):
-            parts = ([outputs[n] for outputs in group] for group in (found, own, exact))
-            yield CaseResult(case.name, f"output {n}", target, judge(*parts, exactness=target.exactness))
+        for name in case.program.outputs:
+            parts = ([outputs[name] for outputs in group] for group in (found, own, exact))
+            yield CaseResult(case.name, f"output {name}", target, judge(*parts, exactness=target.exactness))
 
 
 def run_loops(
@@ -77,7 +77,7 @@ def _after_step(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDA
             engine,
             x=_planned(REFERENCE, case).chain[:, k],
             noise=case.tape[[0, k + 1]],
-            tables=case.tables and tuple(table if table is None else table[k : k + 1] for table in case.tables),
+            tables=case.tables and case.tables.steps(slice(k, k + 1)),
         ).x
         for case in cases
     ]
@@ -119,7 +119,7 @@ def _drawn(case: OpCase, seed: int) -> OpCase:
 
 
 @lru_cache(maxsize=16)
-def _evaluated(target: Target, case: OpCase) -> list[NDArray[np.floating]]:
+def _evaluated(target: Target, case: OpCase) -> dict[str, NDArray[np.floating]]:
     return target.evaluate(case)
 
 

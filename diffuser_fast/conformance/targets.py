@@ -43,8 +43,8 @@ class Target:
             loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads, **isa
         )
 
-    def evaluate(self, case: OpCase) -> list[NDArray]:
-        """The outputs of an op case, ``[B, C, H]`` each."""
+    def evaluate(self, case: OpCase) -> dict[str, NDArray]:
+        """The outputs of an op case by name, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
             where = {"isa": self.isa} if self.backend == "cpu" else {"device": self.device}
@@ -64,10 +64,10 @@ class Target:
             outputs = module.run(
                 case.program,
                 weights,
-                [tensor(x) for x in case.inputs],
+                {name: tensor(x) for name, x in case.inputs.items()},
                 None if case.table is None else tensor(case.table),
             )
-        return [y.numpy() for y in outputs]
+        return {name: y.numpy() for name, y in outputs.items()}
 
 
 REFERENCE = Target("reference")

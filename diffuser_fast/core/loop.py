@@ -14,19 +14,72 @@ from .lower import lower
 from .passes import fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
+from .verify import Support, unsupported
+
+
+@dataclass(frozen=True, eq=False)
+class TimeTables:
+    """Time-embedding tables: what a network sees of the denoising step, and of a condition if it has one; float32.
+
+    per_step: ``[R, 1 or N, S]``; per_sample: ``[N, S]`` or None. In denoising step k, sample n sees the numbers
+    ``per_step[k, n or 0] + per_sample[n]``: S columns, from which step_bias and its like take theirs.
+    """
+
+    per_step: NDArray[np.float32]
+    per_sample: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        for name, axes in (("per_step", 3), ("per_sample", 2)):
+            array = getattr(self, name)
+            if array is None and name == "per_sample":
+                continue
+            array = np.ascontiguousarray(array, np.float32)
+            if array.ndim != axes:
+                raise ValueError(f"tables: {name}: found shape {list(array.shape)}, expected {axes} axes")
+            object.__setattr__(self, name, array)
+
+    def check(self, name: str, rows: int, samples: int, width: int) -> None:
+        """ValueError unless they are for R denoising steps, one or N samples, and S columns."""
+        found = self.per_step.shape
+        if found[0] != rows or found[1] not in (1, samples) or found[2] != width:
+            raise ValueError(
+                f"tables: {name}.per_step: found shape {list(found)}, expected [{rows}, 1 or {samples}, {width}]"
+            )
+        if self.per_sample is not None and self.per_sample.shape != (samples, width):
+            found = list(self.per_sample.shape)
+            raise ValueError(f"tables: {name}.per_sample: found shape {found}, expected [{samples}, {width}]")
+
+    def step(self, k: int) -> NDArray[np.float32]:
+        """``[1 or N, S]``: what is seen in denoising step k."""
+        return self.per_step[k] if self.per_sample is None else self.per_step[k] + self.per_sample
+
+    def steps(self, which: slice) -> TimeTables:
+        """The tables of some denoising steps."""
+        return TimeTables(self.per_step[which], self.per_sample)
+
+
+@dataclass(frozen=True, eq=False)
+class PlanTables:
+    """The time-embedding tables of one plan, where they are not the loop's own; guide: None stands for those."""
+
+    denoiser: TimeTables
+    guide: TimeTables | None = None
+
+    def steps(self, which: slice) -> PlanTables:
+        """The tables of some denoising steps."""
+        return PlanTables(self.denoiser.steps(which), None if self.guide is None else self.guide.steps(which))
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """program: unfused, over ``[D, H]``. weights: by name, float32. tables: time-embedding tables, float32
-    ``[R, S]``, a row for each of the StepTable.
+    """program: unfused, ``x [D, H] -> y``. weights: by name, float32. tables: per_step ``[R, 1, S]``, per_sample None.
 
     ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
     """
 
     program: Program
     weights: MappingProxyType[str, NDArray[np.float32]]
-    tables: NDArray[np.float32]
+    tables: TimeTables
     fused: Program
     gradient: Program | None = None
 
@@ -56,6 +109,29 @@ class SamplingLoop:
     def rows(self) -> int:
         """R, the number of denoising steps."""
         return self.steps.rows
+
+    def unsupported(self, support: Support) -> str | None:
+        """Which op of its networks an engine lacks, in a sentence, or None."""
+        programs = {"denoiser": self.denoiser.fused}
+        if self.guide is not None:
+            programs |= {"the guide's gradient": self.guide.gradient, "guide": self.guide.fused}
+        for name, program in programs.items():
+            if reason := unsupported(program, support):
+                return f"{name}: {reason}"
+        return None
+
+    def plan_tables(self, tables: PlanTables | None, samples: int) -> tuple[TimeTables, TimeTables | None]:
+        """What the denoiser and the guide see in a plan of N samples; ValueError if ``tables`` do not fit."""
+        net = self.denoiser.tables if tables is None else tables.denoiser
+        guide = None if self.guide is None else self.guide.tables
+        if tables is not None and tables.guide is not None:
+            if self.guide is None:
+                raise ValueError("tables: given for a guide, and the loop has none")
+            guide = tables.guide
+        net.check("denoiser", self.rows, samples, self.denoiser.program.table_width)
+        if guide is not None:
+            guide.check("guide", self.rows, samples, self.guide.program.table_width)
+        return net, guide
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +192,7 @@ def network(weights: Weights, steps: StepTable, horizon: int, *, with_gradient: 
     return Network(
         program=lowered.net,
         weights=MappingProxyType(used),
-        tables=tables.astype(np.float32),
+        tables=TimeTables(tables[:, None]),
         fused=fuse(lowered.net),
         gradient=fuse(vjp(lowered.net)) if with_gradient else None,
     )

@@ -7,7 +7,7 @@ from diffuser_fast.core.program import Builder
 
 def block(b, x, name="c", channels=8, groups=4):
     """conv, group_norm, act: what fuse makes one op of."""
-    return b.mish(b.group_norm(b.conv(x, f"{name}.conv", channels, k=3), f"{name}.norm", groups))
+    return b.act(b.group_norm(b.conv(x, f"{name}.conv", channels, k=3), f"{name}.norm", groups))
 
 
 def elementwise(seed, ops=14):
@@ -22,7 +22,7 @@ def elementwise(seed, ops=14):
             case 1:
                 b.group_norm(x, f"n{n}", int(rng.choice([1, 2, 8])))
             case 2:
-                b.mish(x)
+                b.act(x)
             case 3:
                 b.add(x, y)
             case 4:
@@ -48,7 +48,7 @@ def shaped(seed, ops=20, outputs=2):
             case 2 if length < 12:
                 b.conv(x, f"u{n}", int(rng.integers(1, 20)), k=4, stride=2, pad=1, transposed=True)
             case 3:
-                b.mish(x)
+                b.act(x)
             case 4:
                 like = [v for v, (_, h) in enumerate(b.shapes) if h == length]
                 y = int(rng.choice(like[-4:]))

@@ -151,9 +151,9 @@ def test_values_that_are_never_made_have_no_view():
 
 def test_a_value_is_joined_once_and_then_copied():
     b = Builder((3, 4))
-    x, y = b.mish(0), b.conv(0, "c", 5, k=1)
+    x, y = b.act(0), b.conv(0, "c", 5, k=1)
     first, second = b.concat(x, y), b.concat(y, x)
-    program = b.done(b.mish(first), b.mish(second))
+    program = b.done(b.act(first), b.act(second))
     arena = check(program)
     assert arena.aliases == {first}
 
@@ -161,7 +161,7 @@ def test_a_value_is_joined_once_and_then_copied():
 @pytest.mark.parametrize("what", ["an input", "itself", "a concat", "a slice"])
 def test_concats_of_what_cannot_move(what):
     b = Builder((6, 4))
-    x = b.mish(0)
+    x = b.act(0)
     other = {
         "an input": 0,
         "itself": x,
@@ -169,18 +169,18 @@ def test_concats_of_what_cannot_move(what):
         "a slice": b.slice(x, 1, 3),
     }[what]
     out = b.concat(other, x) if what != "itself" else b.concat(x, x)
-    arena = check(b.done(b.mish(out)))
+    arena = check(b.done(b.act(out)))
     assert out not in arena.aliases
 
 
 def test_slices_of_slices_and_of_joined_values():
     b = Builder((6, 4))
-    joined = b.concat(b.mish(0), b.conv(0, "c", 9, k=3))
+    joined = b.concat(b.act(0), b.conv(0, "c", 9, k=3))
     inner = b.slice(b.slice(joined, 4, 8), 1, 5)
-    arena = check(b.done(b.mish(inner), joined))
+    arena = check(b.done(b.act(inner), joined))
     assert arena.views[inner].channel == 5 and arena.views[inner].offset == arena.views[joined].offset
 
 
 def test_an_op_without_convolutions_needs_no_halo():
     b = Builder((3, 4))
-    assert plan_memory(b.done(b.mish(0))).halo == 0
+    assert plan_memory(b.done(b.act(0))).halo == 0

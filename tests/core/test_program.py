@@ -41,7 +41,7 @@ def test_the_digest_tells_programs_apart():
 def test_the_text_has_a_line_per_op():
     b = Builder((3, 8))
     y = b.conv(0, "c", 5, k=3, stride=2)
-    assert str(b.done(b.mish(y))).split("\n") == [
+    assert str(b.done(b.act(y))).split("\n") == [
         "inputs %0[3x8]",
         "%1[5x4] = conv %0[3x8] c.weight c.bias k=3 stride=2 pad=1 transposed=False",
         "%2[5x4] = act %1[5x4]  act=mish",
@@ -81,7 +81,7 @@ def test_a_weight_has_one_owner():
 
 def test_consumers_are_in_order_and_once_each():
     b = Builder((3, 8))
-    x = b.mish(0)
+    x = b.act(0)
     twice = b.add(x, x)
     program = b.done(b.add(x, twice))
     assert [op.outs[0] for op in program.consumers()[x]] == [twice, program.outputs[0]]

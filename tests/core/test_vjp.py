@@ -62,7 +62,7 @@ def test_convolutions(stride, k, transposed, length):
 
 def test_a_value_used_twice_gathers_both_gradients():
     b = Builder((8, 4))
-    x = b.mish(b.conv(0, "c", 8, k=3))
+    x = b.act(b.conv(0, "c", 8, k=3))
     check(b.done(b.add(b.concat(x, b.conv(x, "d", 4, k=1)), b.concat(b.conv(x, "e", 4, k=1), x))))
 
 
@@ -86,7 +86,7 @@ def test_an_input_that_is_the_output():
 
 def test_dead_ops_and_their_weights_are_left_out():
     b = Builder((8, 4))
-    b.mish(b.conv(0, "unused", 8, k=1))
+    b.act(b.conv(0, "unused", 8, k=1))
     gradient = vjp(b.done(b.conv(0, "used", 8, k=1)))
     assert set(gradient.weights) == {"used.weight", "used.bias"}
     assert all("unused.weight" not in op.weights for op in gradient.ops)

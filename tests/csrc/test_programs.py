@@ -78,7 +78,7 @@ def test_the_adjoint_of_a_strided_conv(isa, length):
 def test_conv_block(isa, channels, groups, length):
     """Fused with everything: a second output, the step bias, the residual; gradients as well."""
     b = Builder((channels, length))
-    y = b.add(b.step_bias(b.mish(b.group_norm(b.conv(0, "c", channels, k=5), "norm", groups))), 0)
+    y = b.add(b.step_bias(b.act(b.group_norm(b.conv(0, "c", channels, k=5), "norm", groups))), 0)
     program = b.done(b.conv(y, "out", 3, k=1))
     for p in (program, fuse(program), vjp(program), fuse(vjp(program))):
         check(p, 2, isa, tolerance=1e-4)
@@ -88,7 +88,7 @@ def test_conv_block(isa, channels, groups, length):
 @pytest.mark.parametrize(("channels", "length"), [(1, 1), (7, 5), (16, 17), (35, 3)])
 def test_ops_by_element(isa, channels, length):
     b = Builder((channels, length), (channels, length))
-    both = b.concat(b.mish(0), b.add(0, 1))
+    both = b.concat(b.act(0), b.add(0, 1))
     tail = b.slice(both, channels // 2, channels)
     again = b.concat(tail, tail)  # the same value twice: this one is copied
     program = b.done(b.step_bias(again), b.channel_norm(tail, "norm"), both)
@@ -122,7 +122,7 @@ def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, len
     """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/dot_adjoint.inl.h)."""
     monkeypatch.setattr(layout, "SHARED_FROM", 0)
     b = Builder((out, length))  # the adjoint has these channels
-    program = vjp(b.done(b.mish(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))
+    program = vjp(b.done(b.act(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))
     check(program, batch, isa)
     check(fuse(program), batch, isa)
     b = Builder((out, length))

@@ -56,7 +56,7 @@ def test_conv_and_its_adjoint(isa, channels, out, length, batch, monkeypatch):
     b = Builder((channels, length), (out, length))
     added = b.done(b.add(b.conv(0, "c", out, k=5), 1))
     b = Builder((channels, length))
-    block = b.done(b.step_bias(b.mish(b.group_norm(b.conv(0, "c", 8 * out, k=5), "norm", 8))))
+    block = b.done(b.step_bias(b.act(b.group_norm(b.conv(0, "c", 8 * out, k=5), "norm", 8))))
     for program in (alone, vjp(alone), fuse(added), fuse(block), fuse(vjp(block))):
         _check(program, batch, isa)
 

@@ -62,7 +62,7 @@ def test_partials_add_up(name, cut):
 def residuals():
     """A block whose residual is a 1x1 convolution, and that block's sum with another such residual, before any norm."""
     b = Builder((6, 6))
-    y = b.mish(b.group_norm(b.conv(0, "first", 24, k=5), "norm", 8))
+    y = b.act(b.group_norm(b.conv(0, "first", 24, k=5), "norm", 8))
     y = b.add(y, b.conv(0, "skip", 24, k=1))
     z = b.add(b.conv(0, "other", 7, k=1), b.conv(y, "second", 7, k=3))
     return c.OpCase("residuals", fuse(b.done(z, y)), batch=2)

@@ -22,7 +22,7 @@ def test_stages_of_a_program():
     x = b.concat(x, b.conv(0, "b", 16, k=1))
     x = b.conv(x, "down", 32, k=3, stride=2)
     x = b.conv(x, "up", 32, k=4, stride=2, pad=1, transposed=True)
-    found = stages(b.done(b.mish(x)))
+    found = stages(b.done(b.act(x)))
     assert found == [Stage(8, 16, 30), Stage(8, 16, 6), Stage(4, 32, 96), Stage(8, 32, 64)]  # mish goes along
 
 
@@ -30,7 +30,7 @@ def test_what_a_convolution_takes_along_is_no_kernel():
     b = Builder((6, 8))
     x = b.conv(0, "a", 16, k=5)
     skip = b.conv(0, "skip", 16, k=1)
-    x = b.mish(b.add(b.conv(x, "b", 16, k=5), skip))
+    x = b.act(b.add(b.conv(x, "b", 16, k=5), skip))
     found = stages(fuse(b.done(x)))
     assert found == [Stage(8, 16, 30), Stage(8, 16, 80)]
 
