@@ -25,6 +25,11 @@ def spelled(spelling: Spelling) -> Iterator[None]:
         _spelling.reset(token)
 
 
+def named(name: str) -> str:
+    """An argument by its name: ``horizon``, or ``--horizon``. ``name`` as of ``setting``."""
+    return setting(name, "").removesuffix("=")
+
+
 def setting(name: str, python: str, other: str = "", *, call: str = "{}") -> str:
     """How to give an argument a value: ``load(path, value=...)``, or ``--value PATH``.
 

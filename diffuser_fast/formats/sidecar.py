@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 
+from ..core.contents import START, looks_like
 from ..core.normalizers import Normalizers
 
 NAME = "normalizer_stats.json"  # looked for beside a checkpoint
@@ -16,12 +17,16 @@ NAME = "normalizer_stats.json"  # looked for beside a checkpoint
 def read_normalizers(path: str | os.PathLike[str]) -> Normalizers:
     """The statistics in a sidecar; ValueError names the file and what is wrong with it."""
     try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
+        with open(path, "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         raise FileNotFoundError(f"normalizer: there is no file {path}") from None
+    try:
+        record = json.loads(content)
     except (ValueError, RecursionError):
-        raise ValueError(f"normalizer: {path} is not JSON") from None
+        looks = looks_like(content[:START])
+        known = "" if looks.startswith(("JSON", "nothing known")) else f"; it looks like {looks}"
+        raise ValueError(f"normalizer: {path} is not JSON{known}") from None
     try:
         return Normalizers.from_json(record)
     except (ValueError, TypeError) as error:

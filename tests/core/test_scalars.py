@@ -34,7 +34,7 @@ def test_whole_numbers(value):
 def test_real_numbers(value):
     found = real("n", value, 0, 1)
     assert type(found) is float and found == 0.5
-    with pytest.raises(ValueError, match="n: found .*0.5.*, expected a whole number"):
+    with pytest.raises(ValueError, match=r"n: found .*0.5.*, expected a whole number"):
         whole("n", value)
 
 
@@ -42,7 +42,7 @@ def test_real_numbers(value):
 def test_truth_is_no_number(value):
     assert flag("f", value) is True
     for check in (whole, real):
-        with pytest.raises(ValueError, match="n: found .*[Tt]rue"):
+        with pytest.raises(ValueError, match=r"n: found .*[Tt]rue"):
             check("n", value)
 
 
