@@ -94,5 +94,7 @@ def test_a_planner_of_another_environment_is_refused():
     )
     with pytest.raises(ValueError, match="4 observations and 2 actions"):
         rollout(p, "maze2d-umaze", episodes=1)
+    with pytest.raises(ValueError, match="found 'hopper-medium-v2', which is not a maze"):
+        rollout(p, "hopper-medium-v2", episodes=1)
     with pytest.raises(ValueError, match="at least 1"):
         rollout_module.rollout(planner(), "maze2d-umaze", episodes=0)
