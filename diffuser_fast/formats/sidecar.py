@@ -1,4 +1,4 @@
-"""The JSON sidecar of statistics: what normalises, since the original keeps it in no file.
+"""The JSON sidecar of statistics: what normalises, since the original keeps it in no file (docs/statistics.md).
 
 {"normalizer": "GaussianNormalizer", "fields": {"observations": {"means": [...], "stds": [...]}, "actions": {...}}}
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+from pathlib import Path
 
 from ..core.contents import START, looks_like
 from ..core.normalizers import Normalizers
@@ -31,3 +33,15 @@ def read_normalizers(path: str | os.PathLike[str]) -> Normalizers:
         return Normalizers.from_json(record)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def write_normalizers(normalizers: Normalizers, path: str | os.PathLike[str]) -> Path:
+    """Write a sidecar that ``read_normalizers`` reads to the same numbers, whole or not at all; returns the path."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(json.dumps(normalizers.to_json(), indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
