@@ -11,6 +11,9 @@ from diffuser_fast.control.tracking import inverse_dynamics_action, waypoint_act
 from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.envs import make, normalized_score
 
+# A random planner's limits are not the maze's.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 
 def planner(**options):
     spec = UNetSpec(32, 6, dim=16, dim_mults=(1, 2))
