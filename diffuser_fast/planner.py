@@ -185,7 +185,7 @@ class Planner:
         given, situations = known(conditions, horizon, self.checkpoint.normalizers)
         if given.clipped and not self._warned:
             self._warned = True
-            told = "plans hold the nearest value inside them (said once; Plans.clipped says it of every call)"
+            told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
             warnings.warn(f"{given.clipped[0]}: {told}", stacklevel=3)
         count = batch_size * (situations or 1)
         source = self._noise(noise, situations, batch_size, horizon)
