@@ -25,7 +25,7 @@ EXTRAS = {
 # Arguments of functions -> parameters of commands, where the two differ.
 ALIASES = {
     "load.horizon": "trained_horizon", "env_id": "env", "n_timesteps": "diffusion_steps", "fields": "field",
-    "n_steps_of_guide": "guide_steps", "conditions": "condition", "conditions[0]": "obs", "conditions[-1]": "goal",
+    "conditions": "condition", "conditions[0]": "obs", "conditions[-1]": "goal",
 }  # fmt: skip
 
 wants_traceback: ContextVar[bool] = ContextVar("wants_traceback", default=False)

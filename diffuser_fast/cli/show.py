@@ -57,4 +57,6 @@ def _console(**options: Any) -> Console:
 
 
 def _plain(value: object) -> object:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        return value.tolist()
+    raise TypeError(f"found {type(value).__name__}")

@@ -75,11 +75,12 @@ def split_at_ends(stream: Stream, episode_steps: int | None = None) -> Episodes:
     if episode_steps is not None and not stream.timeouts.any():
         ends = _capped(ends, len(stream), whole("episode_steps", episode_steps, 1))
     if not len(ends):
-        where = setting("goal", "(x, y)", "X,Y")
-        after = setting("episode_steps", "N", "N")
+        where, after = setting("goal", "(x, y)", "X,Y"), setting("episode_steps", "N", "N")
+        field = setting("fields", "{'terminals': NAME}", "terminals=NAME")
         raise ValueError(
             f"{stream.source}: terminals, timeouts: found no step marked in either, expected at least one finished "
-            f"path; {where} cuts a Maze2D stream at its maze's default goal, {after} others at their episodes' cap"
+            f"path; {where} cuts a Maze2D stream at its maze's default goal, {after} others at their episodes' cap, "
+            f"{field} names ends that are called otherwise"
         )
     starts = np.concatenate(([0], ends[:-1] + 1))
     return _gather(stream, starts, ends + 1, stream.terminals[ends])

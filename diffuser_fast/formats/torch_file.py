@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from ..core.contents import START, TORCH_LEGACY, ZIP, looks_like
 from .inert import STAND_INS, Refused
 
+_ALLOWING = threading.Lock()  # what torch is told to allow, it allows in the whole process
 _CUT = "cut short or damaged: it starts like a zip archive (as torch writes) and does not end as one"
 
 
@@ -57,7 +59,7 @@ def read_torch(path: Path) -> Any:
         ) from None
     allowed = [(function, name) for name, function in STAND_INS.items() if name != "_codecs.encode"]  # torch has that
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+        with _ALLOWING, warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -91,6 +91,12 @@ def test_words_that_are_no_json_of_conditions(planner, refusal):
         assert sentence in refusal("plan", planner, *OBS, *words)
 
 
+def test_some_dimensions_of_an_observation(planner, record):
+    found = record("plan", planner, "--obs", '{"0": 0.25, "3": -0.5}', "--goal", '{"1": 0.125}')
+    assert found["observations"][0][0] == 0.25 and found["observations"][0][3] == -0.5
+    assert found["observations"][-1][1] == 0.125
+
+
 def test_a_tape_and_a_chain(planner, record, refusal, tmp_path):
     np.save(tmp_path / "tape.npy", np.zeros((5, 1, 16, 6), np.float32))
     found = record("plan", planner, *OBS, "--noise", tmp_path / "tape.npy", "--chain")

@@ -1,6 +1,7 @@
 """``stats``: the numbers that the original would have had, in a file that ``load`` reads."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -180,6 +181,13 @@ def test_a_sidecar_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_normalizers(Normalizers(Limits([0], [1]), Limits([0], [1])), path)
     assert read_normalizers(path).to_json() == one.to_json() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_documents_example_is_a_sidecar(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    (tmp_path / "s.json").write_text(text.split("```json\n")[1].split("```")[0])
+    found = read_normalizers(tmp_path / "s.json")
+    assert found.observations.means.tolist() == [1.25, 0.02] and found.actions.dim == 1
 
 
 def test_a_constant_dimension(tmp_path):

@@ -14,6 +14,9 @@ from diffuser_fast.core.normalizers import Limits, Normalizers
 from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.envs import make, normalized_score
 
+# A random planner's limits are not the maze's.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 
 def planner(**options):
     spec = UNetSpec(32, 6, dim=16, dim_mults=(1, 2))
