@@ -32,7 +32,9 @@ def command(
     from .pictures import denoising_picture, rollout_film
 
     planner = Planner(load(checkpoint), backend, threads=threads, seed=seed)
-    env = str(planner.checkpoint.metadata["env"])
+    env = str(planner.checkpoint.metadata.get("env") or "")
+    if not env:
+        raise click.UsageError("--checkpoint: it does not say which maze it is for")
     with show.progress(f"{episodes} episodes of {env}", 1, quiet=as_json) as update:
         result = rollout(
             planner, env, episodes=episodes, seed=seed, progress=lambda done, total: update(done, total=total)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..core.scalars import whole
 from ..data.files import check_writable, save_stream
 from ..data.stream import Stream
 from ..envs.layouts import layout_of
-from ..envs.maze2d import Maze2dEnv
+from ..envs.maze2d import GOAL_RADIUS, Maze2dEnv
 from .waypoints import WaypointController
 
-RECIPE = "waypoint-pd-1"  # to be changed whenever the same seed would give other data
+RECIPE = "waypoint-pd-2"  # to be changed whenever the same seed would give other data
 NOISE = 0.5  # deviation of the action noise of a noisy stream
 STEPS_AT_ONCE = 8192  # steps between two calls of `progress`
 
@@ -37,14 +38,12 @@ def collect(
 
     path: also write an HDF5 file there, whole or not at all. progress(done, n_steps) is called now and then.
 
-    The stream: observations [N, 4], actions [N, 2], rewards 0, terminals and timeouts False, infos goal,
-    qpos, qvel (each float32 [N, 2]); attributes env_id, seed, n_steps, recipe, noisy, default_goal [2],
-    successes, version.
+    The stream: observations [N, 4], actions [N, 2], rewards those of the Maze2D task (1 where the step ends
+    within 0.5 of the maze's default goal, wherever the controller was sent), terminals and timeouts False,
+    infos goal, qpos, qvel (each float32 [N, 2]); attributes env_id, seed, n_steps, recipe, noisy,
+    default_goal [2], successes, version.
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps: found {n_steps}, expected at least 1")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: found {seed!r}, expected an integer, 0 or more")
+    n_steps, seed = whole("n_steps", n_steps, 1), whole("seed", seed, 0)
     layout = layout_of(env_id)
     if path is not None:
         check_writable(path)  # before hours of work, not after
@@ -58,10 +57,12 @@ def collect(
         successes += int(part[:, 8].sum())
         if progress is not None:
             progress(start + len(part), n_steps)
+    after = np.vstack((observations[1:, :2], np.float32(next(steps)[:2])))
+    distance = np.linalg.norm(after - layout.default_goal, axis=1)
     stream = Stream(
         observations=observations,
         actions=actions,
-        rewards=np.zeros(n_steps, np.float32),
+        rewards=(distance <= GOAL_RADIUS).astype(np.float32),
         terminals=np.zeros(n_steps, bool),
         timeouts=np.zeros(n_steps, bool),
         infos={"goal": goals, "qpos": observations[:, :2], "qvel": observations[:, 2:]},

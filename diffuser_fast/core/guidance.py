@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .samplers import StepTable
+from .scalars import flag, real, whole
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,10 @@ class Guide:
     scale_by_variance: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scale, (int, float)) or not math.isfinite(self.scale):
-            raise ValueError(f"Guide: scale must be a finite number, found {self.scale!r}")
+        object.__setattr__(self, "scale", real("scale", self.scale))
         for name in ("n_steps", "t_stopgrad"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-                raise ValueError(f"Guide: {name} must be a whole number, at least 0, found {value!r}")
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0))
+        object.__setattr__(self, "scale_by_variance", flag("scale_by_variance", self.scale_by_variance))
 
 
 def guided(steps: StepTable, guide: Guide) -> StepTable:

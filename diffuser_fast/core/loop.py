@@ -14,6 +14,8 @@ from .lower import lower
 from .passes import fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
+from .scalars import whole
+from .spelling import setting
 from .verify import Support, unsupported
 
 
@@ -163,13 +165,14 @@ def sampling_loop(
     checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None
 ) -> SamplingLoop:
     """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit."""
-    horizon = checkpoint.unet.spec.horizon if horizon is None else horizon
+    horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
     depth = checkpoint.unet.spec.transition_dim
     checkpoint.unet.spec.check_horizon(horizon)
     value = None
     if guide is not None:
         if checkpoint.value is None:
-            raise ValueError("guide: the checkpoint has no value network (load(path, value=...) adds one)")
+            cure = setting("value", "...", "PATH", call="load(path, {})")
+            raise ValueError(f"guide: the checkpoint has no value network ({cure} adds one)")
         checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
         value = network(checkpoint.value, steps, horizon, with_gradient=True)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import as_numbers
+
 # The original clips a whole array to [-1, 1] when any element is outside by more than this.
 LIMITS_TOLERANCE = 1e-4
 
@@ -42,6 +44,10 @@ class Gaussian:
     def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
         """Physical ``[..., dim]`` to normalised, float64."""
         return (np.asarray(x, np.float64) - self.means) / self.stds
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of ``[..., dim]`` do not come back as they were: none, it has no limits."""
+        return np.zeros(np.shape(x), bool)
 
     def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised ``[..., dim]`` to physical, float64. ``whole_array`` only matters to ``Limits``."""
@@ -77,6 +83,10 @@ class Limits:
     def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
         """Physical ``[..., dim]`` to normalised, float64; values outside the limits map outside [-1, 1]."""
         return 2 * (np.asarray(x, np.float64) - self.mins) / (self.maxs - self.mins) - 1
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of physical ``[..., dim]`` do not come back as they were: ``unnormalize`` clips them to the limits."""
+        return np.abs(self.normalize(x)) > 1 + LIMITS_TOLERANCE
 
     def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised ``[..., H, dim]`` to physical, float64.
@@ -166,7 +176,7 @@ def normalizer_kind(name: str) -> type[Gaussian] | type[Limits]:
 def _freeze(record: Any, *names: str) -> None:
     shapes = set()
     for name in names:
-        array = np.array(getattr(record, name), np.float64)
+        array = np.array(as_numbers(name, getattr(record, name), finite=False))
         if array.ndim != 1 or not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers of shape [dim], found shape {array.shape}")
         array.setflags(write=False)
@@ -177,7 +187,7 @@ def _freeze(record: Any, *names: str) -> None:
 
 
 def _samples(data: ArrayLike) -> NDArray[np.float64]:
-    data = np.asarray(data, np.float64)
+    data = as_numbers("data", data, finite=False)
     if data.ndim != 2 or not len(data):
         raise ValueError(f"data: expected [N, dim] with N > 0, found shape {data.shape}")
     return data

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .scalars import real, whole
 from .schedule import Schedule
 
 ENGINE_COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # what an engine reads of a row, in C++ in this order
@@ -63,9 +64,7 @@ class StepTable:
 
 def step_grid(n_train: int, n_steps: int | None) -> NDArray[np.int64]:
     """Training steps visited, from T - 1 down to 0: all of them, or round(linspace(T - 1, 0, n))."""
-    n = n_train if n_steps is None else n_steps
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= n_train:
-        raise ValueError(f"n_steps: found {n!r}, expected a whole number from 1 to {n_train} (the training steps)")
+    n = n_train if n_steps is None else whole("n_steps", n_steps, 1, n_train)  # no more than the training steps
     return np.round(np.linspace(n_train - 1, 0, n)).astype(np.int64)
 
 
@@ -88,8 +87,7 @@ def ddpm(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = No
 
 def ddim(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None, eta: float = 0.0) -> StepTable:
     """DDIM; eta = 0 is deterministic, eta = 1 has DDPM's variance."""
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta: found {eta}, expected a number from 0 to 1")
+    eta = real("eta", eta, 0, 1)
     t = step_grid(schedule.n_steps, n_steps)
     abar, after = _abar_pairs(schedule, t)
     variance = _posterior_variance(abar, after)

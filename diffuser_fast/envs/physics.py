@@ -8,7 +8,9 @@ for the mass m of a sphere of radius 0.1 and density 1000.
 """
 
 import functools
+import importlib.util
 import math
+import os
 
 import numpy as np
 
@@ -72,11 +74,22 @@ def mjcf(layout: Layout) -> str:
 
 
 def import_mujoco():
-    """The mujoco module, or an ImportError that names the cure."""
+    """The mujoco module, or an ImportError that names the cure.
+
+    Nothing here draws by OpenGL, but MuJoCo opens what `MUJOCO_GL` names while it is imported: where that is not
+    installed, it is imported without.
+    """
     try:
         import mujoco
-    except ImportError as error:
-        raise ImportError("Maze2D needs MuJoCo: pip install diffuser-fast[envs]") from error
+    except Exception as error:  # of whatever kind the OpenGL it found chose
+        chosen = os.environ.get("MUJOCO_GL")
+        if chosen is None or importlib.util.find_spec("mujoco") is None:
+            raise ImportError("Maze2D needs MuJoCo: pip install diffuser-fast[envs]", name="mujoco") from error
+        os.environ["MUJOCO_GL"] = "disable"
+        try:
+            import mujoco
+        finally:
+            os.environ["MUJOCO_GL"] = chosen
     return mujoco
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..core.scalars import flag, plain, real, shown, whole
+
 CONDITIONS = {"first": (0,), "first_last": (0, -1)}
 
 
@@ -48,6 +50,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         _one_of("target", self.target, ("planner", "value"))
         _one_of("conditions", self.conditions, tuple(CONDITIONS))
         _one_of("prediction", self.prediction, ("x0", "epsilon"))
@@ -57,7 +61,6 @@ class Recipe:
         for name in ("decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
-        object.__setattr__(self, "dim_mults", tuple(self.dim_mults))
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows ``step`` finished ones."""
@@ -76,6 +79,8 @@ class Recipe:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Recipe:
         """The inverse of ``to_json``; ValueError on fields that are not a recipe's."""
+        if not isinstance(record, dict):
+            raise ValueError(f"recipe: found {shown(record)}, expected a JSON object")
         unknown = set(record) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"recipe: unknown fields {sorted(unknown)}")
@@ -90,6 +95,22 @@ def published(env: str) -> Recipe:
         raise ValueError(f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(sizes)}")
     horizon, n_timesteps = sizes[layout]
     return Recipe(horizon=horizon, n_timesteps=n_timesteps)
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A field's value as Python's own, checked against its annotation; ValueError names the field."""
+    optional = kind.removesuffix(" | None")
+    if optional != kind and value is None:
+        return None
+    if optional in ("int", "float", "bool"):
+        return {"int": whole, "float": real, "bool": flag}[optional](name, value)
+    if optional == "str":
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: found {shown(value)}, expected a word")
+        return str(value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name}: found {shown(value)}, expected whole numbers")
+    return tuple(whole(name, plain(one), 1) for one in value)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

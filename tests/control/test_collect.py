@@ -9,6 +9,7 @@ import pytest
 from diffuser_fast.control.collect import STEPS_AT_ONCE, collect
 from diffuser_fast.control.waypoints import WaypointController, cell_values
 from diffuser_fast.data import load_dataset, load_stream
+from diffuser_fast.envs import make
 from diffuser_fast.envs.layouts import LAYOUTS, Layout
 from diffuser_fast.envs.physics import PointMass
 
@@ -96,7 +97,7 @@ def test_fields_are_d4rls(recorded):
     shapes = {"observations": (10_000, 4), "actions": (10_000, 2), "rewards": (10_000,)}
     for name, shape in shapes.items():
         assert getattr(stream, name).shape == shape and getattr(stream, name).dtype == np.float32
-    assert not stream.rewards.any() and not stream.terminals.any() and not stream.timeouts.any()
+    assert not stream.terminals.any() and not stream.timeouts.any()
     assert (stream.infos["qpos"] == stream.observations[:, :2]).all()
     assert (stream.infos["qvel"] == stream.observations[:, 2:]).all()
     assert np.abs(stream.actions).max() == 1.0
@@ -107,9 +108,22 @@ def test_fields_are_d4rls(recorded):
         "env_id": f"maze2d-{layout.name}-v1",
         "seed": 11,
         "n_steps": 10_000,
-        "recipe": "waypoint-pd-1",
+        "recipe": "waypoint-pd-2",
         "noisy": False,
     }
+
+
+def test_rewards_are_the_tasks_own(recorded):
+    """Those that the environment would have given for the same actions, at its default goal."""
+    layout, stream = recorded
+    env = make(f"maze2d-{layout.name}")
+    env.reset(seed=0)
+    for i in range(0, 10_000, 7):
+        env.set_state(stream.infos["qpos"][i], stream.infos["qvel"][i])
+        state, reward, *_ = env.step(stream.actions[i])
+        near = np.hypot(*(state[:2] - layout.default_goal)) - 0.5
+        assert abs(near) < 1e-5 or reward == stream.rewards[i]  # on the circle itself float32 decides
+    assert 0 < stream.rewards.mean() < 0.5
 
 
 def test_the_controller_reaches_its_goals(recorded):
@@ -206,11 +220,11 @@ def test_an_interrupted_recording_keeps_the_old_file(tmp_path):
     [
         ({"env_id": "maze2d-tiny", "n_steps": 10}, ValueError, "env_id: found 'maze2d-tiny'"),
         ({"env_id": "hopper", "n_steps": 10}, ValueError, "env_id: found 'hopper', which is not a maze"),
-        ({"env_id": "maze2d-umaze", "n_steps": 0}, ValueError, "n_steps: found 0, expected at least 1"),
+        ({"env_id": "maze2d-umaze", "n_steps": 0}, ValueError, "n_steps: found 0, expected a whole number at least 1"),
         (
             {"env_id": "maze2d-umaze", "n_steps": 9, "seed": None},
             ValueError,
-            "seed: found None, expected an integer",
+            "seed: found None, expected a whole number at least 0",
         ),
         ({"env_id": "maze2d-umaze", "n_steps": 10**12, "path": "/"}, IsADirectoryError, "found a folder"),
     ],

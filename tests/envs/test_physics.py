@@ -1,6 +1,9 @@
 """The point mass against the update written out by hand, and against its walls."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -127,3 +130,19 @@ def test_points_share_a_model_but_no_state():
 def test_mjcf_has_a_box_per_wall():
     for layout in LAYOUTS.values():
         assert mjcf(layout).count('type="box"') == layout.walls.sum()
+
+
+@pytest.mark.parametrize("chosen", ["osmesa", "egl", "glfw", "disable", ""])
+def test_a_renderer_that_is_not_there_is_nobodys_loss(chosen):
+    """Nothing here draws by OpenGL: whatever MUJOCO_GL asks for, an episode can be stepped, and it stays as it was."""
+    code = (
+        "import os\n"
+        "from diffuser_fast.envs import make\n"
+        "env = make('maze2d-umaze')\n"
+        "env.reset(seed=0)\n"
+        "print(env.step([1, 0])[0].shape, os.environ['MUJOCO_GL'])\n"
+    )
+    environment = {**os.environ, "MUJOCO_GL": chosen}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["(4,)", *([chosen] if chosen else [])]
