@@ -185,13 +185,8 @@ class Planner:
         inpainting, situations = parse_conditions(conditions, horizon, self.checkpoint.normalizers)
         if inpainting.clipped and not self._warned:
             self._warned = True
-<<<<<<< HEAD
-            told = "plans hold the nearest value inside them (said once; Plans.clipped says it of every call)"
-            warnings.warn(f"{inpainting.clipped[0]}: {told}", stacklevel=3)
-=======
             told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
-            warnings.warn(f"{given.clipped[0]}: {told}", stacklevel=3)
->>>>>>> doors
+            warnings.warn(f"{inpainting.clipped[0]}: {told}", stacklevel=3)
         count = batch_size * (situations or 1)
         source = self._noise(noise, situations, batch_size, horizon)
         start, x = 0, None

@@ -31,13 +31,9 @@ def planner(kind="limits", **options):
     return dfx.Planner(checkpoint(kind), "reference", **{"batch_size": 2, "threads": 1, **options})
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("number", [np.int64, np.uint8, np.array, torch.tensor], ids=["int64", "uint8", "array", "tensor"])
-=======
 @pytest.mark.parametrize(
     "number", [np.int64, np.uint8, np.array, torch.tensor], ids=["int64", "uint8", "array", "tensor"]
 )
->>>>>>> doors
 def test_options_may_be_any_librarys_numbers(number):
     options = {"batch_size": 3, "horizon": 8, "n_steps": 3, "threads": 1, "seed": 7, "warm_start": 2}
     ours = planner(**options, sampler="ddim", eta=0.5)
