@@ -150,7 +150,7 @@ def loop_cases() -> tuple[LoopCase, ...]:
     """The table. Names are unique, and seeds of a case give it other noise and other conditions.
 
     No GroupNorm here has fewer than four numbers in a group: with two, the norm of two that happen to be close turns
-    rounding into a lottery that no yardstick can judge in a whole loop. The table of ops has those.
+    rounding into a lottery in which a plan of copies tells little about the next. The table of ops has those.
     """
     hopper = {"horizon": 32, "transition_dim": 14, "dim": 16}
     cheetah = {"horizon": 4, "transition_dim": 23, "dim": 16, "dim_mults": (1, 4, 8)}

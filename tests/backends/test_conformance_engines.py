@@ -1,6 +1,7 @@
 """What every engine owes its caller beside the right numbers (backends/engine.py): one answer, whatever the company."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,16 +21,25 @@ ON_EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=str)
 ON_EVERY_ENGINE = pytest.mark.parametrize("target", [t for t in TARGETS if t.backend != "reference"], ids=str)
 
 
+@cache
+def implied_by_seed(name, noise, batch, arithmetic):
+    return c.implied_by_plan(CASES[name].loop, CASES[name].given, noise, batch=batch, arithmetic=arithmetic)
+
+
 def plan(target, case, **overrides):
     return case.plan(target.ready(case.loop, case.batch), **overrides)
 
 
-def same(found, expected, target):
-    """Bit for bit on the CPU engine in float32; others choose their algorithm by the batch, and are nearly the same."""
-    if target.backend != "cpu" or target.exactness != "exact":
-        np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * max(1, np.abs(expected).max()))
-    else:
-        np.testing.assert_array_equal(found, expected)
+def within(found, implied, target):
+    """Each of these fields of a result is within its bound."""
+    for field in ("x", "values", "chain"):
+        verdict = c.judge(getattr(found, field), getattr(implied, field), exactness=target.exactness)
+        assert verdict.passed, f"{field}: {verdict}"
+
+
+def to_the_bit(target):
+    """Whether results do not depend on the batch: in float32 on the CPU engine. Others choose their algorithm by it."""
+    return target.backend == "cpu" and target.exactness == "exact"
 
 
 @ON_EVERY_TARGET
@@ -43,9 +53,15 @@ def test_a_plan_does_not_depend_on_its_company(name, target):
     for n in (0, case.batch - 1):
         own = case.given.values if len(case.given.values) == 1 else case.given.values[n : n + 1]
         noise = np.ascontiguousarray(case.tape[:, n : n + 1])
-        one = case.plan(alone, known=Known(case.given.mask, own), noise=noise, candidates=1)
-        for field in ("x", "chain", "values"):
-            same(getattr(one, field)[0], getattr(together, field)[n], target)
+        given = Known(case.given.mask, own)
+        one = case.plan(alone, known=given, noise=noise, candidates=1)
+        if to_the_bit(target):
+            for field in ("x", "chain", "values"):
+                np.testing.assert_array_equal(getattr(one, field)[0], getattr(together, field)[n])
+        else:
+            within(one, c.implied_by_plan(
+                case.loop, given, noise, tables=case.tables, arithmetic=target.arithmetic
+            ), target)  # fmt: skip
 
 
 @ON_EVERY_ENGINE
@@ -96,9 +112,8 @@ def test_a_multistep_sampler_restarts_at_first_order(target):
     a, d = steps.a.copy(), steps.d.copy()
     a[k], d[k] = a[k] + d[k], 0.0
     first_order = replace(case.loop, steps=replace(steps, a=a, d=d))
-    expected = case.plan(target.ready(first_order, case.batch), x=x, start=k)
-    found = plan(target, case, x=x, start=k)
-    np.testing.assert_allclose(found.chain, expected.chain, rtol=0, atol=1e-5)
+    implied = c.implied_by_plan(first_order, case.given, case.tape, x=x, start=k, arithmetic=target.arithmetic)
+    within(plan(target, case, x=x, start=k), implied, target)
 
 
 @ON_EVERY_TARGET
@@ -224,8 +239,12 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
 def test_a_sample_draws_the_same_noise_in_any_batch(target):
     case = CASES["one guide step"]
     few, many = (target.ready(case.loop, n)(case.given, Seeded(5, 3), chain=True) for n in (1, 64))
-    same(few.chain[0], many.chain[0], target)
-    same(few.values[0], many.values[0], target)
+    if to_the_bit(target):
+        for field in ("chain", "values"):
+            np.testing.assert_array_equal(getattr(few, field)[0], getattr(many, field)[0])
+    else:
+        within(few, implied_by_seed(case.name, Seeded(5, 3), 1, target.arithmetic), target)
+        within(many, implied_by_seed(case.name, Seeded(5, 3), 64, target.arithmetic), target)
     assert len(np.unique(many.x[:, 1, 0])) == 64
 
 
@@ -258,12 +277,10 @@ def test_drawn_noise_is_that_of_core_noise(target):
 @pytest.mark.parametrize(
     "name", ["halfcheetah", "parts of observations", "maze2d", "dpm_solver_pp_2m, clipped, guided"]
 )
-def test_a_seed_replays_on_two_backends(name, target):
-    """Noise that differs in its last bits and engines that round differently: still one plan, to 1e-4."""
+def test_a_seed_replays_on_every_backend(name, target):
+    """Noise that differs in its last bits and engines that round differently: still one plan."""
     case, noise = CASES[name], Seeded(11, 2)
-    found, wanted = plan(target, case, noise=noise), plan(c.REFERENCE, case, noise=noise)
-    np.testing.assert_allclose(found.chain, wanted.chain, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(found.values, wanted.values, rtol=0, atol=1e-4)
+    within(plan(target, case, noise=noise), implied_by_seed(name, noise, case.batch, target.arithmetic), target)
 
 
 # ----------------------------------------------------------------------------------------------------- threads

@@ -1,4 +1,4 @@
-"""Every sampling loop on everything that can run here: by the yardstick, from noise to plan and row by row."""
+"""Every sampling loop on everything that can run here: within bounds, from noise to plan and row by row."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def named(case):
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_plans_are_within_the_yardstick(case, target):
+def test_plans_are_within_their_bounds(case, target):
     rows = list(c.run_loops(target, [case]))
     assert {row.what for row in rows} == ({"x", "values"} if case.guide else {"x"})
     wrong = [str(row) for row in rows if not row.verdict.passed]
@@ -26,7 +26,7 @@ def test_plans_are_within_the_yardstick(case, target):
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_rows_are_within_the_yardstick(case, target):
+def test_rows_are_within_their_bounds(case, target):
     rows = list(c.run_rows(target, [case]))
     assert len(rows) == case.loop.rows
     wrong = [str(row) for row in rows if not row.verdict.passed]
