@@ -23,7 +23,6 @@ import diffuser_fast as dfx
 from diffuser_fast import conformance as c
 from diffuser_fast import dropin
 
-torch.set_num_threads(1)
 BACKENDS = sorted({target.backend for target in c.targets()})
 STEPS = 6
 

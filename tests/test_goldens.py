@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from oracle.goldens import FOLDER, NAMES, load_golden
 
 import diffuser_fast as dfx
@@ -12,7 +11,6 @@ from diffuser_fast import conformance as c
 from diffuser_fast.core.normalizers import Gaussian
 from diffuser_fast.settings import SETTINGS
 
-torch.set_num_threads(1)
 TARGETS = [*c.targets(), c.EXACT]
 TOLERANCE = 1e-4  # normalised units; of values, of the largest
 

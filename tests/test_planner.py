@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
@@ -15,7 +14,6 @@ from diffuser_fast.core.conditions import known, nothing_known
 from diffuser_fast.core.noise import tape as drawn
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
-torch.set_num_threads(1)
 BACKENDS = sorted({target.backend for target in c.targets()})
 ON_EVERY_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 H, A, O, T = 8, 2, 4, 6

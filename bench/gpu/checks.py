@@ -135,4 +135,3 @@ def _mixed() -> list[Any]:
     for case in op_cases():
         kinds.setdefault(case.name.split()[0], []).append(case)
     return [case for cases in zip_longest(*kinds.values()) for case in cases if case is not None]
-

@@ -1,4 +1,4 @@
-"""The error that a precision implies for a program or a plan: the float64 reference, once, in Monte Carlo arithmetic."""
+"""The error that a precision implies for a program or a plan, from one float64 evaluation in Monte Carlo arithmetic."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ from .arithmetic import ELEMENTARY, Arithmetic, spread_of_sum
 
 # What moves numbers without rounding them, what rounds its result once, and elementary functions. Whatever is in none
 # of them, and has no method below, is refused: a bound would silently miss its rounding.
-MOVES = frozenset(
-    "_local_scalar_dense _to_copy _unsafe_view abs alias all amax any as_strided bitwise_and cat clamp clone copy_ "
-    "constant_pad_nd detach empty empty_like eq expand fill_ full isfinite lift_fresh logical_and logical_not "
-    "ne neg new_zeros ones ones_like permute scalar_tensor select slice split split_with_sizes squeeze stack t "
-    "transpose unbind unsqueeze view where zeros zeros_like".split()
-)
-ROUNDS = frozenset("add div mul reciprocal rsqrt rsub sqrt sub".split())
-FUNCTIONS = frozenset("exp log log1p sigmoid softplus tanh".split())
-
+MOVES = {
+    "_local_scalar_dense", "_to_copy", "_unsafe_view", "abs", "alias", "all", "amax", "any", "as_strided",
+    "bitwise_and", "cat", "clamp", "clone", "constant_pad_nd", "copy_", "detach", "empty", "empty_like", "eq", "expand",
+    "fill_", "full", "isfinite", "lift_fresh", "logical_and", "logical_not", "ne", "neg", "new_zeros", "ones",
+    "ones_like", "permute", "scalar_tensor", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t",
+    "transpose", "unbind", "unsqueeze", "view", "where", "zeros", "zeros_like",
+}  # fmt: skip
+ROUNDS = {"add", "div", "mul", "reciprocal", "rsqrt", "rsub", "sqrt", "sub"}
+FUNCTIONS = {"exp", "log", "log1p", "sigmoid", "softplus", "tanh"}
 
 POOL = 1 << 20  # numbers thrown before any is thrown again
 
@@ -172,8 +172,9 @@ class MonteCarlo(TorchDispatchMode):
 
     def mish(self, func, x):
         """x tanh(log(1 + e^x)), a function at a time."""
-        for step in (torch.exp, torch.log1p, torch.tanh):
-            y = self.rounded(step(x if step is torch.exp else y), ELEMENTARY * self.u.results)
+        y = x
+        for function in (torch.exp, torch.log1p, torch.tanh):
+            y = self.rounded(function(y), ELEMENTARY * self.u.results)
         return self.rounded(x * y)
 
 

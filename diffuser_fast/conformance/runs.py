@@ -108,8 +108,8 @@ def _is_small(case: OpCase) -> bool:
     return case.program.flops * case.batch < 3e5
 
 
-# What targets are judged by is the same for all of an arithmetic. Numbers of ops are large, and wanted for one case after
-# another.
+# What targets are judged by is the same for all of an arithmetic. Numbers of ops are large, and wanted for one case
+# after another.
 @lru_cache(maxsize=32)
 def _drawn(case: OpCase, seed: int) -> OpCase:
     return case.seeded(seed)

@@ -5,7 +5,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
@@ -13,7 +12,6 @@ from diffuser_fast.core.conditions import Known, nothing_known
 from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.noise import tape as drawn
 
-torch.set_num_threads(1)
 CASES = {case.name: case for case in c.loop_cases()}
 TARGETS = c.targets()
 GUIDED = CASES["parts of observations"]

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from diffuser_fast import conformance as c
 
-torch.set_num_threads(1)
 CASES = c.loop_cases()
 TARGETS = c.targets()
 

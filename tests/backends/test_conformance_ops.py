@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from core import interpreter
 
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.core.ops import KINDS
 
-torch.set_num_threads(1)
 CASES = c.op_cases()
 TARGETS = c.targets()
 CPU = [target for target in TARGETS if target.backend == "cpu"]  # whose results are promised to the bit

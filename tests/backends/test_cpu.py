@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 from csrc.engines import (
     CHEETAH,
     HOPPER,
@@ -25,7 +24,6 @@ from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fuse, vjp
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
-torch.set_num_threads(1)
 pytestmark = needs_engine
 
 MAZE = UNetSpec(128, 6, dim_mults=(1, 4, 8)), ValueSpec(128, 6, dim_mults=(1, 4, 8), middle="none")
@@ -95,9 +93,7 @@ def test_plans(isa, name):
     engine = cpu.ready(loop, batch=3, threads=2, isa=isa)
     found = [engine(known, tape, chain=True) for known, tape, _, _ in seeded]
     for field in ("x", "chain", "values"):
-        judged(
-            [getattr(one, field) for one in found], [getattr(implied, field) for _, _, implied, _ in seeded], field
-        )
+        judged([getattr(one, field) for one in found], [getattr(implied, field) for _, _, implied, _ in seeded], field)
     for one, (_, _, implied, _) in zip(found, seeded, strict=True):
         assert np.array_equal(one.order, ranking(one.values, 3))
         assert np.ptp(implied.values.exact) > 0.01

@@ -24,8 +24,6 @@ from diffuser_fast.core.schedule import Schedule
 from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.formats import janner_keys
 
-torch.set_num_threads(1)
-
 UNETS = {
     "hopper": (TemporalUnet, 32, 14, {"dim": 32}),
     "halfcheetah": (TemporalUnet, 4, 23, {"dim": 16, "dim_mults": (1, 4, 8), "attention": True}),

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from csrc import interpreter
+from csrc.engines import random_weights
 from diffuser_fast.conformance.arithmetic import ARITHMETIC, ELEMENTARY, spread_of_sum
 from diffuser_fast.conformance.error_bounds import Implied
+from diffuser_fast.conformance.implied import NORMAL_ULPS
 
 COPIES = 8
 
@@ -23,7 +25,7 @@ class Thrown:
     def once(self, y, unit=1):
         y = np.array(y)
         copies = y[len(y) // (1 + COPIES) :]
-        copies += self.u.results * unit * copies * self.rng.choice([-1.0, 1.0], copies.shape)
+        copies *= 1 + self.u.results * unit * (2 * self.rng.integers(0, 2, copies.shape, np.int8) - 1)
         return y
 
     def function(self, f, x):
@@ -43,11 +45,31 @@ def by_program(program, weights, inputs, table=None):
     return [_implied(y) for y in interpreter.run(program, weights, [_copied(x) for x in inputs], table, Thrown())]
 
 
-def by_plan(loop, known, tape, **arguments):
-    """What is implied for x, values and chain."""
+DRAWN = {}
+
+
+def drawn(program, batch, seed=0):
+    """Weights, inputs and table for a program, and what is implied: kept for the next instruction set's test."""
+    key = program.digest(), batch, seed
+    if key not in DRAWN:
+        while len(DRAWN) > 30:
+            del DRAWN[next(iter(DRAWN))]
+        rng, weights = np.random.default_rng([batch, seed]), random_weights(program.weights, seed)
+        inputs = [rng.standard_normal((batch, *program.shapes[v])).astype(np.float32) for v in program.inputs]
+        table = rng.standard_normal(program.table_width).astype(np.float32) if program.table_width else None
+        DRAWN[key] = weights, inputs, table, by_program(program, weights, inputs, table)
+    return DRAWN[key]
+
+
+def by_plan(loop, known, tape, *, seeded=False, **arguments):
+    """What is implied for x, values and chain. seeded: the engine draws the tape by itself, as core/noise.py does."""
     if len(known.values) > 1:
         known = replace(known, values=_copied(known.values))
-    x, values, _, chain = interpreter.plan(loop, known, _copied(tape, axis=1), r=Thrown(), **arguments)
+    copies, plans = _copied(tape, axis=1).astype(np.float64), tape.shape[1]
+    if seeded:
+        ulp = np.spacing(np.maximum(np.abs(copies[:, plans:]), 1).astype(np.float32))
+        copies[:, plans:] += NORMAL_ULPS * ulp * np.random.default_rng(0).choice([-1, 1], ulp.shape)
+    x, values, _, chain = interpreter.plan(loop, known, copies, r=Thrown(), **arguments)
     return {"x": _implied(x), "values": _implied(values), "chain": _implied(chain)}
 
 

@@ -36,18 +36,14 @@ def run(program, weights, inputs, table=None, r=EXACT):
 
 
 def taps(a, shape, x, w):
-    """Each product by itself: y[o, t] = sum w[o, i, j] x[i, s], s = t stride + j - pad, or t = s stride + j - pad."""
-    k, stride, pad = a["k"], a["stride"], a["pad"]
+    """Tap by tap: y[o, t] = sum w[o, i, j] x[i, s], s = t stride + j - pad; or w[i, o, j], t = s stride + j - pad."""
     y = np.zeros((len(x), *shape))
-    for j in range(k):
-        for t in range(shape[1]):
-            s = t * stride + j - pad
-            if a["transposed"]:
-                s, odd = divmod(t + pad - j, stride)
-                s = -1 if odd else s
-            if 0 <= s < x.shape[2]:
-                matrix = w[:, :, j].T if a["transposed"] else w[:, :, j]
-                y[:, :, t] += x[:, :, s] @ matrix.T
+    for j in range(a["k"]):
+        here = np.arange(x.shape[2] if a["transposed"] else shape[1])
+        there = here * a["stride"] + j - a["pad"]
+        inside = (there >= 0) & (there < (shape[1] if a["transposed"] else x.shape[2]))
+        t, s = (there[inside], here[inside]) if a["transposed"] else (here[inside], there[inside])
+        y[:, :, t] += np.ascontiguousarray(w[:, :, j].T if a["transposed"] else w[:, :, j]) @ x[:, :, s]
     return y
 
 
