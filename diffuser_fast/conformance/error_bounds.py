@@ -84,11 +84,13 @@ class Verdict:
 
 
 def judge(
-    engine: ArrayLike | Sequence[ArrayLike], implied: Implied | Sequence[Implied], *, exactness: str = "exact"
-) -> Verdict:
+    engine: ArrayLike | Sequence[ArrayLike], implied: Implied | Sequence[Implied], *, exactness: str = "exact",
+    sides: int = 1,
+) -> Verdict:  # fmt: skip
     """The verdict on one result, or on the same result of several seeds together.
 
-    engine: an array as ``implied.exact``, or one for each seed. implied: for the precision that was asked for.
+    engine: an array as ``implied.exact``, or one for each seed. implied: for the precision that was asked for. sides: 2
+    for results in float64, beside which the exact ones are no more exact: each side may err by what is allowed.
     ValueError on shapes that differ, on an unknown exactness class, and if what is implied is not finite, for then
     there is nothing to judge by.
     """
@@ -102,9 +104,8 @@ def judge(
     errors = _flat([one.errors for one in implied])
     if not (np.isfinite(exact).all() and np.isfinite(errors).all()):
         raise ValueError("implied: its own numbers are not finite")
-    allowed = (MULTIPLES[exactness] * size for size in _sizes(errors))
+    rms_allowed, largest_allowed = (sides * MULTIPLES[exactness] * size for size in _sizes(errors))
     rms, largest = _sizes(found - exact) if np.isfinite(found).all() else (np.inf, np.inf)
-    rms_allowed, largest_allowed = allowed
     return Verdict(exactness, rms, rms_allowed, largest, largest_allowed, float(np.abs(exact).max(initial=0)))
 
 

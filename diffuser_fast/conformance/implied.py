@@ -64,21 +64,20 @@ def implied_by_program(
 def implied_by_plan(
     loop: SamplingLoop, known: Known, noise: Noise, *, batch: int | None = None, x: NDArray | None = None,
     start: int = 0, tables: tuple[NDArray, NDArray | None] | None = None, arithmetic: Arithmetic = FLOAT32,
-    given_error: NDArray | None = None, device: str | None = None,
+    engine_draws: bool = False, given_error: NDArray | None = None, device: str | None = None,
 ) -> ImpliedPlan:  # fmt: skip
     """For one call of an engine (backends/engine.py) with these arguments.
 
-    batch: N, where the noise is ``Seeded``; engines draw it themselves then, each with errors of its own in the last
-    places, which are part of what is implied. given_error: how far off ``known.values`` may be, in its shape, where
-    somebody else computed them. device: where the reference runs.
+    batch: N, where the noise is ``Seeded``. engine_draws: the tape stands for such noise, which engines draw themselves
+    with errors of their own in the last places; these are part of what is implied. given_error: how far off
+    ``known.values`` may be, in its shape, where somebody else computed them. device: where the reference runs.
     """
     if isinstance(noise, Seeded):
-        law = tape(noise.seed, noise.plan, loop.rows, batch, loop.horizon, loop.transition_dim)
-        noise = _copied(law, axis=1)
-        ulp = np.spacing(np.maximum(np.abs(noise), 1).astype(np.float32))
-        noise += _thrown(NORMAL_ULPS * ulp, axis=1)
-    else:
-        noise = _copied(noise, axis=1)
+        engine_draws = True
+        noise = tape(noise.seed, noise.plan, loop.rows, batch, loop.horizon, loop.transition_dim)
+    noise = _copied(noise, axis=1)
+    if engine_draws:
+        noise += _thrown(NORMAL_ULPS * np.spacing(np.maximum(np.abs(noise), 1).astype(np.float32)), axis=1)
     if given_error is not None or len(known.values) > 1:
         error = 0 * known.values if given_error is None else given_error
         values, error = (np.repeat(a, noise.shape[1] // (1 + COPIES) // len(a), axis=0) for a in (known.values, error))

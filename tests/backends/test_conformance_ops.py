@@ -42,7 +42,7 @@ def test_the_reference_means_what_the_textbook_says(case):
     for found, wanted, bound in zip(c.EXACT.evaluate(case), expected, implied, strict=True):
         assert found.dtype == np.float64
         for numbers in (found, wanted):
-            verdict = c.judge(numbers, bound)
+            verdict = c.judge(numbers, bound, sides=2)
             assert verdict.passed, verdict
 
 
