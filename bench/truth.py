@@ -1,8 +1,8 @@
-"""Whether a candidate's answer is right: its error against float64, beside the reference's own in float32.
+"""Whether a candidate's answer is right: its error against float64, beside the error that float32 implies.
 
-The yardstick is the project's (diffuser_fast/conformance): "exact" is within twice the reference's own error, "close"
-within eight times. Beyond that an answer may still be good ("fast": its deviation is stated) or wrong, and what is
-wrong is not timed.
+The bounds are the project's (diffuser_fast/conformance): "exact" is within twice what float32 implies, "close" within
+four times. Beyond that an answer may still be good ("fast": its deviation is stated) or wrong, and what is wrong is not
+timed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from diffuser_fast.conformance import EXACT, REFERENCE, judge
+from diffuser_fast.conformance import Implied, ImpliedPlan, implied_by_plan, judge
 
-from .problem import Problem
+from .problem import FAR, Problem
 
 WRONG = 0.05  # root mean square error, as a part of the root mean square of the answer
 
@@ -25,8 +25,8 @@ WRONG = 0.05  # root mean square error, as a part of the root mean square of the
 class Judgement:
     """exactness: "exact", "close", "fast" or "wrong". deviation: relative root mean square error against float64.
 
-    over: the error as a multiple of what "exact" allows, the worst of the outputs; 1 is the limit of "exact", about 4
-    that of "close".
+    over: the error as a multiple of what "exact" allows, the worst of the outputs; 1 is the limit of "exact", 2 that of
+    "close".
     """
 
     exactness: str
@@ -35,16 +35,18 @@ class Judgement:
 
 
 class Truth:
-    """The right answers of one problem: from the reference in float64, and in float32 for the yardstick."""
+    """The right answers of one problem, and the errors that float32 implies for them."""
 
     def __init__(self, problem: Problem, device: str | None = None) -> None:
-        self.exact, self.float32 = (_answers(problem, target, device) for target in (EXACT, REFERENCE))
+        implied = implied_by_plan(problem.loop, problem.known, problem.tape, x=problem.x, device=device)
+        self.implied = _named(problem, implied)
+        self.exact = {name: one.exact for name, one in self.implied.items()}
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:
         """The verdict on one candidate's answer; ValueError if it lacks an output or has another shape."""
         if set(found) != set(self.exact):
             raise ValueError(f"answer: found {sorted(found)}, expected {sorted(self.exact)}")
-        parts = [_judge(found[name], self.float32[name], self.exact[name]) for name in self.exact]
+        parts = [_judge(found[name], implied) for name, implied in self.implied.items()]
         order = ("exact", "close", "fast", "wrong")
         return Judgement(
             max((part.exactness for part in parts), key=order.index),
@@ -59,14 +61,18 @@ def truth(problem: Problem, device: str | None = None) -> Truth:
     return Truth(problem, device)
 
 
-def _answers(problem: Problem, target, device: str | None) -> dict[str, NDArray]:
-    engine = target.ready(problem.loop, problem.workload.batch, device)
-    return problem.answer(engine(problem.known, problem.tape, x=problem.x))
+def _named(problem: Problem, plan: ImpliedPlan) -> dict[str, Implied]:
+    """What is implied for each part of ``Problem.answer``."""
+    if problem.workload.kind == "step":
+        return {"y": plan.x}
+    if problem.workload.kind == "gradient":
+        return {"value": plan.values, "gradient": Implied((plan.x.exact - problem.x) / FAR, plan.x.errors / FAR)}
+    return {"x": plan.x} if problem.loop.guide is None else {"x": plan.x, "value": plan.values}
 
 
-def _judge(found: NDArray, reference: NDArray, exact: NDArray) -> Judgement:
-    verdicts = {name: judge([found], [reference], [exact], exactness=name) for name in ("exact", "close")}
-    size = float(np.sqrt(np.mean(np.square(exact)))) or 1.0
+def _judge(found: NDArray, implied: Implied) -> Judgement:
+    verdicts = {name: judge(found, implied, exactness=name) for name in ("exact", "close")}
+    size = float(np.sqrt(np.mean(np.square(implied.exact)))) or 1.0
     deviation = verdicts["exact"].rms / size
     passed = [name for name, verdict in verdicts.items() if verdict.passed]
     exactness = passed[0] if passed else "fast" if deviation <= WRONG else "wrong"

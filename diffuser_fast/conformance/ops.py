@@ -241,7 +241,7 @@ def _attentions() -> Iterator[OpCase]:
     for heads, width, h, like in (
         (4, HEAD_DIM, 1, "normal"), (4, HEAD_DIM, 2, "normal"), (4, HEAD_DIM, 3, "normal"), (4, HEAD_DIM, 4, "normal"),
         (4, HEAD_DIM, 7, "normal"), (4, HEAD_DIM, 16, "normal"), (4, HEAD_DIM, 33, "normal"), (4, HEAD_DIM, 5, "large"),
-        (4, HEAD_DIM, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"),
+        (4, HEAD_DIM // 2, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"),
         (3, 17, 3, "normal"),
     ):  # fmt: skip
         inner = heads * width

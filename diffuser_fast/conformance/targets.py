@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import backends
 from ..backends.engine import Engine
 from ..core.loop import SamplingLoop
+from .arithmetic import ARITHMETIC, Arithmetic
 from .loops import loop_cases
 from .ops import OpCase
 
@@ -34,7 +35,12 @@ class Target:
     @property
     def exactness(self) -> str:
         """The class that the precision claims."""
-        return CLASSES[self.precision]
+        return CLASSES.get(self.precision, "fast")
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the precision rounds."""
+        return ARITHMETIC[self.precision]
 
     def ready(self, loop: SamplingLoop, batch: int, device: str | None = None) -> Engine:
         """An engine for ``batch`` plans of the loop."""
@@ -76,7 +82,7 @@ EXACT = Target("reference", precision="float64")
 
 def targets(names: Iterable[str] | None = None) -> list[Target]:
     """Every backend (of ``names``, default all) that can run here, once for each instruction set that it has and each
-    precision whose class has a yardstick.
+    precision of the classes exact and close.
     """
     found = []
     for name in backends.NAMES if names is None else names:

@@ -1,10 +1,10 @@
-"""What every engine owes its caller beside the right numbers (backends/engine.py): one answer, whatever the batch."""
+"""What every engine owes its caller beside the right numbers (backends/engine.py): one answer, whatever the company."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
@@ -12,7 +12,6 @@ from diffuser_fast.core.conditions import Inpainting, no_inpainting
 from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.noise import tape as drawn
 
-torch.set_num_threads(1)
 CASES = {case.name: case for case in c.loop_cases()}
 TARGETS = c.targets()
 GUIDED = CASES["parts of observations"]
@@ -20,16 +19,25 @@ ON_EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=str)
 ON_EVERY_ENGINE = pytest.mark.parametrize("target", [t for t in TARGETS if t.backend != "reference"], ids=str)
 
 
+@cache
+def implied_by_seed(name, noise, batch, arithmetic):
+    return c.implied_by_plan(CASES[name].loop, CASES[name].given, noise, batch=batch, arithmetic=arithmetic)
+
+
 def plan(target, case, **overrides):
     return case.plan(target.ready(case.loop, case.batch), **overrides)
 
 
-def same(found, expected, target):
-    """Bit for bit on the CPU engine in float32; others choose their algorithm by the batch, and are nearly the same."""
-    if target.backend != "cpu" or target.exactness != "exact":
-        np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * max(1, np.abs(expected).max()))
-    else:
-        np.testing.assert_array_equal(found, expected)
+def within(found, implied, target):
+    """Each of these fields of a result is within its bound."""
+    for field in ("x", "values", "chain"):
+        verdict = c.judge(getattr(found, field), getattr(implied, field), exactness=target.exactness)
+        assert verdict.passed, f"{field}: {verdict}"
+
+
+def to_the_bit(target):
+    """Whether results do not depend on the batch: in float32 on the CPU engine. Others choose their algorithm by it."""
+    return target.backend == "cpu" and target.exactness == "exact"
 
 
 @ON_EVERY_TARGET
@@ -37,15 +45,21 @@ def same(found, expected, target):
     "name", ["halfcheetah", "each its own conditions", "tables of this plan", "seventeen plans", "dpm_solver_pp_2m",
              "gradient added to x and to clipped x0", "value of odd lengths, H 20", "maze2d"],
 )  # fmt: skip
-def test_a_plan_does_not_depend_on_its_batch(name, target):
+def test_a_plan_does_not_depend_on_its_company(name, target):
     case = CASES[name]
-    batch, alone = plan(target, case), target.ready(case.loop, 1)
+    together, alone = plan(target, case), target.ready(case.loop, 1)
     for n in (0, case.batch - 1):
         own = case.inpainting.values if len(case.inpainting.values) == 1 else case.inpainting.values[n : n + 1]
         noise = np.ascontiguousarray(case.tape[:, n : n + 1])
-        one = case.plan(alone, inpainting=Inpainting(case.inpainting.mask, own), noise=noise, candidates=1)
-        for field in ("x", "chain", "values"):
-            same(getattr(one, field)[0], getattr(batch, field)[n], target)
+        given = Inpainting(case.inpainting.mask, own)
+        one = case.plan(alone, known=given, noise=noise, candidates=1)
+        if to_the_bit(target):
+            for field in ("x", "chain", "values"):
+                np.testing.assert_array_equal(getattr(one, field)[0], getattr(together, field)[n])
+        else:
+            within(one, c.implied_by_plan(
+                case.loop, given, noise, tables=case.tables, arithmetic=target.arithmetic
+            ), target)  # fmt: skip
 
 
 @ON_EVERY_ENGINE
@@ -79,7 +93,7 @@ def test_a_restart_goes_on_as_if_nothing_had_happened(name, target):
 
 
 @ON_EVERY_TARGET
-def test_a_restart_is_inpainted(target):
+def test_a_restart_puts_what_is_known_in_its_place(target):
     case = CASES["parts of observations"]
     rest = plan(target, case, x=np.full_like(case.tape[0], 7), start=2)
     wanted = np.where(case.inpainting.mask, case.inpainting.values, np.float32(7))
@@ -88,7 +102,7 @@ def test_a_restart_is_inpainted(target):
 
 @ON_EVERY_TARGET
 def test_a_multistep_sampler_restarts_at_first_order(target):
-    """In the first step that is run, the previous x0 is x0: d joins a. (Zero instead of it would scale x'.)"""
+    """At the first row that is run, x0_before is x0: d joins a. (Zero in its place would scale the whole row.)"""
     case = CASES["dpm_solver_pp_2m"]
     steps, k = case.loop.steps, 2
     assert steps.d[k]
@@ -96,16 +110,15 @@ def test_a_multistep_sampler_restarts_at_first_order(target):
     a, d = steps.a.copy(), steps.d.copy()
     a[k], d[k] = a[k] + d[k], 0.0
     first_order = replace(case.loop, steps=replace(steps, a=a, d=d))
-    expected = case.plan(target.ready(first_order, case.batch), x=x, start=k)
-    found = plan(target, case, x=x, start=k)
-    np.testing.assert_allclose(found.chain, expected.chain, rtol=0, atol=1e-5)
+    implied = c.implied_by_plan(first_order, case.inpainting, case.tape, x=x, start=k, arithmetic=target.arithmetic)
+    within(plan(target, case, x=x, start=k), implied, target)
 
 
 @ON_EVERY_TARGET
 @pytest.mark.parametrize(
     "name", ["parts of observations", "each its own conditions", "everything is given", "an action is given"]
 )
-def test_inpainting_holds_after_every_denoising_step(name, target):
+def test_what_is_known_holds_after_every_row(name, target):
     case = CASES[name]
     chain, mask = plan(target, case).chain, case.inpainting.mask
     given = np.broadcast_to(case.inpainting.values, (case.batch, *mask.shape))
@@ -186,15 +199,13 @@ def test_tables_of_the_denoiser_alone_leave_the_guide_its_own(target):
 
 @ON_EVERY_TARGET
 @pytest.mark.parametrize("k", [0, 2, 4])
-def test_a_number_that_is_not_finite_is_named_by_its_denoising_step(target, k):
+def test_a_number_that_is_not_finite_is_named_by_its_row(target, k):
     steps = GUIDED.loop.steps
     for name, bad in (("a", np.nan), ("b", np.inf), ("s", -np.inf)):
         column = getattr(steps, name).copy()
         column[k] = bad
         engine = target.ready(replace(GUIDED.loop, steps=replace(steps, **{name: column})), GUIDED.batch)
-        with pytest.raises(
-            FloatingPointError, match=rf"^denoising step {k} \(t = {steps.t[k]}\): the plan is no longer finite"
-        ):
+        with pytest.raises(FloatingPointError, match=rf"^row {k} \(t = {steps.t[k]}\): the plan is no longer finite"):
             GUIDED.plan(engine)
     np.testing.assert_array_equal(plan(target, GUIDED).x, plan(target, GUIDED).x)
 
@@ -205,7 +216,7 @@ def test_clipping_does_not_hide_a_number_that_is_none(target):
     q = case.loop.steps.q.copy()
     q[1] = np.nan
     engine = target.ready(replace(case.loop, steps=replace(case.loop.steps, q=q)), case.batch)
-    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
+    with pytest.raises(FloatingPointError, match=r"^row 1 "):
         case.plan(engine)
 
 
@@ -214,7 +225,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
     before, noise = GUIDED.plan(engine), GUIDED.tape.copy()
     noise[2, -1, -1, 0] = np.nan
-    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
+    with pytest.raises(FloatingPointError, match=r"^row 1 "):
         GUIDED.plan(engine, noise=noise)
     np.testing.assert_array_equal(GUIDED.plan(engine).x, before.x)
 
@@ -226,8 +237,12 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
 def test_a_sample_draws_the_same_noise_in_any_batch(target):
     case = CASES["one guide step"]
     few, many = (target.ready(case.loop, n)(case.inpainting, Seeded(5, 3), chain=True) for n in (1, 64))
-    same(few.chain[0], many.chain[0], target)
-    same(few.values[0], many.values[0], target)
+    if to_the_bit(target):
+        for field in ("chain", "values"):
+            np.testing.assert_array_equal(getattr(few, field)[0], getattr(many, field)[0])
+    else:
+        within(few, implied_by_seed(case.name, Seeded(5, 3), 1, target.arithmetic), target)
+        within(many, implied_by_seed(case.name, Seeded(5, 3), 64, target.arithmetic), target)
     assert len(np.unique(many.x[:, 1, 0])) == 64
 
 
@@ -244,7 +259,7 @@ def test_seeds_and_plans_draw_different_noise_and_the_same_again(target):
 
 @ON_EVERY_TARGET
 def test_drawn_noise_is_that_of_core_noise(target):
-    """A loop whose steps return their noise: x' = noise. Bound: four units in the last place, of one at least."""
+    """A loop whose rows are their own noise: x' = noise. Bound: four units in the last place, of one at least."""
     loop = CASES["hopper unguided"].loop
     zero, one = np.zeros(loop.rows), np.ones(loop.rows)
     loop = replace(loop, steps=replace(loop.steps, p=zero, q=zero, a=zero, b=zero, d=zero, s=one))
@@ -260,12 +275,10 @@ def test_drawn_noise_is_that_of_core_noise(target):
 @pytest.mark.parametrize(
     "name", ["halfcheetah", "parts of observations", "maze2d", "dpm_solver_pp_2m, clipped, guided"]
 )
-def test_a_seed_replays_on_two_backends(name, target):
-    """Noise that differs in its last bits and engines that round differently: still one plan, to 1e-4."""
+def test_a_seed_replays_on_every_backend(name, target):
+    """Noise that differs in its last bits and engines that round differently: still one plan."""
     case, noise = CASES[name], Seeded(11, 2)
-    found, wanted = plan(target, case, noise=noise), plan(c.REFERENCE, case, noise=noise)
-    np.testing.assert_allclose(found.chain, wanted.chain, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(found.values, wanted.values, rtol=0, atol=1e-4)
+    within(plan(target, case, noise=noise), implied_by_seed(name, noise, case.batch, target.arithmetic), target)
 
 
 # ----------------------------------------------------------------------------------------------------- threads

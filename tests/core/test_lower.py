@@ -14,8 +14,6 @@ from diffuser_fast.core.passes import time_tables
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 from diffuser_fast.formats import janner_keys
 
-torch.set_num_threads(1)
-
 HOPPER = {"horizon": 32, "transition_dim": 14}
 WALKER = {"horizon": 32, "transition_dim": 23}
 MAZE = {"horizon": 128, "transition_dim": 6, "dim_mults": (1, 4, 8)}

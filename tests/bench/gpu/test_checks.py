@@ -56,10 +56,10 @@ def test_conformance_finds_what_is_wrong(monkeypatch):
     def broken(target, case):
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(checks, "_against_the_yardstick", broken)
+    monkeypatch.setattr(checks, "_ratio", broken)
     (finding,) = checks.conformance("float32", "cpu", only="act 17x9 range")
     assert finding == {"case": "act 17x9 range: RuntimeError: no such kernel", "worst": None, "passed": False}
-    monkeypatch.setattr(checks, "_against_the_yardstick", lambda target, case: np.inf)
+    monkeypatch.setattr(checks, "_ratio", lambda target, case: np.inf)
     (finding,) = checks.conformance("float32", "cpu", only="act 17x9 range")
     assert finding == {"case": "act 17x9 range", "worst": None, "passed": False}
 
@@ -68,7 +68,7 @@ def test_after_an_error_of_the_device_the_process_ends(monkeypatch):
     def broken(target, case):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(checks, "_against_the_yardstick", broken)
+    monkeypatch.setattr(checks, "_ratio", broken)
     findings = checks.conformance("float32", "cpu")
     assert not next(findings)["passed"]
     with pytest.raises(RuntimeError, match="illegal"):
@@ -88,7 +88,7 @@ def test_the_same_noise():
 
 def test_float64_of_the_device():
     (finding,) = checks.float64("cpu")
-    assert finding["passed"] and finding["worst"] == 0
+    assert finding["passed"] and finding["worst"] < 1
 
 
 def test_what_fails_to_get_ready_is_not_run_in_the_ladder(monkeypatch, tmp_path, capsys):
