@@ -1,15 +1,16 @@
 """What the tests need, as pip takes it: the oldest versions that pyproject.toml admits, or its ranges.
 
-    python tests/packaging/oldest.py torch=2.6.0    a line `name==version` for each; some named otherwise
-    python tests/packaging/oldest.py --ranges       the package with its extras, as one editable requirement
+python tests/packaging/oldest.py torch=2.6.0    a line `name==version` for each; some named otherwise
+python tests/packaging/oldest.py --ranges       the package with its extras, as one editable requirement
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ("torch", "gpu", "envs", "minari", "train")
