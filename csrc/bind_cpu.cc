@@ -272,7 +272,6 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("function", &function, "y = exp (0), Mish (1) or Mish's derivative (2) of x.");
   m.def("philox", &philox);
   m.def("normals", &normals);
-  m.attr("COLUMNS") = py::make_tuple("p", "q", "a", "b", "d", "s", "gx", "g0");
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, int, int, int, int, int,
