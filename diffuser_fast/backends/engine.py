@@ -1,7 +1,8 @@
-"""What a backend is: a module with ``why_not`` and ``ready``; ``ready`` gives an Engine."""
+"""What a backend is: a module with a name, what it offers, ``why_not`` and ``ready``, which gives an Engine."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,8 +41,8 @@ class Engine(Protocol):
         """Denoise N plans at once.
 
         inpainting: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of denoising
-        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan
-        (denoiser ``[R, S]``, guide's or None), where they depend on a condition. candidates: plans are ranked within
+        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan,
+        where they depend on a condition (core/loop.py). candidates: plans are ranked within
         groups of this many (default N). A number that is not finite raises FloatingPointError naming the denoising
         step.
         """
@@ -49,7 +50,15 @@ class Engine(Protocol):
 
 
 class Backend(Protocol):
-    """The module-level interface of every backend."""
+    """The module-level interface of every backend.
+
+    NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
+    backend has.
+    """
+
+    NAME: str
+    PRECISIONS: Collection[str]
+    OPTIONS: frozenset[str]
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

@@ -20,7 +20,10 @@ from ..core.noise import draw
 from ..core.program import Op, Program, Shape
 from .engine import Noise, Seeded
 
+NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = tuple(DTYPES)
+OPTIONS: frozenset[str] = frozenset()
 
 
 def run(
@@ -171,7 +174,7 @@ def ready(
 ) -> ReferenceEngine:
     """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
     if precision not in DTYPES:
-        raise ValueError(f"precision: the reference backend has {', '.join(DTYPES)}, found {precision!r}")
+        raise ValueError(f"precision: the reference backend has {', '.join(PRECISIONS)}, found {precision!r}")
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
 
 
