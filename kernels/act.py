@@ -85,9 +85,10 @@ def silu(x, EXACT: tl.constexpr):
 @triton.jit
 def silu_slope(x, EXACT: tl.constexpr):
     """s + x s (1 - s), and 1 - s = e^-x s."""
-    e = exp(tl.minimum(tl.maximum(-x, -87.3), 88.0), EXACT)
+    near = tl.minimum(tl.maximum(x, -88.0), 87.3)
+    e = exp(-near, EXACT)
     s = 1.0 / (1.0 + e)
-    return tl.fma(tl.maximum(x, -87.3) * s, e * s, s)
+    return tl.fma(near * s, e * s, s)
 
 
 @triton.jit

@@ -27,7 +27,7 @@ REGISTRY = {
 NAMES = tuple(REGISTRY)
 LATER = {"cuda": "the CUDA C++ backend is not in this release"}
 # What "auto" chooses from, in order; the reference is for checking, and comes last. A GPU backend enters when a row of
-# bench/results shows it right, and faster than its peers, on a GPU: tests/backends/test_registry.py holds the two together.
+# bench/results shows it right, and faster than its peers, on a GPU (tests/backends/test_registry.py compares the two).
 AUTO = ("cpu", "reference")
 NOT_AUTO = {"triton": "no benchmark has shown it right and faster on a GPU yet"}
 

@@ -8,7 +8,10 @@ from diffuser_fast.backends.triton.evaluate import evaluate
 from diffuser_fast.backends.triton.target import Target
 
 
-def launched(case, target=Target(), table=None):
+INTERPRETER = Target()
+
+
+def launched(case, target=INTERPRETER, table=None):
     """The outputs of an op case, as launched for a target, each within its bound. table: instead of the case's own."""
     table = case.table if table is None else table
     found = evaluate(case.program, case.weights, case.inputs, table, target, torch.device("cpu"))

@@ -176,7 +176,9 @@ def rounded(case, dtype):
 
 
 @pytest.mark.parametrize("precision", NARROW)
-@pytest.mark.parametrize("name", ["conv 33x3 to 65x3 k5 s1 p2 B3", "conv_block 24x5 to 40x5 k3 s1 p1 G8 table -1 mish B2"])
+@pytest.mark.parametrize(
+    "name", ["conv 33x3 to 65x3 k5 s1 p2 B3", "conv_block 24x5 to 40x5 k3 s1 p1 G8 table -1 mish B2"]
+)
 def test_narrow_operands_are_all_that_is_lost(precision, name):
     """Sums are float32: beside a reference whose operands are rounded, the error is that of float32."""
     case = next(case for case in c.op_cases() if case.name == name)

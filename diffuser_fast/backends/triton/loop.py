@@ -65,7 +65,7 @@ def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
         )  # fmt: skip
         if (most := max(made.arena, made.partials)) > MOST_NUMBERS:
             raise ValueError(
-                f"batch: {batch} plans need {most} numbers of memory for the {arena}, and kernels count to {MOST_NUMBERS}"
+                f"batch: {batch} plans need {most} numbers of memory for the {arena}, kernels count to {MOST_NUMBERS}"
             )
         return made
 

@@ -45,8 +45,7 @@ def network_launches(
     program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[str, ValueRef], *, arena: str,
     store: Store, target: Target,
 ) -> NetworkLaunches:  # fmt: skip
-    """The launches of a fused Program. inputs: where each input lies, by name; arena: name of the activations' buffer.
-    """
+    """The launches of a fused Program. inputs: where each lies, by name; arena: the name of the activations' buffer."""
     return _Builder(program, weights, batch, inputs, arena, store, target).done()
 
 

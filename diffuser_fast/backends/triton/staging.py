@@ -33,8 +33,9 @@ class Mode:
     """What differs between plans in more than numbers; each has its own list of launches and its own graph.
 
     start: the first denoising step. given: whether x is given there. tape: noise from the caller instead of a seed.
-    denoiser_tables, guide_tables: the form of this plan's own time-embedding tables; None: the loop's. inpaint_each: inpainted values for every plan of the batch.
-    candidates: plans are ranked within groups of so many. chain: every denoising step's x is wanted.
+    denoiser_tables, guide_tables: the form of this plan's own time-embedding tables; None: the loop's. inpaint_each:
+    inpainted values for every plan of the batch. candidates: plans are ranked within groups of so many. chain: every
+    denoising step's x is wanted.
     """
 
     start: int = 0
