@@ -7,7 +7,6 @@ from diffuser_fast import conformance as c
 from diffuser_fast.backends.triton.evaluate import evaluate
 from diffuser_fast.backends.triton.target import Target
 
-
 INTERPRETER = Target()
 
 

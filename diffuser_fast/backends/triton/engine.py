@@ -18,10 +18,21 @@ from ..engine import Noise, Seeded
 from ..graph import Replay
 from . import loop as loops
 from .evaluate import evaluate
-from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
-from .staging import Mode, TableForm
+from .launches import (
+    Launch,
+    Ref,
+    Specialisation,
+    ValueRef,
+    bind,
+    compile_all,
+    distinct,
+    without_overlap,
+)
+from .network import TableRef, at_denoising_step, network_launches
+from .staging import Mode, TableForm, row_words
 from .support import SUPPORT
 from .target import INTERPRETED, PRECISIONS, Target
+from .weights import Store
 
 OPTIONS: frozenset[str] = frozenset()  # of ``ready``, beside those of every backend
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
@@ -92,6 +103,22 @@ def specialisations(
 ) -> list[Specialisation]:
     """What has to be compiled for a plan, each once: exactly what the engine launches on such a GPU."""
     return distinct(launch_list(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
+
+
+def program_specialisations(
+    program: Program, *, batch: int, precision: str = "float32", capability: int = 90, tables: TableForm | None = None
+) -> list[Specialisation]:
+    """What has to be compiled for one Program by itself, whatever its weights, with time-embedding tables of a form."""
+    _check(precision)
+    target, form, words = Target(precision, capability), tables or TableForm(), row_words(program.table_width)
+    refs = {name: ValueRef(Ref(f"input {name}"), program.shapes[v][0]) for name, v in program.inputs.items()}
+    weights = {name: np.zeros(shape, np.float32) for name, shape in program.weights.items()}
+    made = network_launches(program, weights, batch, refs, arena="arena", store=Store(target.operand), target=target)
+    table = TableRef(
+        Ref("table"), words if form.each else 0, Ref("sample table") if form.per_sample else None,
+        words if form.per_sample else 0,
+    )  # fmt: skip
+    return distinct(at_denoising_step(made.launches, table))
 
 
 @dataclass(frozen=True)
