@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
 from ..core.loop import PlanTables, Result, SamplingLoop
+from ..core.verify import Support
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ class Backend(Protocol):
     """The module-level interface of every backend.
 
     NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
-    backend has.
+    backend has. SUPPORT: what it has kernels for.
     """
 
     NAME: str
     PRECISIONS: Collection[str]
     OPTIONS: frozenset[str]
+    SUPPORT: Support
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

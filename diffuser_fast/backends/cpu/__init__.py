@@ -25,7 +25,13 @@ from .records import INPUTS, OUTPUTS, ordered, records
 NAME = "cpu"
 PRECISIONS = ("float32", "float32-close", "bf16")
 OPTIONS = frozenset({"cores", "isa"})
-SUPPORT = Support()  # every kind and activation there is
+SUPPORT = Support(
+    kinds=frozenset({
+        "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",
+        "group_norm_vjp", "act_vjp", "conv_block", "norm_act_vjp",
+    }),
+    acts=frozenset({"mish", "silu", "relu", "gelu"}),
+)  # fmt: skip
 
 
 def isas() -> list[str]:
