@@ -25,6 +25,7 @@ class Late:
         return self.engine(inpainting, noise, x=until, start=self.start, candidates=candidates)
 
 
+@pytest.mark.filterwarnings("ignore:conditions:UserWarning")  # recorded beyond the limits of their data sets
 @pytest.mark.parametrize("name", NAMES)
 def test_ends_as_the_recorded_trace(name):
     golden, checkpoint = load_golden(name), dfx.load(FOLDER / name)
