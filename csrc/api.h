@@ -29,12 +29,12 @@ typedef struct {
 // A SamplingLoop for one batch. Everything but weights and tables is copied.
 typedef struct {
   const df_program* denoiser;
-  const df_program *gradient, *value;         // NULL without a guide
-  const float* columns;                       // [rows, kColumns]
-  const int32_t* guide_steps;                 // [rows]
+  const df_program *gradient, *value;  // NULL without a guide
+  const float* columns;                // [rows, kColumns]
+  const int32_t* guide_steps;          // [rows]
   df_tables denoiser_tables, guide_tables;
-  const float *clip_low, *clip_high;          // [depth], or NULL
-  int32_t batch, horizon, depth, rows;        // N, H, D, R
+  const float *clip_low, *clip_high;    // [depth], or NULL
+  int32_t batch, horizon, depth, rows;  // N, H, D, R
   int32_t threads;
   const int32_t*
       cores;        // [threads]: thread i runs on core cores[i] alone, the caller being thread 0; or NULL
@@ -53,12 +53,12 @@ typedef struct {
   const float* tape;            // [R + 1, N, H, D], or NULL: drawn from seed and plan
   uint64_t seed;
   uint32_t plan;
-  int32_t candidates;                         // plans are ranked within groups of this many
+  int32_t candidates;                       // plans are ranked within groups of this many
   df_tables denoiser_tables, guide_tables;  // instead of the loop's own
-  float* x_out;                               // [N, H, D]
-  float* values;                              // [N]
-  int64_t* order;                             // [N]
-  float* chain;                               // [N, R + 1 - start, H, D], or NULL
+  float* x_out;                             // [N, H, D]
+  float* values;                            // [N]
+  int64_t* order;                           // [N]
+  float* chain;                             // [N, R + 1 - start, H, D], or NULL
 } df_args;
 
 typedef struct df_engine df_engine;

@@ -111,8 +111,9 @@ class Engine {
     if (!cores.empty() && cores.size() != size_t(threads))
       throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
-      programs_.push_back(parts.is_none() ? nullptr
-                                          : std::make_unique<ProgramArrays>(py::reinterpret_borrow<py::object>(parts)));
+      programs_.push_back(parts.is_none()
+                              ? nullptr
+                              : std::make_unique<ProgramArrays>(py::reinterpret_borrow<py::object>(parts)));
     }
     programs_.resize(3);
     desc_.denoiser = program(0);

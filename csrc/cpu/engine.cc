@@ -127,8 +127,8 @@ void Engine::compile_groups() {
   const int spaces = intra_op_ ? 1 : std::min<int>(threads_, batch_groups.size()),
             each = intra_op_ ? threads_ : 1;
   for (int i = 0; i < spaces; ++i) {
-    spaces_.push_back(
-        std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements, largest * table));
+    spaces_.push_back(std::make_unique<Space>(shared_at + shared, noise_at + noise, each,
+                                              2 * largest * elements, largest * table));
     for (int role = 0; desc.profile && role < kRoles; ++role) {
       spaces_.back()->times[role].assign(networks_[0]->compiled[role].ops.size(), 0);
     }
@@ -184,9 +184,13 @@ void Engine::plan_each_group(Job job, void* argument) {
 
 void Engine::evaluate(Role role, const Group& group, Space& space, int thread, TableRow table) {
   const Compiled& c = group.networks->compiled[role];
-  const Work work{
-      space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), table.row, table.stride,
-      &barrier, group.threads()};
+  const Work work{space.arena.data(),
+                  space.arena.data() + shared_at,
+                  space.own[thread].data(),
+                  table.row,
+                  table.stride,
+                  &barrier,
+                  group.threads()};
   int64_t* const ns = desc.profile && thread == 0 ? space.times[role].data() : nullptr;
   for (size_t i = 0; i < c.ops.size(); ++i) {
     const CompiledOp& op = c.ops[i];

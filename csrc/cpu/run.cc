@@ -51,8 +51,8 @@ class Sampler {
     if (!tables.per_step || width == 0) return {nullptr, 0};
     const bool each = tables.samples > 1;
     const int64_t stride = each ? width : 0;
-    const float* const row = tables.per_step + (static_cast<int64_t>(k) * tables.samples) * width +
-                             group_.first * stride;
+    const float* const row =
+        tables.per_step + (static_cast<int64_t>(k) * tables.samples) * width + group_.first * stride;
     if (!tables.per_sample) return {row, stride};
     float* const sums = space_.table.data();
     const int64_t c0 = width * thread_ / group_.threads(), c1 = width * (thread_ + 1) / group_.threads();
@@ -162,7 +162,8 @@ class Sampler {
   void update(int k, const float* column, bool guides_x0) {
     // The first denoising step that is run has no previous x0: its own stands there, so d previous_x0 joins a x0.
     const bool first = k == a_.start;
-    const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA], d = first ? 0 : column[kColumnD];
+    const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA],
+                d = first ? 0 : column[kColumnD];
     const Coefficients coefficients{column[kColumnP], column[kColumnQ], a, column[kColumnB], d,
                                     column[kColumnS], column[kColumnG0]};
     const View& net = group_.networks->compiled[kDenoiser].outputs[0];
