@@ -54,12 +54,13 @@ class Plans:
 class Planner:
     """A checkpoint made ready to plan (Janner et al. 2022, algorithm 1, and section 3.3 without a guide).
 
-    backend: "auto", "reference", "cpu", "triton" or "cuda". batch_size: B, candidate plans per call; None: 64 guided,
-    else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
-    denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend
-    offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k,
-    so that ``act`` starts from its last plan, re-noised, and runs the last k denoising steps only. threads: of the CPU
-    engine. cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
+    backend: "auto" (the cpu engine), "cpu", "triton", "reference" or "cuda". batch_size: B, candidate plans per call;
+    None: 64 guided, else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or
+    "dpm_solver_pp_2m"; n_steps: denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32"
+    (exact), or what the backend offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or
+    a ``Guide``. warm_start: k, so that ``act`` starts from its last plan, re-noised, and runs the last k denoising
+    steps only. threads: of the CPU engine. cores: thread i of it stays on core ``cores[i]``, the caller's own thread
+    being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
 
@@ -103,8 +104,8 @@ class Planner:
             "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1),
         }  # fmt: skip
         if cores is not None:
-            if self.backend != "cpu":
-                raise ValueError(f"cores: only the cpu backend pins its threads, found backend {self.backend!r}")
+            if "cores" not in self._module.OPTIONS:
+                raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
         as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"

@@ -54,7 +54,7 @@ def engines(every_isa: bool = False) -> list[Ours]:
     for name in backends.NAMES:
         try:
             # What needs torch is not asked, lest asking load it: a process may be measuring memory without it.
-            module = None if name in backends.NEEDS else get(name)
+            module = None if backends.REGISTRY[name].needs else get(name)
         except ImportError:  # it takes part all the same, to say why it cannot
             module = None
         found += [Ours(name, precision) for precision in getattr(module, "PRECISIONS", ("float32",))]

@@ -1,7 +1,8 @@
-"""What a backend is: a module with ``why_not`` and ``ready``; ``ready`` gives an Engine."""
+"""What a backend is: a module with a name, what it offers, ``why_not`` and ``ready``, which gives an Engine."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,9 +51,16 @@ class Engine(Protocol):
 
 
 class Backend(Protocol):
-    """The module-level interface of every backend."""
+    """The module-level interface of every backend.
 
-    SUPPORT: Support  # what it has kernels for; ``why_not`` reads it
+    NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
+    backend has. SUPPORT: what it has kernels for.
+    """
+
+    NAME: str
+    PRECISIONS: Collection[str]
+    OPTIONS: frozenset[str]
+    SUPPORT: Support
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

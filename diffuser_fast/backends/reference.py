@@ -21,7 +21,10 @@ from ..core.program import Op, Program, Shape
 from ..core.verify import Support
 from .engine import Noise, Seeded
 
+NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = tuple(DTYPES)
+OPTIONS: frozenset[str] = frozenset()
 
 
 def run(
@@ -187,7 +190,7 @@ def ready(
 ) -> ReferenceEngine:
     """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
     if precision not in DTYPES:
-        raise ValueError(f"precision: the reference backend has {', '.join(DTYPES)}, found {precision!r}")
+        raise ValueError(f"precision: the reference backend has {', '.join(PRECISIONS)}, found {precision!r}")
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])

@@ -53,7 +53,7 @@ class Target:
         """The outputs of an op case by name, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
-            where = {"isa": self.isa} if self.backend == "cpu" else {"device": self.device}
+            where = {"isa": self.isa} if "isa" in module.OPTIONS else {"device": self.device}
             return module.run(
                 case.program, case.weights, case.inputs, case.table,
                 precision=self.precision, threads=self.threads, **where,
@@ -89,6 +89,6 @@ def targets(names: Iterable[str] | None = None) -> list[Target]:
         if backends.why_not(name, loop_cases()[0].loop) is None:
             module = backends.get(name)
             isas = module.isas() if hasattr(module, "isas") else (None,)
-            judged = [p for p in getattr(module, "PRECISIONS", ("float32",)) if p in CLASSES]
+            judged = [p for p in module.PRECISIONS if p in CLASSES and p != EXACT.precision]  # which judges the others
             found += [Target(name, isa, precision) for precision in judged for isa in isas]
     return found

@@ -22,7 +22,9 @@ from ...settings import SETTINGS
 from .engine import MISSING, CpuEngine, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
+NAME = "cpu"
 PRECISIONS = ("float32", "float32-close", "bf16")
+OPTIONS = frozenset({"cores", "isa"})
 SUPPORT = Support(
     kinds=frozenset({
         "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",
