@@ -14,11 +14,13 @@ from . import show
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
-@click.option("--steps", type=click.IntRange(min=1), help="Default 20000.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Default 32.")
-@click.option("--lr", type=float, help="Default 3e-4.")
-@click.option("--horizon", type=int, help="Default: the published one of the data's maze.")
-@click.option("--diffusion-steps", type=int, help="T. Default: the published one of the data's maze.")
+@click.option("--steps", type=click.IntRange(min=1), help="Default: 20000; locomotion: 40000, value 15000.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: 32; 128 for halfcheetah.")
+@click.option("--lr", type=float, help="Default: 3e-4 in mazes, 1e-3 in locomotion.")
+@click.option("--schedule", type=click.Choice(["linear", "cosine"]), help="How the learning rate falls to 0.")
+@click.option("--max-grad-norm", type=float, help="Clip gradients. Default: 1 in locomotion, else never.")
+@click.option("--horizon", type=int, help="Default: the published one of the data's environment.")
+@click.option("--diffusion-steps", type=int, help="T. Default: the published one of the data's environment.")
 @click.option("--target", type=click.Choice(["planner", "value"]), help="Default planner.")
 @click.option("--seed", type=int, help="Default 0.")
 @click.option("--recipe", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="A recipe.json instead.")
@@ -51,7 +53,7 @@ def command(
     if recipe or stored.exists():
         base = Recipe.from_json(json.loads((recipe or stored).read_text()))
     else:
-        base = published(env)
+        base = published(env, str(given.get("target", "planner")))
     trainer = Trainer(
         dataclasses.replace(base, **given), episodes, out, device=device, precision=precision,
         metadata={"env": env, "data": {k: _plain(v) for k, v in episodes.attributes.items()}},
