@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from . import show
+from .options import guide_options, with_guide
 
 
 @click.command()
@@ -15,12 +17,15 @@ from . import show
 @click.option("--value", help="A value checkpoint to include.")
 @click.option("--normalizer", help="A JSON sidecar of statistics to include.")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@guide_options
 @show.json_option
-def command(source: str, target: Path, value: str | None, normalizer: str | None, dtype: str, as_json: bool) -> None:
+def command(
+    source: str, target: Path, value: str | None, normalizer: str | None, dtype: str, as_json: bool, **guide: Any
+) -> None:  # fmt: skip
     """Write SOURCE (any format ``load`` knows) to TARGET, a native file: one safetensors with everything in it."""
     from ..formats import load, native
 
-    checkpoint = load(source, value=value, normalizer=normalizer)
+    checkpoint = with_guide(load(source, value=value, normalizer=normalizer), **guide)
     native.save(checkpoint, target, dtype=dtype)
     record = {"path": str(target), "bytes": target.stat().st_size, "dtype": dtype}
     if as_json:
