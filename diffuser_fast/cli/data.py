@@ -67,10 +67,9 @@ def _body(env: str, out: Path | None, steps: int | None, seed: int, workers: int
     if as_json:
         show.emit({"path": str(out), **{k: _plain(v) for k, v in made.items()}})
         return
-    click.echo(
-        f"{out}: {made['n_steps']:,} steps, {made['episodes']:,} whole episodes, mean return {made['mean_return']:.0f} "
-        f"+- {made['standard_error']:.0f}"
-    )
+    mean = f", mean return {made['mean_return']:.0f}" if "mean_return" in made else ""
+    error = f" +- {made['standard_error']:.0f}" if "standard_error" in made else ""
+    click.echo(f"{out}: {made['n_steps']:,} steps, {made['episodes']:,} whole episodes{mean}{error}")
 
 
 def _plain(value: object) -> object:

@@ -152,13 +152,14 @@ def _multiples(step: int) -> Iterator[int]:
 
 
 def _mean(returns: list[float]) -> dict[str, float | int]:
-    """Mean return, its standard error and the number of episodes; NaN where there are too few."""
+    """The number of episodes, their mean return and its standard error, as far as there are enough."""
     n = len(returns)
-    return {
-        "mean_return": float(np.mean(returns)) if n else float("nan"),
-        "standard_error": float(np.std(returns, ddof=1) / n**0.5) if n > 1 else float("nan"),
-        "episodes": n,
-    }
+    found: dict[str, float | int] = {"episodes": n}
+    if n:
+        found["mean_return"] = float(np.mean(returns))
+    if n > 1:
+        found["standard_error"] = float(np.std(returns, ddof=1) / n**0.5)
+    return found
 
 
 def _level(env_id: str) -> str:
