@@ -106,7 +106,7 @@ _BODIES = {
 _NETWORKS = {
     "hopper": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
     "walker2d": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
-    "halfcheetah": {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True, "batch_size": 128},
+    "halfcheetah": {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True},
 }
 
 
@@ -125,9 +125,11 @@ def published(env: str, target: str = "planner") -> Recipe:
             f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(_MAZES)}, "
             f"{', '.join(_NETWORKS)}"
         )
-    settings = {**_BODIES, **_NETWORKS[body], "steps": 15_000 if target == "value" else 40_000}
+    settings = {**_BODIES, **_NETWORKS[body], "steps": 40_000}
     if target == "value":
-        settings |= {"attention": False}
+        settings |= {"attention": False, "steps": 15_000}
+    elif body == "halfcheetah":  # windows of four steps: more of them cost little more
+        settings |= {"batch_size": 128, "steps": 20_000}
     return Recipe(target=target, **settings)
 
 
