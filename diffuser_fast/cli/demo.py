@@ -44,7 +44,9 @@ def command(
         checkpoint = checkpoint or bundled(names.parse(env).family)
     checkpoint = checkpoint or NAME
     loaded = load(checkpoint)
-    env = env or str(loaded.metadata["env"])
+    env = env or str(loaded.metadata.get("env") or "")
+    if not env:
+        raise click.UsageError("--checkpoint: it does not say which environment it is for; give --env")
     if is_locomotion(env):
         demo(checkpoint, env, out, backend=backend, threads=threads, seed=seed, steps=steps, as_json=as_json)
         return

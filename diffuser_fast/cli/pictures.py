@@ -60,7 +60,7 @@ def rollout_film(path: Path, result: Rollout, episode: int, *, every: int = 4, f
             start=seen[0, :2],
             point=seen[i, :2],
             target=result.targets[episode],
-            tile=72,
+            cell=72,
         )
         for i in range(0, len(seen), every)
     )

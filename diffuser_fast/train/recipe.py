@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..core.scalars import flag, plain, real, shown, whole
+
 CONDITIONS = {"first": (0,), "first_last": (0, -1)}
 
 
@@ -53,6 +55,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         _one_of("target", self.target, ("planner", "value"))
         _one_of("conditions", self.conditions, tuple(CONDITIONS))
         _one_of("prediction", self.prediction, ("x0", "epsilon"))
@@ -63,11 +67,10 @@ class Recipe:
         for name in ("decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("lr", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}: found {value}, expected a positive number")
-        object.__setattr__(self, "dim_mults", tuple(self.dim_mults))
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr: found {self.lr}, expected a positive number")
+        if self.max_grad_norm is not None and not 0 < self.max_grad_norm < math.inf:
+            raise ValueError(f"max_grad_norm: found {self.max_grad_norm}, expected a positive number")
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows ``step`` finished ones."""
@@ -89,6 +92,8 @@ class Recipe:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Recipe:
         """The inverse of ``to_json``; ValueError on fields that are not a recipe's."""
+        if not isinstance(record, dict):
+            raise ValueError(f"recipe: found {shown(record)}, expected a JSON object")
         unknown = set(record) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"recipe: unknown fields {sorted(unknown)}")
@@ -131,6 +136,22 @@ def published(env: str, target: str = "planner") -> Recipe:
     elif body == "halfcheetah":  # windows of four steps: more of them cost little more
         settings |= {"batch_size": 128, "steps": 20_000}
     return Recipe(target=target, **settings)
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A field's value as Python's own, checked against its annotation; ValueError names the field."""
+    optional = kind.removesuffix(" | None")
+    if optional != kind and value is None:
+        return None
+    if optional in ("int", "float", "bool"):
+        return {"int": whole, "float": real, "bool": flag}[optional](name, value)
+    if optional == "str":
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: found {shown(value)}, expected a word")
+        return str(value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name}: found {shown(value)}, expected whole numbers")
+    return tuple(whole(name, plain(one), 1) for one in value)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

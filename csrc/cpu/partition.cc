@@ -1,36 +1,36 @@
-// Who does what: each thread's share of every op, and where threads must wait for each other.
+// Work partitioning for intra-op parallelism: each thread's share of every op, and the barriers between ops.
 #include <algorithm>
 #include <numeric>
 
-#include "program.h"
+#include "compiled.h"
 
 namespace df {
 namespace {
 
 // Channels that must stay together: whole blocks of weights, whole groups, whole heads.
-int unit_of(const Step& s) {
-  const int c = s.out.channels;
-  if (s.has_groups()) return std::lcm(kBlock, c / s.groups);
-  if (s.op == kLinearAttention) return std::lcm(kBlock, c / s.heads);
-  return s.op == kChannelNorm ? padded(c) : kBlock;
+int unit_of(const CompiledOp& op) {
+  const int c = op.out.channels;
+  if (op.has_groups()) return std::lcm(kBlock, c / op.groups);
+  if (op.opcode == kLinearAttention) return std::lcm(kBlock, c / op.heads);
+  return op.opcode == kChannelNorm ? padded(c) : kBlock;
 }
 
 double efficiency(int items, int threads) {
   return static_cast<double>(items) / (threads * ceil_div(items, threads));
 }
 
-void divide(Step& s, int threads) {
-  const int c = s.out.channels, unit = unit_of(s), units = ceil_div(c, unit);
-  const int blocks = s.trajectories * s.row_blocks;
-  s.parts.assign(threads, Part{});
+void divide(CompiledOp& op, int threads) {
+  const int c = op.out.channels, unit = unit_of(op), units = ceil_div(c, unit);
+  const int blocks = op.trajectories * op.row_blocks;
+  op.partitions.assign(threads, Partition{});
   const double by_channels = efficiency(units, threads), by_rows = efficiency(blocks, threads);
-  s.by_rows = s.op != kLinearAttention && by_channels < 0.7 && by_rows > by_channels;
-  if (s.op != kLinearAttention && by_rows >= by_channels && blocks >= 3 * threads) s.by_rows = true;
+  op.by_rows = op.opcode != kLinearAttention && by_channels < 0.7 && by_rows > by_channels;
+  if (op.opcode != kLinearAttention && by_rows >= by_channels && blocks >= 3 * threads) op.by_rows = true;
   for (int p = 0; p < threads; ++p) {
-    Part& part = s.parts[p];
+    Partition& part = op.partitions[p];
     part.c1 = c;
     part.end_block = blocks;
-    if (s.by_rows) {
+    if (op.by_rows) {
       part.block = static_cast<int>(static_cast<int64_t>(blocks) * p / threads);
       part.end_block = static_cast<int>(static_cast<int64_t>(blocks) * (p + 1) / threads);
     } else {
@@ -43,32 +43,33 @@ void divide(Step& s, int threads) {
 // Memory an op touches: a value, all of it or each thread its own channels.
 struct Access {
   const View* view;
-  const Step* step;
-  bool own;  // each thread only touches the channels of its part
+  const CompiledOp* op;
+  bool own;  // each thread only touches the channels of its share
 };
 
-void collect(const Step& s, std::vector<Access>* reads, std::vector<Access>* writes) {
-  const bool own = !s.by_rows;
-  const bool pointwise = !s.is_conv() && s.op != kChannelNorm && s.op != kConcat && s.op != kSlice;
-  reads->push_back({&s.x, &s, own && pointwise && s.op != kLinearAttention});
-  if (s.y.at >= 0) reads->push_back({&s.y, &s, own && s.op != kConcat});
-  writes->push_back({&s.out, &s, own});
-  if (s.out2.at >= 0) writes->push_back({&s.out2, &s, own});
+void collect(const CompiledOp& op, std::vector<Access>* reads, std::vector<Access>* writes) {
+  const bool own = !op.by_rows;
+  const bool pointwise =
+      !op.is_conv() && op.opcode != kChannelNorm && op.opcode != kConcat && op.opcode != kSlice;
+  reads->push_back({&op.x, &op, own && pointwise && op.opcode != kLinearAttention});
+  if (op.y.at >= 0) reads->push_back({&op.y, &op, own && op.opcode != kConcat});
+  writes->push_back({&op.out, &op, own});
+  if (op.out2.at >= 0) writes->push_back({&op.out2, &op, own});
 }
 
 // Whether some thread may touch what another touches in `b`.
 bool conflict(const Access& a, const Access& b) {
   const View &u = *a.view, &v = *b.view;
   if (u.origin != v.origin || u.ld != v.ld || u.pitch != v.pitch) {
-    const int64_t end_u = u.origin + u.pitch * a.step->trajectories;
-    const int64_t end_v = v.origin + v.pitch * b.step->trajectories;
+    const int64_t end_u = u.origin + u.pitch * a.op->trajectories;
+    const int64_t end_v = v.origin + v.pitch * b.op->trajectories;
     return u.origin < end_v && v.origin < end_u;
   }
   const int64_t column_u = u.at - u.origin, column_v = v.at - v.origin;
-  for (size_t p = 0; p < a.step->parts.size(); ++p) {
-    for (size_t q = 0; q < b.step->parts.size(); ++q) {
+  for (size_t p = 0; p < a.op->partitions.size(); ++p) {
+    for (size_t q = 0; q < b.op->partitions.size(); ++q) {
       if (p == q) continue;
-      const Part &f = a.step->parts[p], &g = b.step->parts[q];
+      const Partition &f = a.op->partitions[p], &g = b.op->partitions[q];
       const int64_t f0 = column_u + (a.own ? f.c0 : 0), f1 = column_u + (a.own ? f.c1 : u.channels);
       const int64_t g0 = column_v + (b.own ? g.c0 : 0), g1 = column_v + (b.own ? g.c1 : v.channels);
       if (f0 < g1 && g0 < f1) return true;
@@ -88,18 +89,18 @@ bool any_conflict(const std::vector<Access>& some, const std::vector<Access>& ot
 
 }  // namespace
 
-void share(std::vector<Step>& steps, int threads) {
-  for (Step& s : steps) divide(s, threads);
+void partition(std::vector<CompiledOp>& ops, int threads) {
+  for (CompiledOp& op : ops) divide(op, threads);
   if (threads == 1) return;
   std::vector<Access> read, written;  // since the last barrier
   bool rows_before = false;           // the scratch of ops shared by rows is shared too
-  for (Step& s : steps) {
+  for (CompiledOp& op : ops) {
     std::vector<Access> reads, writes;
-    collect(s, &reads, &writes);
-    s.barrier = (s.by_rows && s.has_groups()) || rows_before || any_conflict(reads, written) ||
-                any_conflict(writes, written) || any_conflict(writes, read);
-    rows_before = s.by_rows && s.has_groups();
-    if (s.barrier) {
+    collect(op, &reads, &writes);
+    op.barrier = (op.by_rows && op.has_groups()) || rows_before || any_conflict(reads, written) ||
+                 any_conflict(writes, written) || any_conflict(writes, read);
+    rows_before = op.by_rows && op.has_groups();
+    if (op.barrier) {
       read.clear();
       written.clear();
     }

@@ -1,4 +1,4 @@
-// A Program made ready for one number of trajectories and of threads: every address, tile and share is a number here.
+// A Program compiled for one number of trajectories and of threads: every address, tile and partition is a number here.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -53,32 +53,33 @@ struct Tile {
   int input[kMaxSegments], out[kMaxSegments], add[kMaxSegments];
 };
 
-// Tiles that differ only in where they lie; a step is the distance of two rows of a segment.
+// Tiles that differ only in where they lie; a stride is the distance of two rows of a segment.
 struct Run {
-  int tap, n_taps;    // in Step::taps
-  int tile, n_tiles;  // in Step::tiles
+  int tap, n_taps;    // in CompiledOp::taps
+  int tile, n_tiles;  // in CompiledOp::tiles
   int segments, rows;
-  int input_step, out_step, add_step;
+  int input_stride, out_stride, add_stride;
 };
 
 // One thread's share of an op: channels c0 .. c1 - 1 of some rows.
-struct Part {
+struct Partition {
   int c0 = 0, c1 = 0;
-  int run = 0, end_run = 0;      // in Step::runs; in Step::tiles for Winograd's algorithm
+  int run = 0, end_run = 0;      // in CompiledOp::runs; in CompiledOp::tiles for Winograd's algorithm
   int block = 0, end_block = 0;  // blocks of rows, counted through all trajectories
 };
 
-// How a convolution is done; its weights are packed for it.
-enum class Way {
-  kDirect,    // conv.inl.h
-  kDots,      // an adjoint with the weights of its convolution (adjoint.inl.h)
-  kWinograd,  // winograd.inl.h
-  kPairs,     // conv.inl.h with weights in bfloat16, two channels at a time (pairs.inl.h)
+// The algorithm of a convolution; its weights are packed for it.
+enum class Algorithm {
+  kDirect,      // conv.inl.h
+  kDotAdjoint,  // an adjoint by dot products with the weights of its convolution (dot_adjoint.inl.h)
+  kWinograd,    // winograd.inl.h
+  kPackedBf16,  // conv.inl.h with weights in bfloat16, two channels a word (packed_bf16.inl.h)
 };
 
-struct Step {
-  Opcode op{};
-  Way way = Way::kDirect;
+// One op of a compiled Program.
+struct CompiledOp {
+  Opcode opcode{};
+  Algorithm algorithm = Algorithm::kDirect;
   View x, y, out, out2;  // inputs and outputs; at < 0: absent
   const float* w[4] = {};
   const float* next = nullptr;  // the weights of the next convolution, to be fetched in time
@@ -88,31 +89,31 @@ struct Step {
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
   int winograd_tiles = 0;                // taken together
-  View pairs;            // of kPairs: x in bfloat16 in a thread's scratch; absent: x serves itself
+  View packed_x;         // of kPackedBf16: x in bfloat16 in a thread's scratch; absent: x serves itself
   bool by_rows = false;  // threads share rows, not channels
   bool barrier = false;  // wait for the other threads before this op
   std::vector<Tap> taps;
   std::vector<Tile> tiles;
   std::vector<Run> runs;
-  std::vector<Part> parts;  // one per thread
+  std::vector<Partition> partitions;  // one per thread
 
-  // What a convolution walks through: its input and how many channels, or pairs of them, this has.
-  const View& input() const { return pairs.at >= 0 ? pairs : x; }
-  int units() const { return way == Way::kPairs ? x.channels / 2 : x.channels; }
+  // What a convolution walks through: its input and how many channels, or words of two, this has.
+  const View& input() const { return packed_x.at >= 0 ? packed_x : x; }
+  int units() const { return algorithm == Algorithm::kPackedBf16 ? x.channels / 2 : x.channels; }
 
-  bool is_conv() const { return op == kConv || op == kConvBlock; }
+  bool is_conv() const { return opcode == kConv || opcode == kConvBlock; }
   bool has_groups() const {
-    return op == kConvBlock || op == kGroupNorm || op == kGroupNormVjp || op == kNormActVjp;
+    return opcode == kConvBlock || opcode == kGroupNorm || opcode == kGroupNormVjp || opcode == kNormActVjp;
   }
   // Where the convolution of a conv_block leaves its result.
   const View& conv_out() const { return out2.at >= 0 ? out2 : out; }
 };
 
 // Floats from one tile to the next at a point of Winograd's algorithm: not a multiple of what caches repeat at.
-inline int winograd_ld(const Step& s) { return padded(s.x.channels) + kBlock; }
+inline int winograd_ld(const CompiledOp& op) { return padded(op.x.channels) + kBlock; }
 
 struct Compiled {
-  std::vector<Step> steps;
+  std::vector<CompiledOp> ops;
   std::vector<View> inputs, outputs;
   int64_t arena = 0;   // floats
   int64_t shared = 0;  // floats of scratch that threads share
@@ -122,9 +123,9 @@ struct Compiled {
 // `segments`: the most segments of a tile that the instruction set's kernels take; `bf16`: they multiply bfloat16.
 Compiled compile(const df_program& program, int trajectories, int threads, int segments, bool bf16);
 
-// Stages of compile: each thread's share of every op and the barriers between ops (share.cc); the tiles of a
+// Stages of compile: each thread's partition of every op and the barriers between ops (partition.cc); the tiles of a
 // convolution (tiles.cc).
-void share(std::vector<Step>& steps, int threads);
-void place_tiles(Step& step, int segments);
+void partition(std::vector<CompiledOp>& ops, int threads);
+void place_tiles(CompiledOp& op, int segments);
 
 }  // namespace df

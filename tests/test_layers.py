@@ -1,4 +1,4 @@
-"""The building: every import goes down a floor or stays in its room; no circles, even between two files.
+"""The layers: every import goes to a lower layer or stays in its package; no cycles, even between two files.
 
 The checker reads source and imports nothing. It counts an import wherever it stands: hiding one inside a function
 changes when a module is loaded, not who depends on whom. The second half builds small trees that break each rule.
@@ -17,9 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOP = "diffuser_fast"
 
-# Room -> floor. An import must go to a lower floor or stay in its room. TOP itself is the lazy public face: the modules
-# below it do not import it, the command line may.
-FLOORS = {
+# Package (or module at the top) -> layer. An import must go to a lower layer or stay in its package. TOP itself is the
+# lazy public interface: the modules below it do not import it, the command line may.
+LAYERS = {
     "core": 0,
     "settings": 1,
     "kernels": 2, "_cpu": 2, "_cuda": 2, "pretrained": 2,
@@ -29,13 +29,14 @@ FLOORS = {
     "cli": 6,
 }  # fmt: skip
 
-# backends/ is a hallway of shared modules with one room per engine; only its __init__, the register, opens the doors.
+# backends/ has one package or module per engine, none of which imports another, and modules that they share; only its
+# __init__, the registry, imports engines.
 ENGINES = {"reference", "cpu", "triton", "cuda"}
-HALLWAY = {"driver", "engine", "graph", "pack"}
+SHARED = {"driver", "engine", "graph", "pack"}
 
-COMPILED = {"_cpu", "_cuda"}  # rooms without source in Python
+COMPILED = {"_cpu", "_cuda"}  # packages without source in Python
 STDLIB = set(sys.stdlib_module_names)
-FOREIGN = {"core": {"numpy"}, "kernels": {"torch", "triton"}}  # all these rooms may import besides the stdlib
+FOREIGN = {"core": {"numpy"}, "kernels": {"torch", "triton"}}  # all these packages may import besides the stdlib
 
 # What planning on the CPU engine from a native checkpoint loads; importing it may load none of HEAVY.
 LIGHT = ["cli", "settings", "planner", "formats", "formats.native", "backends", "backends.cpu"]
@@ -52,14 +53,14 @@ def modules(root):
     return found
 
 
-def room(module):
-    """Dotted name -> the room it lives in, or None if it is not ours."""
+def package_of(module):
+    """Dotted name -> the package it is in (or the module at the top that it is), None if it is not ours."""
     parts = module.split(".")
     return None if parts[0] != TOP else parts[1] if len(parts) > 1 else TOP
 
 
-def engine(module):
-    """Dotted name -> the engine whose room it is in, "" for the shared part of backends, None outside backends."""
+def engine_of(module):
+    """Dotted name -> the engine it belongs to, "" for the shared part of backends, None outside backends."""
     parts = module.split(".")
     if parts[:2] != [TOP, "backends"]:
         return None
@@ -92,7 +93,7 @@ def imports(path, module, known):
         if isinstance(node, ast.ImportFrom):
             base = absolute(node.level, node.module)
             children = {alias.name: f"{base}.{alias.name}" for alias in node.names}
-            return [c if c in known or (base == TOP and name in FLOORS) else base for name, c in children.items()]
+            return [c if c in known or (base == TOP and name in LAYERS) else base for name, c in children.items()]
         if (name := call_of_import(node)) is not None:
             dots = len(name) - len(name.lstrip("."))
             return [absolute(dots, name[dots:])]
@@ -114,32 +115,32 @@ def imports(path, module, known):
     yield from walk(ast.parse(path.read_text(encoding="utf-8"), str(path)), True)
 
 
-def strangers(known):
-    """Modules in no room: whoever adds one decides where it lives."""
+def unassigned(known):
+    """Modules in no layer: whoever adds one decides where it belongs."""
     for module in known:
         parts = module.split(".")
-        if room(module) not in FLOORS:
-            yield f"{module}: no such room; give it a floor in tests/test_floors.py"
-        elif parts[1:2] == ["backends"] and len(parts) > 2 and parts[2] not in ENGINES | HALLWAY:
-            yield f"{module}: neither an engine nor a shared module of backends; name it in tests/test_floors.py"
+        if package_of(module) not in LAYERS:
+            yield f"{module}: in no layer; give it one in tests/test_layers.py"
+        elif parts[1:2] == ["backends"] and len(parts) > 2 and parts[2] not in ENGINES | SHARED:
+            yield f"{module}: neither an engine nor a shared module of backends; name it in tests/test_layers.py"
 
 
 def verdict(here, there):
     """Two dotted names, the second imported by the first -> what is wrong with it, or None."""
-    a, b = room(here), room(there)
+    a, b = package_of(here), package_of(there)
     if b is None:
         first = there.split(".")[0]
         if a in FOREIGN and first not in FOREIGN[a] | STDLIB:
             return f"{a} may not import {first}"
-    elif a not in FLOORS:
-        return None  # a stranger, and reported as one
-    elif b not in FLOORS:
-        return f"{there} is in no room"
+    elif a not in LAYERS:
+        return None  # unassigned, and reported as that
+    elif b not in LAYERS:
+        return f"{there} is in no layer"
     elif a == b:
-        e, f = engine(here), engine(there)
+        e, f = engine_of(here), engine_of(there)
         if e != f and f and here != f"{TOP}.backends":
             return f"backends.{e or here.split('.')[2]} may not import backends.{f}"
-    elif a == "kernels" or FLOORS[b] >= FLOORS[a]:
+    elif a == "kernels" or LAYERS[b] >= LAYERS[a]:
         return f"{a} may not import {b}"
     return None
 
@@ -162,13 +163,13 @@ def check(root):
     depends = {module: set() for module in known}  # every import
     loads = {module: set() for module in known}  # those that run when the module does, packages on the way included
     heavy = {module: [] for module in known}
-    bad = list(strangers(known))
+    bad = list(unassigned(known))
     for module, path in known.items():
         where = path.relative_to(root)
         for name, line, at_load in imports(path, module, known):
             if (wrong := verdict(module, name)) is not None:
                 bad.append(f"{where}:{line}: {wrong}")
-            elif room(name) and name not in known and room(name) not in COMPILED:
+            elif package_of(name) and name not in known and package_of(name) not in COMPILED:
                 bad.append(f"{where}:{line}: there is no {name}")
             if name in known and name != module:
                 depends[module].add(name)
@@ -185,7 +186,7 @@ def check(root):
     try:
         graphlib.TopologicalSorter(depends).prepare()
     except graphlib.CycleError as error:
-        bad.append("circle: " + " -> ".join(error.args[1]))
+        bad.append("cycle: " + " -> ".join(error.args[1]))
     return sorted(set(bad))
 
 
@@ -195,7 +196,7 @@ def check_oracle(root):
         if path.name.startswith("test_"):
             continue
         for name, line, _ in imports(path, path.stem, {}):
-            if room(name):
+            if package_of(name):
                 yield f"{path.relative_to(root)}:{line}: the oracle may not import {name}"
 
 
@@ -218,7 +219,7 @@ def check_csrc(root):
                 yield f"{where}:{line}: csrc/{side} may not include csrc/{first}"
 
 
-def test_every_import_goes_down():
+def test_every_import_goes_to_a_lower_layer():
     found = check(ROOT)
     assert not found, "\n".join(found)
 
@@ -276,8 +277,8 @@ def test_a_sound_tree_passes(tmp_path):
         ("core/ops.py", "from .. import settings", "core may not import settings"),
         ("core/ops.py", "import torch", "core may not import torch"),
         ("core/ops.py", "def f():\n    import scipy.signal", "core may not import scipy"),
-        ("core/ops.py", "from . import program", "circle: "),
-        ("core/ops.py", "def f():\n    from .program import Program", "circle: "),
+        ("core/ops.py", "from . import program", "cycle: "),
+        ("core/ops.py", "def f():\n    from .program import Program", "cycle: "),
         ("core/__init__.py", "from .program import Program\nimport diffuser_fast.core.program", ""),
         ("core/ops.py", "import importlib\nimportlib.import_module('diffuser_fast.cli')", "core may not import cli"),
         ("core/ops.py", "from importlib import import_module\nimport_module('..planner', __package__)", "core may not"),
@@ -294,11 +295,11 @@ def test_a_sound_tree_passes(tmp_path):
         ("planner.py", "from diffuser_fast import Plans", "planner may not import diffuser_fast"),
         ("control/rollout.py", "from diffuser_fast.train import module", "control may not import train"),
         ("train/trainer.py", "from diffuser_fast.control import rollout", "train may not import control"),
-        ("helpers.py", "", "helpers: no such room"),
-        ("extras/__init__.py", "", "extras: no such room"),
+        ("helpers.py", "", "helpers: in no layer"),
+        ("extras/__init__.py", "", "extras: in no layer"),
         ("planner.py", "from diffuser_fast.core import nothing", ""),
         ("planner.py", "from diffuser_fast.core.nothing import thing", "there is no diffuser_fast.core.nothing"),
-        ("planner.py", "from diffuser_fast.extras import thing", "diffuser_fast.extras is in no room"),
+        ("planner.py", "from diffuser_fast.extras import thing", "diffuser_fast.extras is in no layer"),
         ("__init__.py", "import torch", "loads torch on import (diffuser_fast)"),
         ("cli.py", "from .train import module", "loads torch on import (diffuser_fast.cli -> diffuser_fast.train"),
         ("__init__.py", "from .backends import reference", "-> diffuser_fast.backends.reference)"),
@@ -308,7 +309,7 @@ def test_a_sound_tree_passes(tmp_path):
         ("../kernels/launch.py", "from diffuser_fast.core import ops", "kernels may not import core"),
         ("../kernels/launch.py", "from diffuser_fast import settings", "kernels may not import settings"),
         ("../kernels/launch.py", "import scipy", "kernels may not import scipy"),
-        ("../kernels/launch.py", "from . import conv_block", "circle: "),
+        ("../kernels/launch.py", "from . import conv_block", "cycle: "),
     ],
 )  # fmt: skip
 def test_the_checker_sees(tmp_path, file, text, complaint):

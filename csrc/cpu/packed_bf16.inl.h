@@ -1,5 +1,5 @@
-// Convolutions with weights in bfloat16: half the bytes to fetch. A word of weights holds two input channels of one
-// output, so that a vector of words serves 16 (or 8) outputs.
+// Convolutions with weights in packed bfloat16: half the bytes to fetch. A word of weights holds two input channels of
+// one output, so that a vector of words serves 16 (or 8) outputs.
 namespace df {
 namespace DF_TARGET {
 
@@ -7,7 +7,7 @@ namespace DF_TARGET {
 constexpr bool kBf16 = true;
 
 // Two channels at a time, both sides in bfloat16: each product is exact, sums are float32.
-struct Pairs {
+struct PackedBf16 {
   static constexpr int kFloats = 1;  // a word
   static constexpr int vectors(int segments, int rows) { return max_vectors(segments, rows); }
 
@@ -20,25 +20,25 @@ struct Pairs {
   }
 };
 
-// Rows of x that a part reads -> pairs of bfloat16 in the thread's scratch.
-inline void to_pairs(const Step& s, const Part& part, const Work& work) {
+// Rows of x that a thread's share reads -> words of two bfloat16 in its scratch.
+inline void pack_input(const CompiledOp& op, const Partition& part, const Work& work) {
   for (int block = part.block; block < part.end_block;) {
-    const int b = block / s.row_blocks, end = (b + 1) * s.row_blocks;
+    const int b = block / op.row_blocks, end = (b + 1) * op.row_blocks;
     const int last = end < part.end_block ? end : part.end_block;
-    int t0 = block % s.row_blocks * kRowBlock, t1 = (last - b * s.row_blocks) * kRowBlock;  // outputs
-    t1 = t1 < s.out.length ? t1 : s.out.length;
-    if (s.transposed) {
-      t0 = (t0 + s.pad - s.k + 1) / s.stride;
-      t1 = (t1 - 1 + s.pad) / s.stride + 1;
+    int t0 = block % op.row_blocks * kRowBlock, t1 = (last - b * op.row_blocks) * kRowBlock;  // outputs
+    t1 = t1 < op.out.length ? t1 : op.out.length;
+    if (op.transposed) {
+      t0 = (t0 + op.pad - op.k + 1) / op.stride;
+      t1 = (t1 - 1 + op.pad) / op.stride + 1;
     } else {
-      t0 = t0 * s.stride - s.pad;
-      t1 = (t1 - 1) * s.stride - s.pad + s.k;
+      t0 = t0 * op.stride - op.pad;
+      t1 = (t1 - 1) * op.stride - op.pad + op.k;
     }
-    for (int t = t0 > 0 ? t0 : 0; t < t1 && t < s.x.length; ++t) {
-      const float* const x = work.arena + s.x.row(b, t);
-      float* const out = work.own + s.pairs.row(b, t);
-      for (int c = 0; c < s.x.channels; c += 2 * kLanes) {
-        const int left = s.x.channels - c;
+    for (int t = t0 > 0 ? t0 : 0; t < t1 && t < op.x.length; ++t) {
+      const float* const x = work.arena + op.x.row(b, t);
+      float* const out = work.own + op.packed_x.row(b, t);
+      for (int c = 0; c < op.x.channels; c += 2 * kLanes) {
+        const int left = op.x.channels - c;
         const Vec low = left < kLanes ? load(x + c, left) : load(x + c);
         const Vec high = left >= 2 * kLanes ? load(x + c + kLanes)
                                             : load(x + c + kLanes, left > kLanes ? left - kLanes : 0);
@@ -49,16 +49,16 @@ inline void to_pairs(const Step& s, const Part& part, const Work& work) {
   }
 }
 
-inline void conv_in_bf16(const Step& s, const Part& part, const Work& work) {
+inline void conv_packed_bf16(const CompiledOp& op, const Partition& part, const Work& work) {
   if (part.c0 >= part.c1) return;
-  to_pairs(s, part, work);
-  conv<Pairs>(s, part, work, work.own);
+  pack_input(op, part, work);
+  conv<PackedBf16>(op, part, work, work.own);
 }
 #else
 constexpr bool kBf16 = false;
 
 // Two channels at a time; weights become float32 on the way, inputs are float32.
-struct Pairs {
+struct PackedBf16 {
   static constexpr int kFloats = 2;
   // Each vector of words takes the registers of two of weights as well.
   static constexpr int vectors(int segments, int rows) {
@@ -78,8 +78,8 @@ struct Pairs {
   }
 };
 
-inline void conv_in_bf16(const Step& s, const Part& part, const Work& work) {
-  conv<Pairs>(s, part, work, work.arena);
+inline void conv_packed_bf16(const CompiledOp& op, const Partition& part, const Work& work) {
+  conv<PackedBf16>(op, part, work, work.arena);
 }
 #endif
 

@@ -1,4 +1,4 @@
-"""Time -> numbers: what depends on the denoising step alone is computed once, at load."""
+"""Time-embedding tables: what depends on the denoising step alone is computed once, at load."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ..program import Program
 
 
 def embedding(t: NDArray, dim: int) -> NDArray[np.float64]:
-    """Sinusoidal embedding of steps ``t [R]``: ``[R, dim]``, sines then cosines (Vaswani et al. 2017, section 3.5).
+    """Sinusoidal embedding of the training steps ``t [R]``: ``[R, dim]``, sines then cosines.
 
-    Frequencies are 10000^(-i / (dim/2 - 1)), i = 0 .. dim/2 - 1, as in the original (its last is 1/10000).
+    Vaswani et al. 2017, section 3.5. Frequencies are 10000^(-i / (dim/2 - 1)), i = 0 .. dim/2 - 1, as in the original
+    (the last is 1/10000).
     """
     half = dim // 2
     angle = np.asarray(t, np.float64)[:, None] * 10000.0 ** (-np.arange(half) / (half - 1))
     return np.concatenate((np.sin(angle), np.cos(angle)), axis=1)
 
 
-def fold(time: Program, weights: Mapping[str, NDArray], t: NDArray, dim: int) -> NDArray[np.float64]:
-    """Step tables ``[R, S]`` in float64: the time program evaluated at every step of ``t [R]``.
+def time_tables(time: Program, weights: Mapping[str, NDArray], t: NDArray, dim: int) -> NDArray[np.float64]:
+    """Float64 ``[R, S]``: the time program evaluated at every step of ``t [R]``, a row for each of the StepTable.
 
     It is a small MLP: dense layers (conv with k = 1), activations and concatenation.
     """

@@ -1,8 +1,8 @@
-"""A Program's ops put together into stages: what one launch computes. No launch, no size, no device yet.
+"""A Program's ops put together into fusion groups: what one launch computes. No launch, no size, no device yet.
 
 A convolution takes along the 1x1 convolution that makes its residual, the step bias after it, and the activation or the
-gradient of a norm that reads its result: all of it computed from numbers that its programs hold anyway. That leaves one
-stage for each convolution, in a value network's gradient too.
+gradient of a norm that reads its result: all of it computed from numbers that its program instances hold anyway. That
+leaves one fusion group for each convolution, in a value network's gradient too.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ CONVS = ("conv", "conv_block")
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class FusionGroup:
     """op: a convolution, or an op that stands alone. skip: the 1x1 convolution of its residual. bias: the step_bias
     after it. tail: an act, act_vjp or norm_act_vjp of its result. pre: the value before tail or norm, if it is kept.
 
-    ``outs``, ``ins``, ``kind`` and ``attrs`` make a stage look like one op to ``core.passes.place``.
+    ``outs``, ``ins``, ``kind`` and ``attrs`` make a group look like one op to ``core.passes.plan_memory``.
     """
 
     op: Op
@@ -30,16 +30,16 @@ class Stage:
     bias: Op | None = None
     tail: Op | None = None
     pre: int | None = None
-    kind: ClassVar[str] = "stage"
+    kind: ClassVar[str] = "fusion_group"
     attrs: dict = field(default_factory=dict)
 
 
-def stages(program: Program) -> list[Stage | Op]:
-    """Stages in order; slices and concatenations stay ops, since where values lie decides what they cost."""
+def fusion_groups(program: Program) -> list[FusionGroup | Op]:
+    """Fusion groups in order; slices and concatenations stay ops, since where values lie decides what they cost."""
     made = {out: n for n, op in enumerate(program.ops) for out in op.outs}
     readers = program.consumers()
     taken: set[int] = set()
-    found: dict[int, Stage | Op] = {}
+    found: dict[int, FusionGroup | Op] = {}
 
     def alone(value: int) -> Op | None:
         """The only reader of a value that is not asked for by others."""
@@ -54,7 +54,7 @@ def stages(program: Program) -> list[Stage | Op]:
             found[n] = op
             continue
         if op.kind not in CONVS:
-            found[n] = Stage(op, op.outs, op.ins)
+            found[n] = FusionGroup(op, op.outs, op.ins)
             continue
         skip = bias = tail = None
         if len(op.ins) == 2 and op.ins[0] != op.ins[1]:
@@ -75,9 +75,9 @@ def stages(program: Program) -> list[Stage | Op]:
         residual = skip.ins if skip else op.ins[1:]
         others = tuple(v for v in tail.ins if v not in (pre, *op.outs, *(bias.outs if bias else ()))) if tail else ()
         outs = (y,) if pre is None else (y, pre)
-        found[n] = Stage(op, outs, tuple(dict.fromkeys((op.ins[0], *residual, *others))), skip, bias, tail, pre)
-    heads = ((stage.op if isinstance(stage, Stage) else stage, stage) for _, stage in sorted(found.items()))
-    return [stage for head, stage in heads if id(head) not in taken]
+        found[n] = FusionGroup(op, outs, tuple(dict.fromkeys((op.ins[0], *residual, *others))), skip, bias, tail, pre)
+    heads = ((group.op if isinstance(group, FusionGroup) else group, group) for _, group in sorted(found.items()))
+    return [group for head, group in heads if id(head) not in taken]
 
 
 def _is_matrix(op: Op) -> bool:

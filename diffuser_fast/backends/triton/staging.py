@@ -1,4 +1,4 @@
-"""What goes in and what comes out of a plan: each one record of 4-byte words, so that each is one copy."""
+"""Staging buffers: what goes into a plan and what comes out, each in one piece of 4-byte words, so each is one copy."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ ALIGN = 16  # words: every field begins at a multiple of 64 bytes
 class Mode:
     """What differs between plans in more than numbers; each has its own list of launches and its own graph.
 
-    start: the first row. given: whether x is given there. tape: noise from the caller instead of a seed. own_tables:
-    step tables of this plan. known_each: known values for every plan of the batch. candidates: plans are ranked within
-    groups of so many. chain: every row's x is wanted.
+    start: the first denoising step. given: whether x is given there. tape: noise from the caller instead of a seed.
+    own_tables: time-embedding tables of this plan. inpaint_each: inpainted values for every plan of the batch.
+    candidates: plans are ranked within groups of so many. chain: every denoising step's x is wanted.
     """
 
     start: int = 0
     given: bool = False
     tape: bool = False
     own_tables: bool = False
-    known_each: bool = False
+    inpaint_each: bool = False
     candidates: int = 1
     chain: bool = False
 
 
 @dataclass(frozen=True)
 class Field:
-    """One array of a record: offset in words, shape, "float32" or "int32"; ld: words from row to row (last axis)."""
+    """One array of a staging buffer: offset in words, shape, "float32" or "int32"; ld: words from row to row."""
 
     offset: int
     shape: tuple[int, ...]
@@ -46,13 +46,13 @@ class Field:
         """Its size, padding of rows included."""
         return int(np.prod(self.shape[:-1], dtype=np.int64)) * self.ld
 
-    def of(self, record: NDArray) -> NDArray:
-        """The field as a view of the record (one-dimensional, float32)."""
-        words = record[self.offset : self.offset + self.words].reshape(*self.shape[:-1], self.ld)
+    def of(self, buffer: NDArray) -> NDArray:
+        """The field within the buffer (one-dimensional, float32), sharing its memory."""
+        words = buffer[self.offset : self.offset + self.words].reshape(*self.shape[:-1], self.ld)
         return words[..., : self.shape[-1]].view(self.dtype)
 
 
-class Record:
+class StagingBuffer:
     """Named fields one after another."""
 
     def __init__(self, name: str, fields: Iterable[tuple[str, tuple[int, ...], str]]) -> None:
@@ -71,19 +71,19 @@ class Record:
 
 
 def row_words(width: int) -> int:
-    """Words from one row of step tables to the next: rows begin at multiples of 64 bytes."""
+    """Words from one row of time-embedding tables to the next: rows begin at multiples of 64 bytes."""
     return -(-max(1, width) // ALIGN) * ALIGN
 
 
-def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
+def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
     """What a plan is made from. address: the seed's halves and the plan's number, where noise is drawn."""
     state = (batch, loop.horizon, loop.transition_dim)
     fields = [
         ("mask", state[1:], "int32"),
-        ("known", (batch if mode.known_each else 1, *state[1:]), "float32"),
+        ("inpaint_values", (batch if mode.inpaint_each else 1, *state[1:]), "float32"),
     ]
     if mode.tape:
-        # Rows before the first that is run draw nothing.
+        # Denoising steps before the first that is run draw nothing.
         fields.append(("tape", (loop.rows + 1 - mode.start, *state), "float32"))
     else:
         fields.append(("address", (3,), "int32"))
@@ -93,11 +93,11 @@ def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
         fields.append(("denoiser table", loop.denoiser.tables.shape, "float32"))
         if loop.guide is not None:
             fields.append(("guide table", loop.guide.tables.shape, "float32"))
-    return Record("inputs", fields)
+    return StagingBuffer("inputs", fields)
 
 
-def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
-    """What a plan is. bad: the first row whose x was not finite, or the number of rows."""
+def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
+    """What a plan is. bad: the first denoising step whose x was not finite, or how many there are."""
     state = (batch, loop.horizon, loop.transition_dim)
     fields = [
         ("x", state, "float32"),
@@ -107,4 +107,4 @@ def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> Record:
     ]
     if mode.chain:
         fields.append(("chain", (batch, loop.rows + 1 - mode.start, *state[1:]), "float32"))
-    return Record("outputs", fields)
+    return StagingBuffer("outputs", fields)
