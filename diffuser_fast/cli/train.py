@@ -97,7 +97,7 @@ def _published(env: str, given: dict[str, Any]) -> Recipe:
     from ..train.recipe import Recipe, published
 
     try:
-        return published(env)
+        return published(env, str(given.get("target", "planner")))
     except ValueError as error:
         if {"horizon", "n_timesteps"} <= given.keys():
             return Recipe()

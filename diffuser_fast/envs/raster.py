@@ -41,7 +41,7 @@ def rasterise(
     trail [n, 2 or more]: where the point has been, dark (fewer than two positions draw nothing);
     start [2]: a ring; point [2]: a ball of true size.
     """
-    _, ImageDraw = _import_pillow()
+    _, ImageDraw = import_pillow()
     scale = cell * SUPERSAMPLE
     image = _background(layout, scale).copy()
     draw = ImageDraw.Draw(image, "RGBA")
@@ -82,7 +82,7 @@ def write_gif(path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
     GIF counts in hundredths of a second: fps is rounded to 100 / n. Raises ValueError without frames or for a
     wrong shape.
     """
-    Image, _ = _import_pillow()
+    Image, _ = import_pillow()
     path, images = Path(path), []
     for i, frame in enumerate(frames):
         frame = np.asarray(frame)
@@ -110,13 +110,13 @@ def write_gif(path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
 
 @functools.lru_cache(maxsize=16)
 def _background(layout: Layout, scale: int):
-    Image, _ = _import_pillow()
+    Image, _ = import_pillow()
     cells = np.where(layout.walls[..., None], colours.WALL, colours.FLOOR).astype(np.uint8)
     rows, columns = layout.shape
     return Image.fromarray(cells).resize((columns * scale, rows * scale), Image.Resampling.NEAREST)
 
 
-def _import_pillow():
+def import_pillow():
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:

@@ -29,6 +29,7 @@ from ..formats import native
 from .losses import loss_weights, planner_loss, value_loss
 from .module import TrajectoryNetwork
 from .recipe import Recipe
+from .standardized import Standardized
 from .state import LossLog, load_state, save_state, write_whole
 
 LOG_EVERY = 50
@@ -55,7 +56,9 @@ class Trainer:
             episodes, recipe.horizon, self.normalizers,
             use_padding=recipe.use_padding, max_path_length=recipe.max_path_length,
         )  # fmt: skip
-        self.data = _Resident(windows, self._returns(windows, episodes), self.device)
+        returns = self._returns(windows, episodes)
+        self.returns = None if returns is None else Standardized.of(returns)
+        self.data = _Resident(windows, None if returns is None else self.returns.done(returns), self.device)
         spec = _spec(recipe, self.action_dim + obs_dim)
         self.folder.mkdir(parents=True, exist_ok=True)  # data and recipe will do: from here on there is a run
         self._check_recipe()
@@ -127,7 +130,8 @@ class Trainer:
     def _averaged(self) -> Weights:
         net = TrajectoryNetwork(self.net.spec)
         net.load_state_dict({name: value.cpu() for name, value in self.ema.items()}, strict=True)
-        return net.weights()
+        weights = net.weights()
+        return weights if self.returns is None else self.returns.undone(weights)
 
     def _update(self) -> torch.Tensor:
         recipe = self.recipe
@@ -146,6 +150,8 @@ class Trainer:
             group["lr"] = recipe.learning_rate(self.step)
         self.optimizer.zero_grad()
         loss.backward()
+        if recipe.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), recipe.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
             live = [p.detach() for p in self.net.parameters()]
