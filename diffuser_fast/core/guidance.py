@@ -16,17 +16,24 @@ class Guide:
 
     scale: multiplies the gradient. n_steps: gradient steps per row, each at the row's own noise level, on x before
     the network sees it; 0 samples unguided and ranks by value. t_stopgrad: rows with t below it are not moved.
-    scale_by_variance: multiply by the posterior variance too (the original's ``scale_grad_by_std`` does this).
+    scale_by_variance: multiply by the posterior variance too (the original's ``scale_grad_by_std`` does this), to the
+    power of ``variance_power``: 0.5 is the standard deviation, as in the original's locomotion branch and clones of
+    it from before 17 October 2022.
     """
 
     scale: float = 0.1
     n_steps: int = 2
     t_stopgrad: int = 2
     scale_by_variance: bool = True
+    variance_power: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scale, (int, float)) or not math.isfinite(self.scale):
-            raise ValueError(f"Guide: scale must be a finite number, found {self.scale!r}")
+        for name in ("scale", "variance_power"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"Guide: {name} must be a finite number, found {value!r}")
+        if self.variance_power < 0:  # the last denoising step's variance is 0
+            raise ValueError(f"Guide: variance_power must be at least 0, found {self.variance_power!r}")
         for name in ("n_steps", "t_stopgrad"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
@@ -35,6 +42,6 @@ class Guide:
 
 def guided(steps: StepTable, guide: Guide) -> StepTable:
     """``steps`` with the guide's columns. Rows it does not move have no guide steps: their guide is a no-op."""
-    factor = steps.variance if guide.scale_by_variance else np.ones(steps.rows)
+    factor = steps.variance**guide.variance_power if guide.scale_by_variance else np.ones(steps.rows)
     gx = np.where(steps.t >= guide.t_stopgrad, guide.scale * factor, 0.0)
     return replace(steps, gx=gx, guide_steps=np.where(gx != 0, guide.n_steps, 0))
