@@ -143,7 +143,7 @@ def test_without_configurations(guided):
         file.unlink()
     refuses(
         guided,
-        r"no diffusion_config.pkl is beside it; pass action_dim=, prediction=, clip_denoised= to load it",
+        r"no diffusion_config.pkl is beside it; pass action_dim=, prediction=, clip_denoised= to .*Decision Diffuser",
     )
     facts = {"action_dim": 2, "prediction": "x0", "clip_denoised": False}
     found = load(guided, **facts)
