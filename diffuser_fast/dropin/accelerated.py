@@ -111,7 +111,7 @@ class Accelerated:
         # Asked for by copy and pickle before there is anything to hand on, and never to be handed on.
         if name in Accelerated._OWN or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._subject.target, name)
+        return self.__call__ if name in self._subject.methods else getattr(self._subject.target, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._OWN:

@@ -9,7 +9,7 @@ said here is all that the rest asks for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +53,7 @@ class Subject(Protocol):
     """An object of another library, looked at and never imported."""
 
     target: Any  # the object itself
+    methods: Collection[str]  # of the target, by which it plans as it does when it is called
 
     def settings(self) -> Settings:
         """As they are now. Raises ValueError if they ask for what a compiled loop cannot do."""

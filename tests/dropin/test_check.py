@@ -14,6 +14,9 @@ import diffuser_fast as dfx
 from diffuser_fast.backends.cpu import CpuEngine
 from diffuser_fast.formats import save
 
+# What is drawn here need not lie inside the limits that it is normalised by.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 
 def turned(subject, **classes):
     """The policy, or one of its attributes, made one of another class."""

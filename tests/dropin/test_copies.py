@@ -14,6 +14,9 @@ from oracle.draws import randomize
 import diffuser_fast as dfx
 from diffuser_fast.dropin import Accelerated
 
+# What is drawn here need not lie inside the limits that it is normalised by.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 WAYS = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
 
 

@@ -16,6 +16,9 @@ from oracle.policies import ValueGuide
 import diffuser_fast as dfx
 from diffuser_fast.dropin.watch import Watch
 
+# What is drawn here need not lie inside the limits that it is normalised by.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 
 def accelerated(policy, **options):
     return dfx.accelerate(policy, backend="reference", noise="torch", threads=1, **options)

@@ -30,6 +30,8 @@ class Sample(NamedTuple):
 class DiffusionSubject(Parts):
     """A diffusion, with the guide and the sampling arguments that its calls have if they give no others."""
 
+    methods = ("forward", "conditional_sample")
+
     def __init__(self, diffusion: Any, guide: Any = None, arguments: Mapping[str, Any] | None = None) -> None:
         self.target = diffusion
         self._given = {**({} if guide is None else {"guide": guide}), **(arguments or {})}
@@ -79,8 +81,9 @@ class DiffusionSubject(Parts):
         return x if chains is None else (x, chains)
 
     def original(self, cond: Mapping[int, Tensor], **kwargs: Any) -> Any:
-        """The diffusion's own call."""
-        return self.in_float32()({t: obs.to(self.device) for t, obs in cond.items()}, verbose=False, **kwargs)
+        """The diffusion's own call, with the arguments that calls have now."""
+        subject = self.in_float32()
+        return subject.target({t: obs.to(self.device) for t, obs in cond.items()}, verbose=False, **subject._now)
 
     def example(
         self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None

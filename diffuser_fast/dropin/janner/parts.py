@@ -170,17 +170,17 @@ class Parts(ABC):
             named.append(step_name(asked.step) + (f" in {code.co_filename}" if code else ""))
         return ", ".join(dict.fromkeys(named))
 
-    def in_float32(self) -> Any:
-        """The target; or where its networks are of another precision, a copy of it that is as they are read."""
+    def in_float32(self) -> Parts:
+        """Itself; or where its networks are of another precision, a copy whose networks are as they are read."""
         import torch
 
         tensors = [tensor for module in self.modules() for tensor in (*module.parameters(), *module.buffers())]
         if all(tensor.dtype == torch.float32 or not tensor.is_floating_point() for tensor in tensors):
-            return self.target
+            return self
         other = copy.deepcopy(self)
         for module in other.modules():
             module.float()
-        return other.target
+        return other
 
     def torch_tape(self, plans: int, horizon: int, steps: int) -> NDArray[np.float32]:
         """As the original draws it."""

@@ -34,6 +34,8 @@ class UnvaluedTrajectories(NamedTuple):
 class PolicySubject(Parts):
     """A policy, or an object with the attributes of one that cannot be called."""
 
+    methods = ()
+
     def __init__(self, policy: Any) -> None:
         self.target = policy
         self._is_guided_kind = hasattr(policy, "sample_kwargs") or hasattr(policy, "guide")
@@ -81,7 +83,7 @@ class PolicySubject(Parts):
 
     def original(self, conditions: Mapping[int, Any], **kwargs: Any) -> tuple[NDArray, NamedTuple]:
         """The policy's own call; where it has none, what a GuidedPolicy of its parts does."""
-        policy = self.in_float32()
+        policy = self.in_float32().target
         return policy(conditions, **kwargs) if callable(policy) else self._without_policy(policy, conditions)
 
     def example(
