@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.core.checkpoint import Checkpoint
-from diffuser_fast.core.conditions import Known, nothing_known
+from diffuser_fast.core.conditions import Inpainting, no_inpainting
 from diffuser_fast.core.loop import Network, Result, SamplingLoop, network, sampling_loop
 from diffuser_fast.core.ops import op_weight_bytes
 from diffuser_fast.core.passes import fuse, vjp
@@ -40,7 +40,7 @@ class Problem:
     workload: Workload
     checkpoint: Checkpoint
     loop: SamplingLoop
-    known: Known
+    known: Inpainting
     tape: NDArray[np.float32]
     x: NDArray[np.float32] | None
 
@@ -86,7 +86,7 @@ def problem(workload: Workload, seed: int = 0) -> Problem:
         tape = rng.normal(size=(loop.rows + 1, *sizes)).astype(np.float32)
         return Problem(workload, ckpt, loop, _known(shape, rng), tape, None)
     x = rng.normal(size=sizes).astype(np.float32)
-    return Problem(workload, ckpt, loop, nothing_known(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
+    return Problem(workload, ckpt, loop, no_inpainting(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
 
 
 @lru_cache(maxsize=2)  # workloads come network by network
@@ -146,10 +146,10 @@ LOOPS = {
 }
 
 
-def _known(shape: NetworkShape, rng: np.random.Generator) -> Known:
+def _known(shape: NetworkShape, rng: np.random.Generator) -> Inpainting:
     mask = np.zeros((shape.horizon, shape.transition_dim), bool)
     mask[list(shape.known), shape.action_dim :] = True
-    return Known(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
+    return Inpainting(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
 
 
 def _weight_bytes(program: Program) -> int:

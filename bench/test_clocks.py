@@ -6,11 +6,11 @@ import pytest
 from bench.problem import checkpoint
 from bench.workloads import ladder
 from diffuser_fast import backends
-from diffuser_fast.core.conditions import known
+from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.core.loop import sampling_loop
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.noise import tape
-from diffuser_fast.core.passes import fold, fuse, place, vjp
+from diffuser_fast.core.passes import fuse, plan_memory, time_tables, vjp
 from diffuser_fast.core.samplers import ddpm
 from diffuser_fast.planner import Planner
 
@@ -38,12 +38,12 @@ def test_fuse(benchmark, value):
 
 
 def test_place(benchmark, value):
-    benchmark(place, fuse(vjp(value)))
+    benchmark(plan_memory, fuse(vjp(value)))
 
 
 def test_fold(benchmark, hopper):
     time, steps = lower(hopper.unet.spec).time, np.arange(20)
-    benchmark(fold, time, hopper.unet.arrays, steps, hopper.unet.spec.dim)
+    benchmark(time_tables, time, hopper.unet.arrays, steps, hopper.unet.spec.dim)
 
 
 def test_sampling_loop(benchmark, hopper):
@@ -58,7 +58,7 @@ def test_ready(benchmark, hopper):
 
 
 def test_conditions(benchmark, hopper):
-    benchmark(known, {0: np.zeros(11)}, 32, hopper.normalizers)
+    benchmark(parse_conditions, {0: np.zeros(11)}, 32, hopper.normalizers)
 
 
 def test_noise_tape(benchmark):

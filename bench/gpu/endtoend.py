@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffuser_fast.core.conditions import known
+from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.core.loop import ranking
 
 from ..problem import Problem
@@ -57,7 +57,7 @@ class EndToEnd:
 
     def __call__(self, obs: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         ckpt, shape = self.problem.checkpoint, self.problem.workload.network
-        given, _ = known(conditions(self.problem, obs), shape.horizon, ckpt.normalizers)
+        given, _ = parse_conditions(conditions(self.problem, obs), shape.horizon, ckpt.normalizers)
         self.staging.numpy()[:] = given.values
         self.given.copy_(self.staging, non_blocking=True)
         x, values = self.sample(self.given)

@@ -12,7 +12,7 @@ from typing import Any
 # The tile of a program, by the names that kernels give its sides; see kernels/.
 SIDES = ("NB", "BM", "HT", "GB", "CP", "BK", "HP", "BLOCK", "BR", "BH", "WP")
 # Sizes worth a word in a table, by the same names.
-SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "OPERAND", "DOT", "PARTS")
+SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "OPERAND", "DOT", "SPLIT_K")
 
 
 @dataclass(frozen=True)

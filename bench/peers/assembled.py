@@ -116,7 +116,7 @@ def assemble(
         ready = [native(a) for a in inputs]
         return Ready(lambda: call(*ready), lambda found: {n: array(a) for n, a in zip(names, found, strict=True)})
     sample = sampler(problem, compiler, native)
-    first, given = native(problem.known.project(problem.tape[0])), native(_given(problem))
+    first, given = native(problem.known.apply(problem.tape[0])), native(_given(problem))
     return Ready(lambda: sample(first, given), lambda found: {name: array(a) for name, a in found.items()})
 
 
@@ -129,7 +129,7 @@ def sampler(
     rows is the problem's tape.
     """
     loop, known, steps = problem.loop, problem.known, problem.loop.steps
-    given, first = _given(problem), known.project(problem.tape[0])
+    given, first = _given(problem), known.apply(problem.tape[0])
     coefficients = np.stack([steps.a, steps.b, steps.s], axis=1).astype(np.float32)
     shifts = steps.gx.astype(np.float32)[:, None]
 

@@ -17,6 +17,7 @@ from ..core.checkpoint import Weights
 from ..core.lower import lower
 from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
+from ..core.spelling import setting
 
 State = Mapping[str, NDArray]
 GROUPS = 8  # of every norm of the original's
@@ -127,7 +128,8 @@ def value_weights(network: State, horizon: int | None, guess: int | None, *, gro
     if horizon is None and guess is not None and shortest <= guess <= longest:
         horizon = guess
     elif horizon is None:
-        raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it; pass horizon=")
+        cure = f"; pass {setting('load_value.horizon', '')}" if guess is None else f", and the U-Net's is {guess}"
+        raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it{cure}")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
     return _weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, slot=2)

@@ -60,7 +60,7 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
-    """Row by row, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
+    """Step by step, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
     policy, drawn = POLICIES[name](), []
     ours = dfx.accelerate(policy, backend="reference", noise="torch")
     torch.manual_seed(3)
@@ -79,8 +79,8 @@ def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
     torch.manual_seed(3)
     policy(given(policy), batch_size=batch_size)
     assert len(tape) == len(drawn) == STEPS + 1
-    for row, expected in enumerate(drawn):
-        np.testing.assert_array_equal(tape[row], expected.numpy(), err_msg=f"entry {row}")
+    for entry, expected in enumerate(drawn):
+        np.testing.assert_array_equal(tape[entry], expected.numpy(), err_msg=f"entry {entry}")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -212,7 +212,7 @@ class PointMassNormalizer(Normalizer):
         (lambda: unguided(scale=0.1), "policy: default_sample_fn takes no scale"),
         (lambda: unguided(sample_fn=n_step_guided_p_sample), "policy: n_step_guided_p_sample needs a guide"),
         (lambda: unguided(kind=PointMassNormalizer), "policy: its normaliser is a PointMassNormalizer; GaussianNormal"),
-        (lambda: guided(scale=float("nan")), "policy: scale in sample_kwargs is nan, expected a finite number"),
+        (lambda: guided(scale=float("nan")), "policy: scale in sample_kwargs: found nan, expected a finite"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(make, sentence):

@@ -89,12 +89,12 @@ def test_numbers_are_numbers(options):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"scale": torch.ones(2)}, "policy: scale in sample_kwargs is tensor"),
-        ({"scale": "0.1"}, "policy: scale in sample_kwargs is '0.1', expected a finite number"),
-        ({"t_stopgrad": float("inf")}, "policy: t_stopgrad in sample_kwargs is inf, expected a finite number"),
-        ({"n_guide_steps": 1.5}, "policy: n_guide_steps in sample_kwargs is 1.5, expected a whole number"),
+        ({"scale": torch.ones(2)}, "policy: scale in sample_kwargs: found tensor"),
+        ({"scale": "0.1"}, "policy: scale in sample_kwargs: found '0.1', expected a finite number"),
+        ({"t_stopgrad": float("inf")}, "policy: t_stopgrad in sample_kwargs: found inf, expected a finite number"),
+        ({"n_guide_steps": 1.5}, "policy: n_guide_steps in sample_kwargs: found 1.5, expected a whole number"),
         ({"n_guide_steps": -1}, r"n_steps\b.* found -1"),
-        ({"horizon": "8"}, "policy: horizon in sample_kwargs is '8', expected a whole number"),
+        ({"horizon": "8"}, "policy: horizon in sample_kwargs: found '8', expected a whole number"),
     ],
 )
 def test_what_is_no_number(options, sentence):

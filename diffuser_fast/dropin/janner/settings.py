@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...core.guidance import Guide
+from ...core.scalars import real, whole
 
 STEPS = ("n_step_guided_p_sample", "default_sample_fn")
 # Arguments of n_step_guided_p_sample -> fields of Guide, with that function's own defaults.
@@ -38,7 +38,7 @@ def sampling(arguments: Mapping[str, Any]) -> Sampling:
     """
     options = {name: value for name, value in arguments.items() if name not in ("verbose", "return_chain")}
     horizon = options.pop("horizon", None)
-    horizon = None if horizon is None else _whole("horizon", horizon)
+    horizon = None if horizon is None else _asked(whole, "horizon", horizon)
     step, wrapped = unwrapped_step(options.pop("sample_fn", None))
     options = {**wrapped, **options}
     name = "default_sample_fn" if step is None else step_name(step)
@@ -55,10 +55,10 @@ def sampling(arguments: Mapping[str, Any]) -> Sampling:
     if unknown:
         raise ValueError(f"policy: n_step_guided_p_sample's {', '.join(unknown)} in sample_kwargs is not understood")
     merged = {**GUIDE_DEFAULTS, **options}
-    stop = _number("t_stopgrad", merged["t_stopgrad"])
+    stop = _asked(real, "t_stopgrad", merged["t_stopgrad"])
     guide = Guide(
-        scale=float(_number("scale", merged["scale"])),
-        n_steps=_whole("n_guide_steps", merged["n_guide_steps"]),
+        scale=_asked(real, "scale", merged["scale"]),
+        n_steps=_asked(whole, "n_guide_steps", merged["n_guide_steps"]),
         t_stopgrad=max(0, math.ceil(stop)),  # t is whole: t < 1.5 is t < 2, and nothing is below 0
         scale_by_variance=bool(merged["scale_grad_by_std"]),
     )
@@ -99,16 +99,6 @@ def _module(step: Callable[..., Any]) -> str:
     return getattr(step, "__globals__", {}).get("__name__", "") or ""
 
 
-def _number(name: str, value: Any) -> float:
-    """Python's, numpy's or a tensor's single number."""
-    number = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise ValueError(f"policy: {name} in sample_kwargs is {value!r}, expected a finite number")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value)
-    except TypeError:
-        raise ValueError(f"policy: {name} in sample_kwargs is {value!r}, expected a whole number") from None
+def _asked(check: Callable[[str, Any], Any], name: str, value: Any) -> Any:
+    """A sampling argument by one of the checks of core/scalars.py."""
+    return check(f"policy: {name} in sample_kwargs", value)

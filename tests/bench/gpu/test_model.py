@@ -41,7 +41,7 @@ def test_what_a_convolution_takes_along_is_no_kernel():
 def test_the_model_counts_what_the_engine_launches(name):
     triton = pytest.importorskip("diffuser_fast.backends.triton", exc_type=ImportError)
     workload = ladder().find(name)
-    launches = triton.launch_plan(loop_of(name), batch=workload.batch).launches
+    launches = triton.launch_list(loop_of(name), batch=workload.batch).launches
     assert len(plan_stages(loop_of(name))) == len(launches)
 
 
