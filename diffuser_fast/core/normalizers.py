@@ -145,6 +145,12 @@ class CDF:
         """Physical ``[..., dim]`` to normalised, float64, in [-1, 1]."""
         return self._map(x, lambda column, x, y: 2 * np.interp(column, x, y) - 1)
 
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of physical ``[..., dim]`` do not come back as they were: both ways clip to the data."""
+        low, high = (np.array([curve[end] if len(curve) > 1 else sign * np.inf for curve in self.quantiles])
+                     for end, sign in ((0, -1), (-1, 1)))  # fmt: skip
+        return (np.asarray(x) < low) | (np.asarray(x) > high)
+
     def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised ``[..., dim]`` to physical, float64. ``whole_array`` only matters to ``Limits``."""
         return self._map(x_n, lambda column, x, y: np.interp((column + 1) / 2, y, x))

@@ -209,3 +209,9 @@ def test_kinds_by_name():
     assert normalizer_kind("cdf") is normalizer_kind("CDFNormalizer") is CDF
     with pytest.raises(ValueError, match="normalizer: found 'safe', expected 'gaussian', 'limits' or 'cdf'"):
         normalizer_kind("safe")
+
+
+def test_what_is_outside_a_distribution():
+    data = np.array([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]])  # the second dimension passes through
+    found = CDF.fit(data).outside([[0.0, 5.0], [-0.1, 9.0], [3.1, 5.0]])
+    np.testing.assert_array_equal(found, [[False, False], [True, False], [True, False]])
