@@ -30,7 +30,7 @@ class Accelerated:
     ) -> None:
         self._subject, self._noise, self._check = subject, noise, check
         self._options = {"batch_size": 1, "clip_scope": "array", **options}
-        self._proven: dict[Any, float] | None = {}  # what a comparison vouches for -> the strongest guidance compared
+        self._proven: dict[Any, float] = {}  # what a comparison vouches for -> the strongest guidance compared
         self._chosen = 0  # of the readings
         self._count = (None, 0)  # seed and number of the next plan, where there is no planner
         self._planner: Planner | None = None
@@ -76,7 +76,7 @@ class Accelerated:
         watch = Watch(self._subject.modules())
         readings = self._subject.readings(settings)
         proven = {} if self._watch is not None and watch.rebuilt(self._watch) else self._proven
-        if not self._check or proven is None or _vouched(proven, settings):
+        if not self._check or _vouched(proven, settings):
             reading = readings[self._chosen if self._chosen < len(readings) else 0]
             planner = _planner(reading, self._options)
         else:
@@ -84,8 +84,8 @@ class Accelerated:
         seed, calls = self._count if self._planner is None else (self._planner.seed, self._planner.calls)
         planner.reset(seed, calls=calls)
         # Nothing is assigned before all of it has worked: a refusal leaves what there was.
-        strongest = max(settings.strength, (proven or {}).get(settings.proof, 0.0))
-        self._proven = {**(proven or {}), settings.proof: strongest}
+        strongest = max(settings.strength, proven.get(settings.proof, 0.0))
+        self._proven = {**proven, settings.proof: strongest}
         self._planner, self._watch, self._settings = planner, watch, settings
         self._chosen = readings.index(reading)
 
@@ -134,7 +134,7 @@ class Accelerated:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self._proven = None  # the object was compared before it was copied
+        self._proven = {}  # the object may have changed since: it is compared again at its first call
         self._planner = self._watch = self._settings = None
 
 

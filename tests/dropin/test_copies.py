@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dropin.policies import close, given, guided, maze2d
+from oracle import variants
 from oracle.draws import randomize
 
 import diffuser_fast as dfx
@@ -60,13 +61,20 @@ def test_guided_policies_copy_too():
         pickle.dumps(ours)
 
 
-def test_a_copy_is_not_compared_again(monkeypatch):
-    ours = accelerated(guided)
-    calls = []
-    monkeypatch.setattr(type(ours.policy), "__call__", lambda *args, **kwargs: calls.append(1))
-    for way in (copy.copy, copy.deepcopy):
-        way(ours)(given(ours))
-    assert not calls
+def negate(policy):
+    policy.guide = variants.NegatedGuide(policy.guide.model)
+
+
+def edit_step(policy):
+    policy.sample_kwargs["sample_fn"] = variants.edited_step
+
+
+@pytest.mark.parametrize("edit", [negate, edit_step])
+def test_a_copy_that_was_edited_before_its_first_call_is_compared(edit):
+    other = copy.deepcopy(accelerated(guided))
+    edit(other.policy)
+    with pytest.raises(ValueError, match="policy"):
+        other(given(other))
 
 
 def test_what_was_asked_for_goes_along():
