@@ -138,11 +138,16 @@ class Planner:
         """CPU threads asked for; None leaves it to the engine."""
         return self._options["threads"]
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start an episode anew: the next plan is number 0 of ``seed`` (None: the seed there was)."""
+    @property
+    def calls(self) -> int:
+        """Plans drawn from the seed so far: the number of the next one."""
+        return self._calls
+
+    def reset(self, seed: int | None = None, *, calls: int = 0) -> None:
+        """Start an episode anew: the next plan is number ``calls`` of ``seed`` (None: the seed there was)."""
         if seed is not None:
             self.seed = whole("seed", seed, 0, SEEDS)
-        self._calls = 0
+        self._calls = whole("calls", calls, 0)
         self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
 
     def plan(

@@ -10,7 +10,7 @@ import diffuser_fast as dfx
 from diffuser_fast import conformance as c
 from diffuser_fast.conformance.arithmetic import FLOAT32
 from diffuser_fast.core.conditions import parse_conditions
-from diffuser_fast.core.normalizers import Gaussian
+from diffuser_fast.core.normalizers import CDF, Gaussian
 
 
 def within(found, implied, what="", **options):
@@ -55,11 +55,24 @@ def implied_trace(name, precision="float32"):
 
 def rounded_twice(normalizers, given):
     """How far off normalised conditions may be after (x - centre) / half: each of the four numbers and results."""
-    (centre, half), split = _affine(normalizers.observations), normalizers.actions.dim
+    split = normalizers.actions.dim
     values = given.values[..., split:]
     error = np.zeros(given.values.shape)
-    error[..., split:] = FLOAT32 * (2 * (np.abs(values * half + centre) + np.abs(centre)) / half + 2 * np.abs(values))
+    if isinstance(normalizers.observations, CDF):
+        error[..., split:] = FLOAT32 * (2 * _steepest(normalizers.observations) + 2)
+    else:
+        centre, half = _affine(normalizers.observations)
+        far = np.abs(values * half + centre) + np.abs(centre)
+        error[..., split:] = FLOAT32 * (2 * far / half + 2 * np.abs(values))
     return error * given.mask
+
+
+def _steepest(n):
+    """How far a normalised value moves at most, per dimension, when the data's largest number moves by all of itself."""
+    return np.array([
+        np.abs(x).max() * (2 * np.diff(y) / np.diff(x)).max(initial=0)
+        for x, y in zip(n.quantiles, n.cumprobs, strict=True)
+    ])  # fmt: skip
 
 
 def there_and_back(found, x, normalizer, dims=slice(None)):

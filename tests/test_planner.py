@@ -200,6 +200,11 @@ def test_call_n_draws_plan_n_of_the_seed(backend):
     equal(one.plan({0: obs()}), plans[0])
     one.act(obs())
     equal(one.plan({0: obs()}), plans[2])  # an action is a call too
+    assert one.calls == 3
+    one.reset(calls=1)
+    equal(one.plan({0: obs()}), plans[1])
+    with pytest.raises(ValueError, match="calls: found -1"):
+        one.reset(calls=-1)
 
 
 # --------------------------------------------------------------------------------------------------- conditions

@@ -64,7 +64,9 @@ CASES = {
     "attention": (TemporalUnet, {**SMALL, "horizon": 4, "dim_mults": (1, 4, 8), "attention": True}),
     "maze2d": (Maze2dTemporalUnet, {**SMALL, "dim": 16, "horizon": 24, "dim_mults": (1, 4)}),
     "one level": (TemporalUnet, {**SMALL, "horizon": 3, "dim_mults": (1,)}),
-    "value": (ValueFunction, {**SMALL, "dim_mults": (1, 4)}),
+    "value": (ValueFunction, {**SMALL, "horizon": 12, "dim_mults": (1, 4)}),
+    "value whose stages round up": (ValueFunction, {**SMALL, "horizon": 18, "dim_mults": (1, 4)}),
+    "value of long stages": (ValueFunction, {**SMALL, "horizon": 44, "dim_mults": (1, 2, 4)}),
     "value of stages one long": (ValueFunction, {**SMALL, "horizon": 4, "dim_mults": (1, 4, 8)}),
     "value of the maze2d branch": (TemporalValue, {**SMALL, "horizon": 32, "dim_mults": (1, 2, 4)}),
 }

@@ -8,81 +8,26 @@ import numpy as np
 import pytest
 import torch
 from bounds import agree, implied_plans, implied_trace, there_and_back, within
-from oracle.diffusion import (
-    GaussianDiffusion,
-    Maze2dGaussianDiffusion,
-    ValueDiffusion,
-    default_sample_fn,
-    n_step_guided_p_sample,
-)  # fmt: skip
-from oracle.draws import randomize
+from dropin.policies import STEPS, both, given, guided, maze2d, unguided
+from oracle.diffusion import default_sample_fn, n_step_guided_p_sample
 from oracle.goldens import NAMES, load_golden, load_policy
-from oracle.networks import Maze2dTemporalUnet, TemporalUnet, TemporalValue, ValueFunction
-from oracle.normalizers import DatasetNormalizer, GaussianNormalizer, LimitsNormalizer, Normalizer
-from oracle.policies import GuidedPolicy, Policy, ValueGuide
+from oracle.normalizers import CDFNormalizer, DebugNormalizer, LimitsNormalizer, Normalizer
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
-from diffuser_fast import dropin
+from diffuser_fast.dropin.janner.settings import GUIDE_ARGUMENTS, GUIDE_DEFAULTS
 
 # What was recorded, and what is drawn here, need not lie inside the limits it is normalised by.
 pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
+
 BACKENDS = sorted({target.backend for target in c.targets()})
-STEPS = 6
-
-
-def statistics(kind, dim, seed):
-    rng = np.random.default_rng(seed)
-    centre, width = rng.normal(0, 1, dim).astype(np.float32), rng.uniform(0.5, 2, dim).astype(np.float32)
-    if kind is GaussianNormalizer:
-        return kind(centre - width, centre + width, centre, width)
-    return kind(centre - width, centre + width)
-
-
-def normalizer(kind=GaussianNormalizer, observations=4, actions=2):
-    return DatasetNormalizer(
-        {"observations": statistics(kind, observations, 1), "actions": statistics(kind, actions, 2)}
-    )
-
-
-def sizes(horizon, observations=4, actions=2):
-    return {"horizon": horizon, "observation_dim": observations, "action_dim": actions, "n_timesteps": STEPS}
-
-
-def guided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, kind=GaussianNormalizer, preprocess=(),
-           mults=(1, 2), branch=False, without=(), **sample_kwargs):  # fmt: skip
-    """A GuidedPolicy of the main layout (or with the branch's networks), guided unless told otherwise."""
-    depth = observations + actions
-    unet, value = (Maze2dTemporalUnet, TemporalValue) if branch else (TemporalUnet, ValueFunction)
-    net = randomize(unet(horizon, depth, observations, dim=16, dim_mults=mults), 1, torch.float32)
-    judge = randomize(value(horizon, depth, observations, dim=16, dim_mults=(1, 8)), 2, torch.float32)
-    all_sizes = sizes(horizon, observations, actions)
-    diffusion = GaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=clip, **all_sizes)
-    guide = ValueGuide(ValueDiffusion(judge, loss_type="value_l2", **all_sizes))
-    options = {"sample_fn": n_step_guided_p_sample, "scale": 0.3, "n_guide_steps": 2, "t_stopgrad": 1, **sample_kwargs}
-    options = {name: value for name, value in options.items() if name not in without}
-    return GuidedPolicy(guide, diffusion, normalizer(kind, observations, actions), preprocess, **options)
-
-
-def unguided(horizon=8, *, observations=4, actions=2, epsilon=False, clip=False, kind=GaussianNormalizer, mults=(1, 2),
-             **sample_kwargs):  # fmt: skip
-    net = TemporalUnet(horizon, observations + actions, observations, dim=16, dim_mults=mults)
-    diffusion = GaussianDiffusion(
-        randomize(net, 3, torch.float32), predict_epsilon=epsilon, clip_denoised=clip,
-        **sizes(horizon, observations, actions),
-    )  # fmt: skip
-    return GuidedPolicy(None, diffusion, normalizer(kind, observations, actions), **sample_kwargs)
-
-
-def maze2d(horizon=8, *, epsilon=False, kind=LimitsNormalizer, mults=(1, 2)):
-    net = randomize(Maze2dTemporalUnet(horizon, 6, 4, dim=16, dim_mults=mults), 4, torch.float32)
-    diffusion = Maze2dGaussianDiffusion(net, predict_epsilon=epsilon, clip_denoised=True, **sizes(horizon))
-    return Policy(diffusion, normalizer(kind))
 
 
 POLICIES = {
     "guided": guided,
     "guided, epsilon, clipped": lambda: guided(epsilon=True, clip=True),
+    "guided, CDF": lambda: guided(kind=CDFNormalizer, clip=True),
+    "guided, debug": lambda: guided(kind=DebugNormalizer),
     "guided, limits": lambda: guided(kind=LimitsNormalizer, clip=True),
     "guided, networks of the maze2d branch": lambda: guided(branch=True),
     "guided, defaults of the step": lambda: guided(without=("n_guide_steps", "t_stopgrad"), scale=2.0),
@@ -103,8 +48,9 @@ POLICIES = {
 def implied_by_call(ours, batch_size, conditions=None, seed=7):
     """What float32 implies for the plans of a call, by whoever draws torch's noise from this seed."""
     torch.manual_seed(seed)
-    tape = ours._torch_tape(batch_size)
-    return implied_plans(ours.planner, conditions or given(ours.policy), tape, foreign=True, whole_array=True)
+    planner = ours.planner
+    tape = ours._subject.torch_tape(batch_size, planner.horizon, planner.loop.rows)
+    return implied_plans(planner, conditions or given(ours.policy), tape, foreign=True, whole_array=True)
 
 
 @cache
@@ -114,25 +60,6 @@ def implied_by_policy(name, batch_size, seed):
 
 
 SEEDS = {1: range(7, 13), 4: range(7, 9)}  # by batch size: few numbers are judged over many seeds
-
-
-def given(policy, seed=0):
-    """Conditions in physical units: the first observation, and of longer plans the last."""
-    rng, observations = np.random.default_rng(seed), policy.diffusion_model.observation_dim
-    first = {0: rng.normal(0, 0.7, observations).astype(np.float32)}
-    long = policy.diffusion_model.horizon > 2
-    return {**first, policy.diffusion_model.horizon - 1: first[0][::-1].copy()} if long else first
-
-
-def both(policy, batch_size, *, backend="reference", conditions=None, seed=7):
-    """The same call on the policy and on what we make of it, from one state of torch's generator."""
-    ours = dfx.accelerate(policy, backend=backend, noise="torch", threads=1)
-    conditions, kwargs = conditions or given(policy), {} if isinstance(policy, Policy) else {"verbose": False}
-    results = []
-    for one in (ours, policy):
-        torch.manual_seed(seed)
-        results.append((*one(conditions, batch_size=batch_size, **kwargs), torch.rand(1)))
-    return results
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -164,7 +91,7 @@ def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
     policy, drawn = POLICIES[name](), []
     ours = dfx.accelerate(policy, backend="reference", noise="torch")
     torch.manual_seed(3)
-    tape = ours._torch_tape(batch_size)
+    tape = ours._subject.torch_tape(batch_size, ours.planner.horizon, STEPS)
 
     def recorded(draw):
         def call(*args, **kwargs):
@@ -253,9 +180,13 @@ def test_a_horizon_in_sample_kwargs():
     (_, plans, _), (_, wanted, _) = both(policy, 2)
     assert plans.actions.shape == wanted.actions.shape == (2, 14, 2)
     agree(implied_by_call(dfx.accelerate(policy, backend="reference"), 2), plans, wanted)
-    policy = guided()
+    policy = guided()  # whose head sees one time step at either horizon
     policy.sample_kwargs["horizon"] = 14
-    with pytest.raises(ValueError, match="horizon: the value network was trained for 8, found 14"):
+    (_, plans, _), (_, wanted, _) = both(policy, 2)
+    assert plans.actions.shape == (2, 14, 2)
+    agree(implied_by_call(dfx.accelerate(policy, backend="reference"), 2), plans, wanted)
+    policy.sample_kwargs["horizon"] = 18
+    with pytest.raises(ValueError, match=r"policy: its value network: .* to be 18, but the head's width fits 1 to 16"):
         dfx.accelerate(policy, backend="reference")
 
 
@@ -294,7 +225,7 @@ def custom_step(model, x, cond, t):
     return model.p_sample(x, cond, t), x.new_zeros(len(x))
 
 
-class CDFNormalizer(Normalizer):
+class PointMassNormalizer(Normalizer):
     pass
 
 
@@ -306,8 +237,8 @@ class CDFNormalizer(Normalizer):
         (lambda: guided(temperature=2.0), r"n_step_guided_p_sample's temperature in sample_kwargs is not understood"),
         (lambda: unguided(scale=0.1), "policy: default_sample_fn takes no scale"),
         (lambda: unguided(sample_fn=n_step_guided_p_sample), "policy: n_step_guided_p_sample needs a guide"),
-        (lambda: unguided(kind=CDFNormalizer), "policy: its normaliser is a CDFNormalizer; GaussianNormalizer and"),
-        (lambda: guided(scale=float("nan")), "scale: found .*, expected a finite number"),
+        (lambda: unguided(kind=PointMassNormalizer), "policy: its normaliser is a PointMassNormalizer; GaussianNormal"),
+        (lambda: guided(scale=float("nan")), "policy: scale in sample_kwargs: found nan, expected a finite"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(make, sentence):
@@ -333,7 +264,7 @@ def test_objects_that_are_no_policies():
 def test_defaults_are_those_of_the_step():
     """The oracle's step has the original's signature."""
     parameters = inspect.signature(n_step_guided_p_sample).parameters
-    assert {name: parameters[name].default for name in dropin.GUIDE_ARGUMENTS} == dropin.GUIDE_DEFAULTS
+    assert {name: parameters[name].default for name in GUIDE_ARGUMENTS} == GUIDE_DEFAULTS
 
 
 def test_options_of_accelerate():
