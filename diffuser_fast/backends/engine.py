@@ -11,9 +11,24 @@ from ..core.conditions import Inpainting
 from ..core.loop import PlanTables, Result, SamplingLoop
 
 
+class BusyError(RuntimeError):
+    """Another thread is planning with this engine or Planner: each belongs to one call at a time."""
+
+    def __init__(self, what: str = "engine") -> None:
+        super().__init__(f"{what}: another thread is planning with it; give each thread its own, or take turns")
+
+
+class CancelledError(RuntimeError):
+    """The plan was cancelled between two denoising steps; the next one may be asked for at once."""
+
+
 @dataclass(frozen=True)
 class Seeded:
-    """Noise that the engine draws itself: Philox at (seed, plan, entry, sample, element); see core/noise.py."""
+    """Noise that the engine draws itself, addressed by (seed, plan, entry, sample, element); see core/noise.py.
+
+    plan: the number of the first situation's plan; situation e, that is candidates ``e * candidates`` and on, has number
+    ``plan + e`` and samples 0 to candidates - 1.
+    """
 
     seed: int
     plan: int
@@ -43,8 +58,12 @@ class Engine(Protocol):
         step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan
         (denoiser ``[R, S]``, guide's or None), where they depend on a condition. candidates: plans are ranked within
         groups of this many (default N). A number that is not finite raises FloatingPointError naming the denoising
-        step.
+        step, a second call meanwhile raises BusyError.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End the plan at hand after its denoising step, with CancelledError, where an engine can; for any thread."""
         ...
 
 
