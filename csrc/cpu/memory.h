@@ -8,13 +8,14 @@ class Memory {
  public:
   explicit Memory(int64_t floats = 0);
   ~Memory();
-  Memory(Memory&& o) noexcept : data_(o.data_), size_(o.size_) { o.data_ = nullptr; }
+  Memory(Memory&& o) noexcept : base_(o.base_), data_(o.data_), size_(o.size_) { o.base_ = nullptr; }
   Memory& operator=(Memory&&) = delete;
   float* data() { return data_; }
   int64_t size() const { return size_; }
 
  private:
-  float* data_;
+  void* base_ = nullptr;
+  float* data_ = nullptr;
   int64_t size_;
 };
 

@@ -21,6 +21,9 @@ class BusyError(RuntimeError):
 class CancelledError(RuntimeError):
     """The plan was cancelled between two denoising steps; the next one may be asked for at once."""
 
+    def __init__(self) -> None:
+        super().__init__("the plan was cancelled between two denoising steps")
+
 
 @dataclass(frozen=True)
 class Seeded:

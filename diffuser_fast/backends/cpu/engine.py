@@ -30,7 +30,7 @@ def check(status: int) -> None:
     if status == STATUS["busy"]:
         raise BusyError
     if status == STATUS["cancelled"]:
-        raise CancelledError("cancelled between two denoising steps")
+        raise CancelledError
 
 
 def extension() -> ModuleType | None:
