@@ -26,7 +26,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def run(
     program: Program, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor], table: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Evaluate a program. inputs, outputs: by name, ``[B, C, H]``; table: what it sees of a step, ``[S]`` or ``[B, S]``."""
+    """Evaluate a program. inputs, outputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``, of a denoising step."""
     values = {v: inputs[name] for name, v in program.inputs.items()}
     for op in program.ops:
         ins = [values[i] for i in op.ins]
@@ -94,12 +94,22 @@ def _silu_slope(x: Tensor) -> Tensor:
     return s + x * s * (1 - s)
 
 
+def _normal_distribution(x: Tensor) -> Tensor:
+    """Phi(x). (Torch's own is (1 + erf) / 2, of which nothing is left where x is far below zero.)"""
+    return 0.5 * torch.erfc(x * -(0.5**0.5))
+
+
 def _gelu_slope(x: Tensor) -> Tensor:
     """d/dx x Phi(x) = Phi(x) + x phi(x)."""
-    return torch.special.ndtr(x) + x * torch.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+    return _normal_distribution(x) + x * torch.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
 
 
-ACTS: dict[str, Callable[[Tensor], Tensor]] = {"mish": F.mish, "silu": F.silu, "relu": F.relu, "gelu": F.gelu}
+ACTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": F.mish,
+    "silu": F.silu,
+    "relu": F.relu,
+    "gelu": lambda x: x * _normal_distribution(x),
+}
 ACT_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": _mish_slope,
     "silu": _silu_slope,

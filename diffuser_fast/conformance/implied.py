@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import backends
 from ..backends.engine import Noise, Seeded
 from ..core.conditions import Inpainting
-from ..core.loop import SamplingLoop, ranking
+from ..core.loop import PlanTables, SamplingLoop, TimeTables, ranking
 from ..core.noise import tape
 from ..core.normalizers import Normalizers
 from ..core.program import Program
@@ -46,24 +46,29 @@ class ImpliedPlan:
 
 
 def implied_by_program(
-    program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None = None,
+    program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
     arithmetic: Arithmetic = FLOAT32,
-) -> list[Implied]:  # fmt: skip
-    """For each output, ``[B, C, H]``. inputs: ``[B, C, H]`` each; table: one row of step tables ``[S]``."""
+) -> dict[str, Implied]:  # fmt: skip
+    """For each output, by name, ``[B, C, H]``. inputs: ``[B, C, H]`` by name; table: what it sees of a denoising step,
+    ``[S]`` or ``[B, S]``.
+    """
     import torch
 
     def tensor(array: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array, np.float64))
 
-    named, copies = {name: tensor(array) for name, array in weights.items()}, [tensor(_copied(x)) for x in inputs]
+    named = {name: tensor(array) for name, array in weights.items()}
+    copies = {name: tensor(_copied(x)) for name, x in inputs.items()}
+    if table is not None:
+        table = tensor(_copied(table) if np.ndim(table) == 2 else table)
     with _monte_carlo(arithmetic), torch.no_grad():
-        outputs = backends.get("reference").run(program, named, copies, None if table is None else tensor(table))
-    return [_implied(y.numpy(), arithmetic) for y in outputs]
+        outputs = backends.get("reference").run(program, named, copies, table)
+    return {name: _implied(y.numpy(), arithmetic) for name, y in outputs.items()}
 
 
 def implied_by_plan(
     loop: SamplingLoop, inpainting: Inpainting, noise: Noise, *, batch: int | None = None, x: NDArray | None = None,
-    start: int = 0, tables: tuple[NDArray, NDArray | None] | None = None, arithmetic: Arithmetic = FLOAT32,
+    start: int = 0, tables: PlanTables | None = None, arithmetic: Arithmetic = FLOAT32,
     engine_draws: bool = False, given_error: NDArray | None = None, device: str | None = None,
 ) -> ImpliedPlan:  # fmt: skip
     """For one call of an engine (backends/engine.py) with these arguments.
@@ -80,12 +85,35 @@ def implied_by_plan(
         noise += _thrown(NORMAL_ULPS * np.spacing(np.maximum(np.abs(noise), 1).astype(np.float32)), axis=1)
     if given_error is not None or len(inpainting.values) > 1:
         error = 0 * inpainting.values if given_error is None else given_error
-        values, error = (np.repeat(a, noise.shape[1] // (1 + COPIES) // len(a), axis=0) for a in (inpainting.values, error))
-        known = replace(known, values=_copied(values) + _thrown(_copied(error)))
+        each = noise.shape[1] // (1 + COPIES)
+        values, error = (np.repeat(a, each // len(a), axis=0) for a in (inpainting.values, error))
+        inpainting = replace(inpainting, values=_copied(values) + _thrown(_copied(error)))
     engine = backends.get("reference").ready(loop, device=device, batch=noise.shape[1], precision="float64")
     with _monte_carlo(arithmetic):
-        found = engine(known, noise, x=None if x is None else _copied(x), start=start, tables=tables, chain=True)
+        found = engine(
+            inpainting,
+            noise,
+            x=None if x is None else _copied(x),
+            start=start,
+            tables=copied_tables(tables, _copied),
+            chain=True,
+        )
     return ImpliedPlan(*(_implied(getattr(found, field), arithmetic) for field in ("x", "values", "chain")))
+
+
+def copied_tables(tables: PlanTables | None, copied_along: Callable[..., NDArray]) -> PlanTables | None:
+    """Those of each sample for each of its copies. copied_along: copies an array along its first, or its ``axis``."""
+
+    def copied(one: TimeTables) -> TimeTables:
+        return replace(
+            one,
+            per_step=copied_along(one.per_step, axis=1) if one.per_step.shape[1] > 1 else one.per_step,
+            per_sample=None if one.per_sample is None else copied_along(one.per_sample),
+        )
+
+    if tables is None:
+        return None
+    return PlanTables(copied(tables.denoiser), None if tables.guide is None else copied(tables.guide))
 
 
 def _copied(array: NDArray, axis: int = 0) -> NDArray[np.float64]:

@@ -27,11 +27,11 @@ MOVES = {
     "_local_scalar_dense", "_to_copy", "_unsafe_view", "abs", "alias", "all", "amax", "any", "as_strided",
     "bitwise_and", "cat", "clamp", "clone", "constant_pad_nd", "copy_", "detach", "empty", "empty_like", "eq", "expand",
     "fill_", "full", "isfinite", "lift_fresh", "logical_and", "logical_not", "ne", "neg", "new_zeros", "ones",
-    "ones_like", "permute", "scalar_tensor", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t",
-    "transpose", "unbind", "unsqueeze", "view", "where", "zeros", "zeros_like",
+    "ones_like", "permute", "relu", "scalar_tensor", "select", "slice", "split", "split_with_sizes", "squeeze", "stack",
+    "t", "transpose", "unbind", "unsqueeze", "view", "where", "zeros", "zeros_like",
 }  # fmt: skip
 ROUNDS = {"add", "div", "mul", "reciprocal", "rsqrt", "rsub", "sqrt", "sub"}
-FUNCTIONS = {"exp", "log", "log1p", "sigmoid", "softplus", "tanh"}
+FUNCTIONS = {"erfc", "exp", "log", "log1p", "sigmoid", "softplus", "tanh"}
 
 POOL = 1 << 20  # numbers thrown before any is thrown again
 
@@ -177,6 +177,11 @@ class MonteCarlo(TorchDispatchMode):
             y = self.rounded(function(y), ELEMENTARY * self.u.results)
         return self.rounded(x * y)
 
+    def silu(self, func, x):
+        """x / (1 + e^-x)."""
+        e = self.rounded(torch.exp(-x), ELEMENTARY * self.u.results)
+        return self.rounded(x / self.rounded(1 + e))
+
 
 OWN = {
     "convolution": MonteCarlo.convolution,
@@ -187,6 +192,7 @@ OWN = {
     "native_layer_norm": MonteCarlo.native_layer_norm,
     "_softmax": MonteCarlo.softmax,
     "mish": MonteCarlo.mish,
+    "silu": MonteCarlo.silu,
 }
 
 

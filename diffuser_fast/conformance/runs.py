@@ -1,4 +1,4 @@
-"""The table run on a target: rows of verdicts, for tests, bench and ``diffuser-fast doctor --check``."""
+"""The case table run on a target: a verdict for each case, for tests, bench and ``diffuser-fast doctor --check``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from .arithmetic import Arithmetic
 from .error_bounds import Implied, Verdict, judge
 from .implied import ImpliedPlan, implied_by_plan, implied_by_program
-from .loops import LoopCase, loop_cases, row_of
+from .loops import LoopCase, loop_cases, single_step
 from .ops import OpCase, op_cases
 from .targets import EXACT, Target, targets
 
 FEW = 24  # numbers: where there are fewer, more seeds are judged together, so that no single number decides
 
 
-class Row(NamedTuple):
-    """One verdict: on which case, on what of it ("output 0", "x", "values", "denoising step 3"), by which target."""
+class CaseResult(NamedTuple):
+    """One verdict: on which case, on what of it ("output y", "x", "values", "denoising step 3"), by which target."""
 
     case: str
     what: str
@@ -32,23 +32,21 @@ class Row(NamedTuple):
         return f"{self.case}: {self.what} on {self.target}: {self.verdict}"
 
 
-Seeds = Iterable[int] | None  # None: three, or for rows two; more where there are few numbers
+Seeds = Iterable[int] | None  # None: three, or for single steps two; more where there are few numbers
 
 
-def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Seeds = None) -> Iterator[Row]:
+def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
     """Every output of every op case, judged."""
     for case in op_cases() if cases is None else cases:
-        numbers = case.batch * min(math.prod(case.program.shapes[n]) for n in case.program.outputs)
+        numbers = case.batch * min(math.prod(case.program.shapes[v]) for v in case.program.outputs.values())
         seeded = [_drawn(case, seed) for seed in seeds or _enough(3, numbers)]
         found, implied = zip(*((target.evaluate(one), _by_program(one, target.arithmetic)) for one in seeded))
-        for n in range(len(case.program.outputs)):
-            verdict = judge(
-                [outputs[n] for outputs in found], [outputs[n] for outputs in implied], exactness=target.exactness
-            )
-            yield Row(case.name, f"output {n}", target, verdict)
+        for name in case.program.outputs:
+            parts = ([outputs[name] for outputs in group] for group in (found, implied))
+            yield CaseResult(case.name, f"output {name}", target, judge(*parts, exactness=target.exactness))
 
 
-def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[Row]:
+def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
     """Every loop case from noise to plan: x and, where there is a guide, values."""
     for case in loop_cases() if cases is None else cases:
         engine = target.ready(case.loop, case.batch)
@@ -57,48 +55,53 @@ def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Se
         found, implied = zip(*((one.plan(engine), _by_plan(one, target.arithmetic)) for one in seeded))
         for field in ("x", "values") if case.loop.guide else ("x",):
             parts = ([getattr(result, field) for result in group] for group in (found, implied))
-            yield Row(case.name, field, target, judge(*parts, exactness=target.exactness))
+            yield CaseResult(case.name, field, target, judge(*parts, exactness=target.exactness))
 
 
-def run_rows(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[Row]:
-    """Every row of every loop case by itself, from the x that the float64 reference has there (teacher-forced)."""
+def run_steps(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
+    """Every denoising step of every loop case by itself, from the x that the float64 reference has there
+    (teacher-forced).
+    """
     for case in loop_cases() if cases is None else cases:
         seeded = [case.seeded(seed) for seed in seeds or _enough(2, case.tape[0].size)]
         for k in range(case.loop.rows):
-            engine = target.ready(row_of(case.loop, k), case.batch)
-            found = [one.plan(engine, **_row_arguments(one, k)).x for one in seeded]
-            implied = [_by_row(one, k, target.arithmetic) for one in seeded]
-            yield Row(case.name, f"row {k}", target, judge(found, implied, exactness=target.exactness))
+            engine = target.ready(single_step(case.loop, k), case.batch)
+            found = [one.plan(engine, **_at_step(one, k)).x for one in seeded]
+            implied = [_by_step(one, k, target.arithmetic) for one in seeded]
+            verdict = judge(found, implied, exactness=target.exactness)
+            yield CaseResult(case.name, f"denoising step {k}", target, verdict)
 
 
 def _enough(seeds: int, numbers: int) -> range:
     return range(max(seeds, -(-FEW // numbers)))
 
 
-def _row_arguments(case: LoopCase, k: int) -> dict[str, Any]:
-    """What row k alone is called with."""
-    tables = case.tables and tuple(table if table is None else table[k : k + 1] for table in case.tables)
+def _at_step(case: LoopCase, k: int) -> dict[str, Any]:
+    """What denoising step k alone is called with."""
+    tables = case.tables and case.tables.steps(slice(k, k + 1))
     return {"x": _chain(case)[:, k], "noise": case.tape[[0, k + 1]], "tables": tables}
 
 
 def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A few seconds of the table on each of these backends: dicts of case, backend, ratio (passed up to 1), passed.
+    """A few seconds of the case table on each of these backends.
 
-    A row per kind of op, the worst of its cases, and a row per loop. Needs torch, in which what is implied is computed.
+    Returns dicts of case, backend, ratio (passed up to 1), passed: one for each kind of op, the worst of its cases, and
+    one for each loop. Needs torch, in which what is implied is computed.
     """
     loops = [case for case in loop_cases() if case.name in QUICK_LOOPS]
-    rows = []
+    found = []
     for target in targets(names):
         worst: dict[str, Verdict] = {}
-        for row in (*run_ops(target, [c for c in op_cases() if _is_small(c)], seeds=(0,)), *run_loops(target, loops)):
-            name = row.case.split()[0] if row.what.startswith("output") else f"loop: {row.case}"
-            if name not in worst or row.verdict.ratio > worst[name].ratio:
-                worst[name] = row.verdict
-        rows += [
+        ops = run_ops(target, [case for case in op_cases() if _is_small(case)], seeds=(0,))
+        for result in (*ops, *run_loops(target, loops)):
+            name = result.case.split()[0] if result.what.startswith("output") else f"loop: {result.case}"
+            if name not in worst or result.verdict.ratio > worst[name].ratio:
+                worst[name] = result.verdict
+        found += [
             {"case": name, "backend": str(target), "ratio": verdict.ratio, "passed": verdict.passed}
             for name, verdict in worst.items()
         ]
-    return rows
+    return found
 
 
 QUICK_LOOPS = ("one guide step", "epsilon, clipped", "attention", "dpm_solver_pp_2m")
@@ -116,7 +119,7 @@ def _drawn(case: OpCase, seed: int) -> OpCase:
 
 
 @lru_cache(maxsize=64)
-def _by_program(case: OpCase, arithmetic: Arithmetic) -> list[Implied]:
+def _by_program(case: OpCase, arithmetic: Arithmetic) -> dict[str, Implied]:
     return implied_by_program(case.program, case.weights, case.inputs, case.table, arithmetic)
 
 
@@ -126,11 +129,10 @@ def _by_plan(case: LoopCase, arithmetic: Arithmetic) -> ImpliedPlan:
 
 
 @lru_cache(maxsize=512)
-def _by_row(case: LoopCase, k: int, arithmetic: Arithmetic) -> Implied:
-    arguments = _row_arguments(case, k)
-    return implied_by_plan(
-        row_of(case.loop, k), case.inpainting, arguments.pop("noise"), arithmetic=arithmetic, **arguments
-    ).x
+def _by_step(case: LoopCase, k: int, arithmetic: Arithmetic) -> Implied:
+    arguments = _at_step(case, k)
+    noise = arguments.pop("noise")
+    return implied_by_plan(single_step(case.loop, k), case.inpainting, noise, arithmetic=arithmetic, **arguments).x
 
 
 @lru_cache(maxsize=64)

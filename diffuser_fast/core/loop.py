@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -24,18 +24,20 @@ class TimeTables:
     """Time-embedding tables: what a network sees of the denoising step, and of a condition if it has one; float32.
 
     per_step: ``[R, 1 or N, S]``; per_sample: ``[N, S]`` or None. In denoising step k, sample n sees the numbers
-    ``per_step[k, n or 0] + per_sample[n]``: S columns, from which step_bias and its like take theirs.
+    ``per_step[k, n or 0] + per_sample[n]``: S columns, from which step_bias and its like take theirs. dtype: float64
+    for the reference alone, where it is itself compared in float64.
     """
 
     per_step: NDArray[np.float32]
     per_sample: NDArray[np.float32] | None = None
+    dtype: type = np.float32
 
     def __post_init__(self) -> None:
         for name, axes in (("per_step", 3), ("per_sample", 2)):
             array = getattr(self, name)
             if array is None and name == "per_sample":
                 continue
-            array = np.ascontiguousarray(array, np.float32)
+            array = np.ascontiguousarray(array, self.dtype)
             if array.ndim != axes:
                 raise ValueError(f"tables: {name}: found shape {list(array.shape)}, expected {axes} axes")
             object.__setattr__(self, name, array)
@@ -57,7 +59,7 @@ class TimeTables:
 
     def steps(self, which: slice) -> TimeTables:
         """The tables of some denoising steps."""
-        return TimeTables(self.per_step[which], self.per_sample)
+        return replace(self, per_step=self.per_step[which])
 
 
 @dataclass(frozen=True, eq=False)

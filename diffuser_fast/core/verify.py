@@ -171,7 +171,7 @@ def unsupported(program: Program, support: Support) -> str | None:
     for n, op in enumerate(program.ops):
         if op.kind not in support.kinds:
             return f"op {n}: there is no kernel for {op.kind}"
-        if (act := op.attrs.get("act", "mish")) not in support.acts:
+        if (act := op.attrs.get("act")) is not None and act not in support.acts:
             return f"op {n} ({op.kind}): there is no kernel for the activation {act}"
         if reason := support.rule(op, program):
             return f"op {n} ({op.kind}): {reason}"

@@ -9,7 +9,7 @@ import pytest
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.core.conditions import Inpainting, no_inpainting
-from diffuser_fast.core.loop import ranking
+from diffuser_fast.core.loop import PlanTables, TimeTables, ranking
 from diffuser_fast.core.noise import tape as drawn
 
 CASES = {case.name: case for case in c.loop_cases()}
@@ -21,7 +21,7 @@ ON_EVERY_ENGINE = pytest.mark.parametrize("target", [t for t in TARGETS if t.bac
 
 @cache
 def implied_by_seed(name, noise, batch, arithmetic):
-    return c.implied_by_plan(CASES[name].loop, CASES[name].given, noise, batch=batch, arithmetic=arithmetic)
+    return c.implied_by_plan(CASES[name].loop, CASES[name].inpainting, noise, batch=batch, arithmetic=arithmetic)
 
 
 def plan(target, case, **overrides):
@@ -40,9 +40,20 @@ def to_the_bit(target):
     return target.backend == "cpu" and target.exactness == "exact"
 
 
+def of_sample(tables, n):
+    """What sample n of a batch sees, as a batch of one."""
+
+    def cut(one):
+        per_step = one.per_step if one.per_step.shape[1] == 1 else one.per_step[:, n : n + 1]
+        return TimeTables(per_step, None if one.per_sample is None else one.per_sample[n : n + 1])
+
+    return None if tables is None else PlanTables(cut(tables.denoiser), tables.guide and cut(tables.guide))
+
+
 @ON_EVERY_TARGET
 @pytest.mark.parametrize(
-    "name", ["halfcheetah", "each its own conditions", "tables of this plan", "seventeen plans", "dpm_solver_pp_2m",
+    "name", ["halfcheetah", "each its own conditions", "tables of this plan", "tables of each trajectory",
+             "tables added for each trajectory", "seventeen plans", "dpm_solver_pp_2m",
              "gradient added to x and to clipped x0", "value of odd lengths, H 20", "maze2d"],
 )  # fmt: skip
 def test_a_plan_does_not_depend_on_its_company(name, target):
@@ -51,14 +62,14 @@ def test_a_plan_does_not_depend_on_its_company(name, target):
     for n in (0, case.batch - 1):
         own = case.inpainting.values if len(case.inpainting.values) == 1 else case.inpainting.values[n : n + 1]
         noise = np.ascontiguousarray(case.tape[:, n : n + 1])
-        given = Inpainting(case.inpainting.mask, own)
-        one = case.plan(alone, known=given, noise=noise, candidates=1)
+        inpainting, tables = Inpainting(case.inpainting.mask, own), of_sample(case.tables, n)
+        one = case.plan(alone, inpainting=inpainting, noise=noise, tables=tables, candidates=1)
         if to_the_bit(target):
             for field in ("x", "chain", "values"):
                 np.testing.assert_array_equal(getattr(one, field)[0], getattr(together, field)[n])
         else:
             within(one, c.implied_by_plan(
-                case.loop, given, noise, tables=case.tables, arithmetic=target.arithmetic
+                case.loop, inpainting, noise, tables=tables, arithmetic=target.arithmetic
             ), target)  # fmt: skip
 
 
@@ -93,7 +104,7 @@ def test_a_restart_goes_on_as_if_nothing_had_happened(name, target):
 
 
 @ON_EVERY_TARGET
-def test_a_restart_puts_what_is_known_in_its_place(target):
+def test_a_restart_is_inpainted(target):
     case = CASES["parts of observations"]
     rest = plan(target, case, x=np.full_like(case.tape[0], 7), start=2)
     wanted = np.where(case.inpainting.mask, case.inpainting.values, np.float32(7))
@@ -102,7 +113,7 @@ def test_a_restart_puts_what_is_known_in_its_place(target):
 
 @ON_EVERY_TARGET
 def test_a_multistep_sampler_restarts_at_first_order(target):
-    """At the first row that is run, x0_before is x0: d joins a. (Zero in its place would scale the whole row.)"""
+    """At the first step that is run, previous_x0 is x0: d joins a. (Zero in its place would scale the whole update.)"""
     case = CASES["dpm_solver_pp_2m"]
     steps, k = case.loop.steps, 2
     assert steps.d[k]
@@ -118,7 +129,7 @@ def test_a_multistep_sampler_restarts_at_first_order(target):
 @pytest.mark.parametrize(
     "name", ["parts of observations", "each its own conditions", "everything is given", "an action is given"]
 )
-def test_what_is_known_holds_after_every_row(name, target):
+def test_what_is_given_holds_after_every_denoising_step(name, target):
     case = CASES[name]
     chain, mask = plan(target, case).chain, case.inpainting.mask
     given = np.broadcast_to(case.inpainting.values, (case.batch, *mask.shape))
@@ -167,8 +178,9 @@ def test_results_are_float32_contiguous_and_the_callers_own(target):
 
 @ON_EVERY_TARGET
 def test_arguments_are_only_read(target):
-    case = CASES["tables of this plan"]
-    arrays = [case.tape, case.inpainting.values, case.inpainting.mask, *case.tables]
+    case = CASES["tables added for each trajectory"]
+    tables = [case.tables.denoiser.per_step, case.tables.denoiser.per_sample, case.tables.guide.per_step]
+    arrays = [case.tape, case.inpainting.values, case.inpainting.mask, *tables]
     copies, x = [array.copy() for array in arrays], case.tape[1].copy()
     for array in (*arrays, x):
         array.setflags(write=False)
@@ -189,23 +201,63 @@ def test_noise_may_lie_in_memory_in_any_way(target):
 @ON_EVERY_TARGET
 def test_tables_of_the_denoiser_alone_leave_the_guide_its_own(target):
     case = CASES["tables of this plan"]
-    net, guide = case.tables
-    both = plan(target, case, tables=(net, case.loop.guide.tables))
-    np.testing.assert_array_equal(plan(target, case, tables=(net, None)).x, both.x)
-    own = plan(target, case, tables=(case.loop.denoiser.tables, case.loop.guide.tables))
+    net, guide = case.tables.denoiser, case.tables.guide
+    both = plan(target, case, tables=PlanTables(net, case.loop.guide.tables))
+    np.testing.assert_array_equal(plan(target, case, tables=PlanTables(net)).x, both.x)
+    own = plan(target, case, tables=PlanTables(case.loop.denoiser.tables, case.loop.guide.tables))
     np.testing.assert_array_equal(plan(target, case, tables=None).x, own.x)
-    assert not np.array_equal(plan(target, case, tables=(net, guide)).values, both.values)
+    assert not np.array_equal(plan(target, case, tables=PlanTables(net, guide)).values, both.values)
+
+
+@ON_EVERY_TARGET
+def test_tables_in_whatever_form_are_the_same_numbers(target):
+    """Shared, for each trajectory, or with a part added for each: the same numbers, so the same plans."""
+    case = CASES["tables added for each trajectory"]
+    added = case.tables
+
+    def written_out(one):
+        return TimeTables(np.stack([one.step(k) for k in range(len(one.per_step))]))
+
+    each = PlanTables(written_out(added.denoiser), written_out(added.guide))
+    assert each.denoiser.per_step.shape[1] == case.batch
+    engine = target.ready(case.loop, case.batch)
+    one, other = case.plan(engine), case.plan(engine, tables=each)
+    for field in ("x", "values", "chain", "order"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    shared = PlanTables(
+        *(
+            TimeTables(np.repeat(network.tables.per_step, case.batch, axis=1))
+            for network in (case.loop.denoiser, case.loop.guide)
+        )
+    )
+    plain, repeated = case.plan(engine, tables=None), case.plan(engine, tables=shared)
+    if target.backend == "reference":
+        within(repeated, c.implied_by_plan(case.loop, case.inpainting, case.tape), target)
+    else:
+        np.testing.assert_array_equal(repeated.x, plain.x)
+    assert not np.array_equal(one.x, plain.x)
+
+
+@ON_EVERY_TARGET
+def test_tables_that_do_not_fit_are_refused(target):
+    case = CASES["tables of each trajectory"]
+    engine, wrong = target.ready(case.loop, case.batch), case.tables.denoiser.per_step[:, :3]
+    with pytest.raises(ValueError, match=r"tables: denoiser\.per_step: found shape"):
+        case.plan(engine, tables=PlanTables(TimeTables(wrong)))
+    with pytest.raises(ValueError, match=r"tables: guide\.per_sample: found shape"):
+        added = TimeTables(case.loop.guide.tables.per_step, np.zeros((2, case.loop.guide.program.table_width)))
+        case.plan(engine, tables=PlanTables(case.tables.denoiser, added))
 
 
 @ON_EVERY_TARGET
 @pytest.mark.parametrize("k", [0, 2, 4])
-def test_a_number_that_is_not_finite_is_named_by_its_row(target, k):
+def test_a_number_that_is_not_finite_is_named_by_its_denoising_step(target, k):
     steps = GUIDED.loop.steps
     for name, bad in (("a", np.nan), ("b", np.inf), ("s", -np.inf)):
         column = getattr(steps, name).copy()
         column[k] = bad
         engine = target.ready(replace(GUIDED.loop, steps=replace(steps, **{name: column})), GUIDED.batch)
-        with pytest.raises(FloatingPointError, match=rf"^row {k} \(t = {steps.t[k]}\): the plan is no longer finite"):
+        with pytest.raises(FloatingPointError, match=rf"^denoising step {k} \(t = {steps.t[k]}\): the plan is no"):
             GUIDED.plan(engine)
     np.testing.assert_array_equal(plan(target, GUIDED).x, plan(target, GUIDED).x)
 
@@ -216,7 +268,7 @@ def test_clipping_does_not_hide_a_number_that_is_none(target):
     q = case.loop.steps.q.copy()
     q[1] = np.nan
     engine = target.ready(replace(case.loop, steps=replace(case.loop.steps, q=q)), case.batch)
-    with pytest.raises(FloatingPointError, match=r"^row 1 "):
+    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
         case.plan(engine)
 
 
@@ -225,7 +277,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
     before, noise = GUIDED.plan(engine), GUIDED.tape.copy()
     noise[2, -1, -1, 0] = np.nan
-    with pytest.raises(FloatingPointError, match=r"^row 1 "):
+    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
         GUIDED.plan(engine, noise=noise)
     np.testing.assert_array_equal(GUIDED.plan(engine).x, before.x)
 
@@ -259,7 +311,7 @@ def test_seeds_and_plans_draw_different_noise_and_the_same_again(target):
 
 @ON_EVERY_TARGET
 def test_drawn_noise_is_that_of_core_noise(target):
-    """A loop whose rows are their own noise: x' = noise. Bound: four units in the last place, of one at least."""
+    """A loop whose steps are their own noise: x' = noise. Bound: four units in the last place, of one at least."""
     loop = CASES["hopper unguided"].loop
     zero, one = np.zeros(loop.rows), np.ones(loop.rows)
     loop = replace(loop, steps=replace(loop.steps, p=zero, q=zero, a=zero, b=zero, d=zero, s=one))

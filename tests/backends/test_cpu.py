@@ -53,7 +53,9 @@ def case(name):
     """Weights, inputs and table for a program of PROGRAMS, and what float32 implies for its outputs."""
     program, batch, rng = PROGRAMS[name], 6, np.random.default_rng(0)
     weights = random_weights(program.weights)
-    inputs = [rng.standard_normal((batch, *program.shapes[v])).astype(np.float32) for v in program.inputs]
+    inputs = {
+        name: rng.standard_normal((batch, *program.shapes[v])).astype(np.float32) for name, v in program.inputs.items()
+    }
     table = rng.standard_normal(program.table_width).astype(np.float32)
     return weights, inputs, table, c.implied_by_program(program, weights, inputs, table)
 
@@ -64,8 +66,8 @@ def case(name):
 def test_programs(isa, name, fused):
     program, (weights, inputs, table, implied) = PROGRAMS[name], case(name)
     found = cpu.run(fuse(program) if fused else program, weights, inputs, table, threads=2, isa=isa)
-    for n, (y, bound) in enumerate(zip(found, implied, strict=True)):
-        judged(y, bound, f"output {n}")
+    for output, bound in implied.items():
+        judged(found[output], bound, f"output {output}")
 
 
 LOOPS = {"hopper": HOPPER, "cheetah": CHEETAH, "maze": MAZE}
@@ -73,16 +75,16 @@ LOOPS = {"hopper": HOPPER, "cheetah": CHEETAH, "maze": MAZE}
 
 @cache
 def plan_case(name):
-    """A loop, and for each seed its conditions, its tape, what is implied for the plan and for every row by itself."""
+    """A loop, and for each seed its conditions, its tape, what is implied for the plan and for single steps."""
     loop, seeded = random_loop(LOOPS[name], rows=3, clip=name == "maze"), []
     for seed in SEEDS:
-        known, tape = random_inpainting(loop, seed=5 + 10 * seed), random_tape(loop, 3, seed=6 + 10 * seed)
-        implied = c.implied_by_plan(loop, known, tape)
-        # Each row from the exact state before it; but one that looks at the x0 before has no restart.
+        inpainting, tape = random_inpainting(loop, seed=5 + 10 * seed), random_tape(loop, 3, seed=6 + 10 * seed)
+        implied = c.implied_by_plan(loop, inpainting, tape)
+        # Each denoising step from the exact state before it; but one that looks at the previous x0 has no restart.
         alone = [k for k in range(loop.rows) if not k or not loop.steps.d[k]]
         states = {k: implied.chain.exact[:, k].astype(np.float32) for k in alone}
-        rows = {k: (x, c.implied_by_plan(loop, known, tape, x=x, start=k).chain[:, 1]) for k, x in states.items()}
-        seeded.append((known, tape, implied, rows))
+        steps = {k: (x, c.implied_by_plan(loop, inpainting, tape, x=x, start=k).chain[:, 1]) for k, x in states.items()}
+        seeded.append((inpainting, tape, implied, steps))
     return loop, seeded
 
 
@@ -91,16 +93,16 @@ def plan_case(name):
 def test_plans(isa, name):
     loop, seeded = plan_case(name)
     engine = cpu.ready(loop, batch=3, threads=2, isa=isa)
-    found = [engine(known, tape, chain=True) for known, tape, _, _ in seeded]
+    found = [engine(inpainting, tape, chain=True) for inpainting, tape, _, _ in seeded]
     for field in ("x", "chain", "values"):
         judged([getattr(one, field) for one in found], [getattr(implied, field) for _, _, implied, _ in seeded], field)
     for one, (_, _, implied, _) in zip(found, seeded, strict=True):
         assert np.array_equal(one.order, ranking(one.values, 3))
         assert np.ptp(implied.values.exact) > 0.01
     one = cpu.ready(loop, batch=3, threads=1, isa=isa)
-    for known, tape, _, rows in seeded:
-        for k, (x, bound) in rows.items():
-            judged(one(known, tape, x=x, start=k, chain=True).chain[:, 1], bound, f"row {k}")
+    for inpainting, tape, _, steps in seeded:
+        for k, (x, bound) in steps.items():
+            judged(one(inpainting, tape, x=x, start=k, chain=True).chain[:, 1], bound, f"denoising step {k}")
 
 
 @cache
@@ -112,27 +114,27 @@ def by_seed(noise):
 @every_isa
 def test_64_plans_are_64_single_plans(isa):
     loop = random_loop(HOPPER, rows=2, guide_steps=(1, 0))
-    known, noise = random_inpainting(loop), Seeded(3, 1)
-    many = cpu.ready(loop, batch=64, threads=2, isa=isa)(known, noise)
-    few = cpu.ready(loop, batch=4, threads=2, isa=isa)(known, noise)
+    inpainting, noise = random_inpainting(loop), Seeded(3, 1)
+    many = cpu.ready(loop, batch=64, threads=2, isa=isa)(inpainting, noise)
+    few = cpu.ready(loop, batch=4, threads=2, isa=isa)(inpainting, noise)
     assert np.array_equal(few.x, many.x[:4])
     judged(few.x, by_seed(noise).x)
     # The first sample of a seeded batch of one has the same address.
-    alone = cpu.ready(loop, batch=1, threads=1, isa=isa)(known, noise)
+    alone = cpu.ready(loop, batch=1, threads=1, isa=isa)(inpainting, noise)
     assert np.array_equal(alone.x[0], many.x[0]) and alone.values[0] == many.values[0]
 
 
 @cache
 def by_bf16():
     loop = random_loop(HOPPER, rows=3)
-    known, tape = random_inpainting(loop), random_tape(loop, 2)
-    return loop, known, tape, c.implied_by_plan(loop, known, tape, arithmetic=BF16)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 2)
+    return loop, inpainting, tape, c.implied_by_plan(loop, inpainting, tape, arithmetic=BF16)
 
 
 @every_isa
 def test_a_plan_deviates_by_what_bfloat16_loses(isa):
     """A whole guided plan is within the bound of narrow operands, and is not within that of float32."""
-    loop, known, tape, implied = by_bf16()
-    found = cpu.ready(loop, batch=2, precision="bf16", threads=2, isa=isa)(known, tape)
+    loop, inpainting, tape, implied = by_bf16()
+    found = cpu.ready(loop, batch=2, precision="bf16", threads=2, isa=isa)(inpainting, tape)
     assert c.judge(found.x, implied.x, exactness="fast").passed
-    assert not c.judge(found.x, c.implied_by_plan(loop, known, tape).x, exactness="close").passed
+    assert not c.judge(found.x, c.implied_by_plan(loop, inpainting, tape).x, exactness="close").passed

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffuser_fast.core.ops import ACTS
 from diffuser_fast.core.program import Builder
 
 
@@ -22,7 +23,7 @@ def elementwise(seed, ops=14):
             case 1:
                 b.group_norm(x, f"n{n}", int(rng.choice([1, 2, 8])))
             case 2:
-                b.act(x)
+                b.act(x, ACTS[rng.integers(len(ACTS))])
             case 3:
                 b.add(x, y)
             case 4:
@@ -36,7 +37,7 @@ def elementwise(seed, ops=14):
 def shaped(seed, ops=20, outputs=2):
     """Over values of any width and of lengths 3, 6 and 12, with concats and slices of everything, inputs too."""
     rng = np.random.default_rng(seed)
-    b = Builder((int(rng.integers(1, 20)), 6), (int(rng.integers(1, 40)), 6))
+    b = Builder((int(rng.integers(1, 20)), 6), r=(int(rng.integers(1, 40)), 6))
     for n in range(ops):
         x = int(rng.integers(max(0, len(b.shapes) - 6), len(b.shapes)))
         channels, length = b.shapes[x]
@@ -48,7 +49,7 @@ def shaped(seed, ops=20, outputs=2):
             case 2 if length < 12:
                 b.conv(x, f"u{n}", int(rng.integers(1, 20)), k=4, stride=2, pad=1, transposed=True)
             case 3:
-                b.act(x)
+                b.act(x, ACTS[rng.integers(len(ACTS))])
             case 4:
                 like = [v for v, (_, h) in enumerate(b.shapes) if h == length]
                 y = int(rng.choice(like[-4:]))

@@ -23,11 +23,12 @@ def same(program, seed=0, atol=1e-11):
     """fuse(program), after checking that it computes the same."""
     fused, rng = fuse(program), np.random.default_rng(seed)
     weights = random_weights(program, seed)
-    inputs = [rng.normal(size=(2, *program.shapes[i])) for i in program.inputs]
+    inputs = {name: rng.normal(size=(2, *program.shapes[v])) for name, v in program.inputs.items()}
     table = rng.normal(size=program.table_width)
     assert fused.outputs == program.outputs and fused.inputs == program.inputs
-    for found, expected in zip(run(fused, weights, inputs, table), run(program, weights, inputs, table), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+    found, expected = run(fused, weights, inputs, table), run(program, weights, inputs, table)
+    for name in program.outputs:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol)
     return fused
 
 

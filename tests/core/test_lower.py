@@ -90,7 +90,7 @@ def test_the_function_is_the_oracles(case, longer):
     x = np.random.default_rng(1).normal(size=(3, spec.horizon * longer, spec.transition_dim))
     for t in (0, 7, 63):
         table = time_tables(lowered.time, weights.arrays, np.array([t]), spec.dim)[0]
-        (found,) = run(lowered.net, weights.arrays, [x.transpose(0, 2, 1)], table)
+        found = run(lowered.net, weights.arrays, {"x": x.transpose(0, 2, 1)}, table)["y"]
         expected = network(torch.from_numpy(x), None, torch.full((3,), t)).numpy()
         found = found.transpose(0, 2, 1) if isinstance(spec, UNetSpec) else found[:, :, 0]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
@@ -101,12 +101,12 @@ def test_the_function_is_the_oracles(case, longer):
 )
 def test_every_value_is_written_once_before_it_is_read(spec):
     for program in (lower(spec).net, lower(spec).time):
-        written = set(program.inputs)
+        written = set(program.inputs.values())
         for op in program.ops:
             assert set(op.ins) <= written
             assert not written & set(op.outs)
             written |= set(op.outs)
-        assert set(program.outputs) <= written == set(range(len(program.shapes)))
+        assert set(program.outputs.values()) <= written == set(range(len(program.shapes)))
 
 
 def test_time_table_columns_are_used_once_each():
@@ -117,7 +117,7 @@ def test_time_table_columns_are_used_once_each():
         if op.kind == "step_bias"
     ]
     assert [column for columns in used for column in columns] == list(range(lowered.net.table_width))
-    assert lowered.time.shapes[lowered.time.outputs[0]] == (lowered.net.table_width, 1)
+    assert lowered.time.shapes[lowered.time.outputs["y"]] == (lowered.net.table_width, 1)
 
 
 def test_horizons_that_a_network_cannot_take():

@@ -11,7 +11,7 @@ from csrc import interpreter
 from csrc.engines import random_weights
 from diffuser_fast.conformance.arithmetic import ARITHMETIC, ELEMENTARY, spread_of_sum
 from diffuser_fast.conformance.error_bounds import Implied
-from diffuser_fast.conformance.implied import NORMAL_ULPS
+from diffuser_fast.conformance.implied import NORMAL_ULPS, copied_tables
 
 COPIES = 8
 
@@ -41,8 +41,11 @@ class Thrown:
 
 
 def by_program(program, weights, inputs, table=None):
-    """What is implied for each output."""
-    return [_implied(y) for y in interpreter.run(program, weights, [_copied(x) for x in inputs], table, Thrown())]
+    """What is implied for each output, by name; inputs by name."""
+    if np.ndim(table) == 2:
+        table = _copied(table)
+    copies = {name: _copied(x) for name, x in inputs.items()}
+    return {name: _implied(y) for name, y in interpreter.run(program, weights, copies, table, Thrown()).items()}
 
 
 DRAWN = {}
@@ -55,21 +58,25 @@ def drawn(program, batch, seed=0):
         while len(DRAWN) > 30:
             del DRAWN[next(iter(DRAWN))]
         rng, weights = np.random.default_rng([batch, seed]), random_weights(program.weights, seed)
-        inputs = [rng.standard_normal((batch, *program.shapes[v])).astype(np.float32) for v in program.inputs]
+        inputs = {
+            name: rng.standard_normal((batch, *program.shapes[v])).astype(np.float32)
+            for name, v in program.inputs.items()
+        }
         table = rng.standard_normal(program.table_width).astype(np.float32) if program.table_width else None
         DRAWN[key] = weights, inputs, table, by_program(program, weights, inputs, table)
     return DRAWN[key]
 
 
-def by_plan(loop, known, tape, *, seeded=False, **arguments):
+def by_plan(loop, inpainting, tape, *, seeded=False, **arguments):
     """What is implied for x, values and chain. seeded: the engine draws the tape by itself, as core/noise.py does."""
     if len(inpainting.values) > 1:
-        known = replace(known, values=_copied(inpainting.values))
+        inpainting = replace(inpainting, values=_copied(inpainting.values))
     copies, plans = _copied(tape, axis=1).astype(np.float64), tape.shape[1]
     if seeded:
         ulp = np.spacing(np.maximum(np.abs(copies[:, plans:]), 1).astype(np.float32))
         copies[:, plans:] += NORMAL_ULPS * ulp * np.random.default_rng(0).choice([-1, 1], ulp.shape)
-    x, values, _, chain = interpreter.plan(loop, known, copies, r=Thrown(), **arguments)
+    arguments["tables"] = copied_tables(arguments.get("tables"), _copied)
+    x, values, _, chain = interpreter.plan(loop, inpainting, copies, r=Thrown(), **arguments)
     return {"x": _implied(x), "values": _implied(values), "chain": _implied(chain)}
 
 

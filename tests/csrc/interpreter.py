@@ -3,6 +3,8 @@
 What happens to every result is an argument: nothing, or what csrc/implied.py does to learn how rounding adds up.
 """
 
+import math
+
 import numpy as np
 
 from diffuser_fast.core.loop import ranking
@@ -25,14 +27,14 @@ EXACT = Exact()
 
 
 def run(program, weights, inputs, table=None, r=EXACT):
-    """Values ``[B, C, H]`` of a program's outputs. r: what happens to every result."""
-    values = {v: np.asarray(x, np.float64) for v, x in zip(program.inputs, inputs, strict=True)}
+    """Outputs ``[B, C, H]`` by name, inputs as well. table: ``[S]`` or ``[B, S]``. r: what happens to every result."""
+    values = {v: np.asarray(inputs[name], np.float64) for name, v in program.inputs.items()}
     for op in program.ops:
         x = [values[v] for v in op.ins]
         w = [np.asarray(weights[name], np.float64) for name in op.weights]
         outs = OPS[op.kind](r, op.attrs, program.shapes[op.outs[0]], x, w, table)
         values.update(zip(op.outs, outs if isinstance(outs, tuple) else (outs,), strict=False))
-    return [values[v] for v in program.outputs]
+    return {name: values[v] for name, v in program.outputs.items()}
 
 
 def taps(a, shape, x, w):
@@ -79,18 +81,56 @@ def _channel_norm(r, a, shape, x, w, table):
 
 
 def mish(r, x):
+    """x tanh(log(1 + e^x))."""
     return r.once(x * r.function(np.tanh, r.function(np.log1p, r.function(np.exp, x))))
 
 
 def mish_slope(r, x):
     """t + x sigmoid(x) (1 - t^2), t = tanh(log(1 + e^x))."""
     t = r.function(np.tanh, r.function(lambda x: np.logaddexp(0, x), x))
-    sigmoid = r.function(lambda x: np.exp(-np.logaddexp(0, -x)), x)
-    return r.once(t + r.once(r.once(x * sigmoid) * r.once(1 - r.once(t * t))))
+    return r.once(t + r.once(r.once(x * sigmoid(r, x)) * r.once(1 - r.once(t * t))))
+
+
+def sigmoid(r, x):
+    return r.function(lambda x: np.exp(-np.logaddexp(0, -x)), x)
+
+
+def silu_slope(r, x):
+    """s + x s (1 - s)."""
+    s = sigmoid(r, x)
+    return r.once(s + r.once(r.once(x * s) * r.once(1 - s)))
+
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def distribution(r, x):
+    """Phi(x)."""
+    return r.function(_erfc, r.once(x * -math.sqrt(0.5))) / 2
+
+
+def gelu_slope(r, x):
+    """Phi(x) + x phi(x)."""
+    bell = r.function(np.exp, r.once(-0.5 * x * x)) / math.sqrt(2 * math.pi)
+    return r.once(distribution(r, x) + r.once(x * bell))
+
+
+ACTS = {
+    "mish": mish,
+    "silu": lambda r, x: r.once(x * sigmoid(r, x)),
+    "relu": lambda r, x: np.maximum(x, 0),
+    "gelu": lambda r, x: r.once(x * distribution(r, x)),
+}
+SLOPES = {
+    "mish": mish_slope,
+    "silu": silu_slope,
+    "relu": lambda r, x: np.where(x > 0, 1.0, 0.0),
+    "gelu": gelu_slope,
+}
 
 
 def _step_bias(r, a, shape, x, w, table):
-    return r.once(x[0] + np.asarray(table, np.float64)[a["table"] : a["table"] + shape[0], None])
+    return r.once(x[0] + np.asarray(table, np.float64)[..., a["table"] : a["table"] + shape[0], None])
 
 
 def _product(r, equation, one, other, terms):
@@ -118,13 +158,13 @@ def _group_norm_vjp(r, a, shape, x, w, table):
 
 def _conv_block(r, a, shape, x, w, table):
     u = _conv(r, a, shape, x[:1], w[:2], table)
-    y = mish(r, _group_norm(r, a, shape, [u], w[2:], table))
+    y = ACTS[a["act"]](r, _group_norm(r, a, shape, [u], w[2:], table))
     y = y if a["table"] < 0 else _step_bias(r, a, shape, [y], w, table)
     return (r.once(y + x[1]) if len(x) > 1 else y), u
 
 
 def _norm_act_vjp(r, a, shape, x, w, table):
-    slope = mish_slope(r, _group_norm(r, a, shape, x[:1], w, table))
+    slope = SLOPES[a["act"]](r, _group_norm(r, a, shape, x[:1], w, table))
     return _group_norm_vjp(r, a, shape, [x[0], r.once(x[1] * slope)], w[:1], table)
 
 
@@ -132,51 +172,59 @@ OPS = {
     "conv": _conv,
     "group_norm": _group_norm,
     "channel_norm": _channel_norm,
-    "act": lambda r, a, shape, x, w, table: mish(r, x[0]),
+    "act": lambda r, a, shape, x, w, table: ACTS[a["act"]](r, x[0]),
     "add": lambda r, a, shape, x, w, table: r.once(x[0] + x[1]),
     "concat": lambda r, a, shape, x, w, table: np.concatenate(x, axis=1),
     "slice": lambda r, a, shape, x, w, table: x[0][:, a["lo"] : a["lo"] + shape[0]],
     "step_bias": _step_bias,
     "linear_attention": _attention,
     "group_norm_vjp": _group_norm_vjp,
-    "act_vjp": lambda r, a, shape, x, w, table: r.once(x[1] * mish_slope(r, x[0])),
+    "act_vjp": lambda r, a, shape, x, w, table: r.once(x[1] * SLOPES[a["act"]](r, x[0])),
     "conv_block": _conv_block,
     "norm_act_vjp": _norm_act_vjp,
 }
 
 
-def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None, r=EXACT):
+def seen(tables, k):
+    """What samples see in denoising step k, ``[1 or N, S]``; engines add in float32, before anything else."""
+    row = tables.per_step[k]
+    return row if tables.per_sample is None else (row + tables.per_sample).astype(np.float32)
+
+
+def plan(loop, inpainting, tape, *, x=None, start=0, tables=None, candidates=None, r=EXACT):
     """x, values, order and chain of a whole plan (core/loop.py, SamplingLoop)."""
     steps, tape = loop.steps, np.asarray(tape, np.float64)
-    net_tables, guide_tables = tables or (loop.denoiser.tables, loop.guide.tables if loop.guide else None)
+    net_tables, guide_tables = loop.plan_tables(tables, tape.shape[1])
     samples = tape.shape[1]
 
-    def network(which, program, x, tables, *more):
-        return run(program, which.weights, [x.transpose(0, 2, 1), *more], tables[k], r)
+    def network(which, program, x, tables, **more):
+        found = run(program, which.weights, {"x": x.transpose(0, 2, 1), **more}, seen(tables, k), r)
+        return {name: y.transpose(0, 2, 1) for name, y in found.items()}
 
     def gradient(x):
-        y, dx = network(loop.guide, loop.guide.gradient, x, guide_tables, np.ones((samples, 1, 1)))
-        return y.reshape(-1), dx.transpose(0, 2, 1)
+        found = network(loop.guide, loop.guide.gradient, x, guide_tables, dy=np.ones((samples, 1, 1)))
+        return found["y"].reshape(-1), found["dx"]
 
     def sum_of(first, *others):
         for other in others:
             first = r.once(first + other)
         return first
 
-    x = known.apply(tape[0] if x is None else np.asarray(x, np.float64))
-    chain, before, values = [x], np.zeros_like(x), np.zeros(samples)
+    x = inpainting.apply(tape[0] if x is None else np.asarray(x, np.float64))
+    chain, before, values = [x], None, np.zeros(samples)
     for k in range(start, loop.rows):
         for _ in range(steps.guide_steps[k]):
             values, g = gradient(x)
-            x = known.apply(sum_of(x, r.once(steps.gx[k] * g)))
+            x = inpainting.apply(sum_of(x, r.once(steps.gx[k] * g)))
         if loop.guide and k == loop.rows - 1 and not steps.guide_steps[k]:
             values = gradient(x)[0]
-        net = network(loop.denoiser, loop.denoiser.program, x, net_tables)[0].transpose(0, 2, 1)
+        net = network(loop.denoiser, loop.denoiser.program, x, net_tables)["y"]
         x0 = sum_of(r.once(steps.p[k] * x), r.once(steps.q[k] * net))
         x0 = sum_of(x0, r.once(steps.g0[k] * gradient(x)[1])) if steps.g0[k] else x0
         x0 = np.clip(x0, *loop.clip) if loop.clip else x0
+        before = x0 if before is None else before
         terms = ((steps.a, x0), (steps.b, x), (steps.d, before), (steps.s, tape[k + 1]))
-        x = known.apply(sum_of(*(r.once(column[k] * array) for column, array in terms)))
+        x = inpainting.apply(sum_of(*(r.once(column[k] * array) for column, array in terms)))
         before = x0
         chain.append(x)
     return x, values, ranking(values, candidates or samples), np.stack(chain, axis=1)

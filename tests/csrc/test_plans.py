@@ -25,6 +25,7 @@ from csrc.engines import (
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.conformance.error_bounds import judge
+from diffuser_fast.core.loop import PlanTables, TimeTables
 from diffuser_fast.core.noise import tape as draw_tape
 
 pytestmark = needs_engine
@@ -48,7 +49,7 @@ LOOPS = {
     "guided": random_loop(SMALL),
     "cheetah": random_loop(CHEETAH, rows=2, guide_steps=(1, 2)),
     "clipped": random_loop(UNEVEN, guided=False, clip=True),
-    "pulled": random_loop(SMALL, g0=0.1, clip=True),
+    "x0 guided": random_loop(SMALL, g0=0.1, clip=True),
     "ranked": random_loop(SMALL, guide_steps=(0,)),
 }
 
@@ -58,8 +59,8 @@ def cases(name, samples):
     """For several seeds: the fewer plans, the more of them."""
     loop, made = LOOPS[name], []
     for seed in range(max(2, 6 // samples)):
-        known, tape = random_inpainting(loop, samples, 5 + 10 * seed), random_tape(loop, samples, 6 + 10 * seed)
-        made.append((known, tape, implied.by_plan(loop, known, tape)))
+        inpainting, tape = random_inpainting(loop, samples, 5 + 10 * seed), random_tape(loop, samples, 6 + 10 * seed)
+        made.append((inpainting, tape, implied.by_plan(loop, inpainting, tape)))
     return made
 
 
@@ -69,33 +70,38 @@ def cases(name, samples):
 def test_a_plan(isa, name, samples):
     loop, made = LOOPS[name], cases(name, samples)
     engine = cpu.ready(loop, batch=samples, threads=1, isa=isa)
-    agree([engine(known, tape, chain=True) for known, tape, _ in made], [bounds for _, _, bounds in made])
-    known, tape, _ = made[0]
-    first = engine(known, tape, chain=True)
+    agree([engine(inpainting, tape, chain=True) for inpainting, tape, _ in made], [bounds for _, _, bounds in made])
+    inpainting, tape, _ = made[0]
+    first = engine(inpainting, tape, chain=True)
     for threads in (2, 3):
-        result = cpu.ready(loop, batch=samples, threads=threads, isa=isa)(known, tape, chain=True)
+        result = cpu.ready(loop, batch=samples, threads=threads, isa=isa)(inpainting, tape, chain=True)
         assert same(result, first) and np.array_equal(result.chain, first.chain)
     assert (result.x[:, inpainting.mask] == inpainting.values[:, inpainting.mask]).all()
+
+
+def moved(network, by):
+    """The tables of a network, other numbers in them."""
+    return TimeTables(network.tables.per_step + np.float32(by))
 
 
 @every_isa
 def test_restarts_and_tables(isa):
     loop = random_loop(SMALL, rows=4)
-    known, tape = random_inpainting(loop), random_tape(loop, 3)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 3)
     engine = cpu.ready(loop, batch=3, threads=1, isa=isa)
-    whole = engine(known, tape, chain=True)
-    rest = engine(known, tape, x=whole.chain[:, 2], start=2, chain=True)  # no row here looks at the x0 before
+    whole = engine(inpainting, tape, chain=True)
+    rest = engine(inpainting, tape, x=whole.chain[:, 2], start=2, chain=True)  # no step here looks at the x0 before
     steps = replace(loop.steps, d=np.zeros(4))
     engine = cpu.ready(replace(loop, steps=steps), batch=3, threads=1, isa=isa)
-    whole = engine(known, tape, chain=True)
-    rest = engine(known, tape, x=whole.chain[:, 2], start=2, chain=True)
+    whole = engine(inpainting, tape, chain=True)
+    rest = engine(inpainting, tape, x=whole.chain[:, 2], start=2, chain=True)
     assert same(rest, whole) and np.array_equal(rest.chain, whole.chain[:, 2:])
-    ended = engine(known, tape, x=whole.x, start=4)
+    ended = engine(inpainting, tape, x=whole.x, start=4)
     assert np.array_equal(ended.x, whole.x) and not ended.values.any()
-    tables = (loop.denoiser.tables + 0.3, loop.guide.tables - 0.2)
-    changed = engine(known, tape, tables=tables)
-    agree([changed], [implied.by_plan(replace(loop, steps=steps), known, tape, tables=tables)])
-    assert same(engine(known, tape), whole)
+    tables = PlanTables(moved(loop.denoiser, 0.3), moved(loop.guide, -0.2))
+    changed = engine(inpainting, tape, tables=tables)
+    agree([changed], [implied.by_plan(replace(loop, steps=steps), inpainting, tape, tables=tables)])
+    assert same(engine(inpainting, tape), whole)
 
 
 @every_isa
@@ -103,11 +109,11 @@ def test_restarts_and_tables(isa):
 def test_a_batch_is_its_members(isa, threads):
     """Seeded or from a tape, each trajectory of 35 gives the bits it gives alone."""
     loop = random_loop(SMALL, rows=2, guide_steps=(1, 0))
-    known, tape = random_inpainting(loop, 35), random_tape(loop, 35)
-    batch = cpu.ready(loop, batch=35, threads=threads, isa=isa)(known, tape)
+    inpainting, tape = random_inpainting(loop, 35), random_tape(loop, 35)
+    batch = cpu.ready(loop, batch=35, threads=threads, isa=isa)(inpainting, tape)
     one = cpu.ready(loop, batch=1, threads=threads, isa=isa)
     for b in (0, 17, 34):
-        alone = one(replace(known, values=inpainting.values[b : b + 1]), tape[:, b : b + 1])
+        alone = one(replace(inpainting, values=inpainting.values[b : b + 1]), tape[:, b : b + 1])
         assert np.array_equal(alone.x[0], batch.x[b]) and alone.values[0] == batch.values[b]
 
 
@@ -115,46 +121,46 @@ def test_a_batch_is_its_members(isa, threads):
 @pytest.mark.parametrize("seed", [0, 2**63 + 12345])
 def test_seeded_noise(isa, seed):
     loop, noise = random_loop(SMALL), Seeded(seed, 2**32 - 1)
-    known = random_inpainting(loop)
+    inpainting = random_inpainting(loop)
     tape = draw_tape(seed, noise.plan, loop.rows, 5, loop.horizon, loop.transition_dim)
-    bounds = implied.by_plan(loop, known, tape, seeded=True)
+    bounds = implied.by_plan(loop, inpainting, tape, seeded=True)
     for threads in (1, 2, 7):
-        agree([cpu.ready(loop, batch=5, threads=threads, isa=isa)(known, noise)], [bounds])
+        agree([cpu.ready(loop, batch=5, threads=threads, isa=isa)(inpainting, noise)], [bounds])
 
 
 def test_candidates_are_ranked_apart():
     loop = random_loop(SMALL)
-    known, tape = random_inpainting(loop, 6), random_tape(loop, 6)
+    inpainting, tape = random_inpainting(loop, 6), random_tape(loop, 6)
     tape[:, 4] = tape[:, 3]  # a tie keeps its order
     inpainting.values[4] = inpainting.values[3]
-    result = cpu.ready(loop, batch=6, threads=1)(known, tape, candidates=3)
+    result = cpu.ready(loop, batch=6, threads=1)(inpainting, tape, candidates=3)
     assert np.array_equal(result.order, interpreter.ranking(result.values, 3))
     assert set(result.order[:3]) == {0, 1, 2} and set(result.order[3:]) == {0, 1, 2}
     large = cpu.ready(random_loop(UNEVEN, guided=False), batch=100, threads=1)
     assert np.array_equal(large(random_inpainting(large.loop), Seeded(0, 0)).order, np.arange(100))
 
 
-def test_a_plan_that_is_not_finite_names_its_row():
+def test_a_plan_that_is_not_finite_names_its_denoising_step():
     loop = random_loop(SMALL)
-    known, tape = random_inpainting(loop), random_tape(loop, 4)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 4)
     for value in (np.nan, np.inf):
         tape[2, 3, 5, 3] = value
         for threads in (1, 2):
             with pytest.raises(FloatingPointError, match=r"denoising step 1 \(t = 1\)"):
-                cpu.ready(loop, batch=4, threads=threads)(known, tape)
+                cpu.ready(loop, batch=4, threads=threads)(inpainting, tape)
 
 
 def test_engines_side_by_side():
     """Two engines, each with threads of its own, planning at the same time."""
     loop = random_loop(SMALL)
-    known, tape = random_inpainting(loop), random_tape(loop, 4)
-    truth = cpu.ready(loop, batch=4, threads=1)(known, tape)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 4)
+    truth = cpu.ready(loop, batch=4, threads=1)(inpainting, tape)
     wrong = []
 
     def plan_often(threads):
         engine = cpu.ready(loop, batch=4, threads=threads)
         for _ in range(10):
-            if not same(engine(known, tape), truth):
+            if not same(engine(inpainting, tape), truth):
                 wrong.append(threads)
 
     workers = [threading.Thread(target=plan_often, args=(n,)) for n in (1, 2, 3, 8)]
@@ -171,22 +177,22 @@ def test_engines_side_by_side():
 def test_after_a_fork(samples):
     """A child has none of its parent's threads: the engine makes new ones, and both go on."""
     loop = random_loop(SMALL)
-    known, tape = random_inpainting(loop), random_tape(loop, samples)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, samples)
     engine = cpu.ready(loop, batch=samples, threads=2)
-    truth = engine(known, tape)
+    truth = engine(inpainting, tape)
     child = os.fork()
     if child == 0:
-        ok = all(same(engine(known, tape), truth) for _ in range(3))
+        ok = all(same(engine(inpainting, tape), truth) for _ in range(3))
         del engine
         os._exit(0 if ok else 1)
-    assert same(engine(known, tape), truth)
+    assert same(engine(inpainting, tape), truth)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_open_and_close_often():
     loop = random_loop(SMALL, rows=1)
-    known, tape = random_inpainting(loop), random_tape(loop, 3)
-    results = [cpu.ready(loop, batch=3, threads=n % 4 + 1)(known, tape) for n in range(24)]
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 3)
+    results = [cpu.ready(loop, batch=3, threads=n % 4 + 1)(inpainting, tape) for n in range(24)]
     assert all(same(result, results[0]) for result in results)
 
 
@@ -244,8 +250,8 @@ def test_cores_that_make_no_sense():
 def test_more_threads_than_cores(threads):
     """Slower, never stuck, and the same numbers."""
     loop = random_loop(SMALL, rows=8)
-    known, tape = random_inpainting(loop), random_tape(loop, 1)
-    truth = cpu.ready(loop, batch=1, threads=1)(known, tape)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 1)
+    truth = cpu.ready(loop, batch=1, threads=1)(inpainting, tape)
     script = f"""
 import os, sys
 sys.path[:0] = [{str(Path(__file__).parents[1])!r}]

@@ -6,7 +6,7 @@ import pytest
 from csrc import implied
 from csrc.engines import CHEETAH, SMALL, UNEVEN, every_isa, needs_engine
 from diffuser_fast.backends import cpu
-from diffuser_fast.backends.cpu import layout
+from diffuser_fast.backends.cpu import algorithms
 from diffuser_fast.conformance.error_bounds import judge
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fuse, vjp
@@ -21,17 +21,17 @@ SEEDS = 3  # of which each output is judged together
 def check(program, batch, isa, threads=(1, 2, 3)):
     cases, first = [implied.drawn(program, batch, seed) for seed in range(SEEDS)], None
     all_found = [cpu.run(program, *case[:3], threads=1, isa=isa) for case in cases]
-    for n in range(len(program.outputs)):
-        verdict = judge([found[n] for found in all_found], [case[3][n] for case in cases])
-        assert verdict.passed, f"output {n}: {verdict}"
+    for name in program.outputs:
+        verdict = judge([found[name] for found in all_found], [case[3][name] for case in cases])
+        assert verdict.passed, f"output {name}: {verdict}"
     weights, inputs, table, _ = cases[0]
     for n in threads:
         found = cpu.run(program, weights, inputs, table, threads=n, isa=isa)
         first = first or found
-        assert all(np.array_equal(a, b) for a, b in zip(found, first, strict=True)), f"{n} threads differ"
+        assert all(np.array_equal(found[name], first[name]) for name in first), f"{n} threads differ"
     for b in range(0, batch, max(1, batch // 3)):  # by itself, a trajectory gives the same bits
-        alone = cpu.run(program, weights, [x[b : b + 1] for x in inputs], table, isa=isa)
-        assert all(np.array_equal(a[0], y[b]) for a, y in zip(alone, first, strict=True)), f"trajectory {b} differs"
+        alone = cpu.run(program, weights, {name: x[b : b + 1] for name, x in inputs.items()}, table, isa=isa)
+        assert all(np.array_equal(alone[name][0], first[name][b]) for name in first), f"trajectory {b} differs"
 
 
 CONVS = [  # channels in and out, length, k, stride, pad, transposed
@@ -89,7 +89,7 @@ def test_conv_block(isa, channels, groups, length):
 @every_isa
 @pytest.mark.parametrize(("channels", "length"), [(1, 1), (7, 5), (16, 17), (35, 3)])
 def test_ops_by_element(isa, channels, length):
-    b = Builder((channels, length), (channels, length))
+    b = Builder((channels, length), r=(channels, length))
     both = b.concat(b.act(0), b.add(0, 1))
     tail = b.slice(both, channels // 2, channels)
     again = b.concat(tail, tail)  # the same value twice: this one is copied
@@ -122,7 +122,7 @@ def test_networks(isa, specs, fused):
 )
 def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, length, k, monkeypatch):
     """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/dot_adjoint.inl.h)."""
-    monkeypatch.setattr(layout, "SHARED_FROM", 0)
+    monkeypatch.setattr(algorithms, "SHARED_FROM", 0)
     b = Builder((out, length))  # the adjoint has these channels
     program = vjp(b.done(b.act(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))
     check(program, batch, isa)
@@ -138,5 +138,6 @@ def test_large_means_do_not_hurt_the_variance(isa):
     program = b.done(b.group_norm(0, "norm", 4))
     weights = {"norm.weight": np.ones(16, np.float32), "norm.bias": np.zeros(16, np.float32)}
     x = (1e4 + np.round(np.random.default_rng(0).standard_normal((2, 16, 24)) * 64) / 64).astype(np.float32)
-    verdict = judge(cpu.run(program, weights, [x], isa=isa)[0], implied.by_program(program, weights, [x])[0])
+    found, bounds = cpu.run(program, weights, {"x": x}, isa=isa), implied.by_program(program, weights, {"x": x})
+    verdict = judge(found["y"], bounds["y"])
     assert verdict.passed, verdict

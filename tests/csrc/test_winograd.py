@@ -54,7 +54,7 @@ def test_conv_and_its_adjoint(isa, channels, out, length, batch, monkeypatch):
     b = Builder((channels, length))
     y = b.conv(0, "c", out, k=5)
     alone = b.done(y)
-    b = Builder((channels, length), (out, length))
+    b = Builder((channels, length), r=(out, length))
     added = b.done(b.add(b.conv(0, "c", out, k=5), 1))
     b = Builder((channels, length))
     block = b.done(b.step_bias(b.act(b.group_norm(b.conv(0, "c", 8 * out, k=5), "norm", 8))))
@@ -69,10 +69,11 @@ def _check(program, batch, isa):
         return cpu.run(program, weights, inputs, table, precision="float32-close", threads=threads, isa=isa)
 
     first = run(inputs, 1)
-    for found, bound in zip(first, bounds, strict=True):
-        verdict = judge(found, bound, exactness="close")
+    for name, bound in bounds.items():
+        verdict = judge(first[name], bound, exactness="close")
         assert verdict.passed, verdict
     for threads in (2, 3):
-        assert all(np.array_equal(a, b) for a, b in zip(run(inputs, threads), first, strict=True)), f"{threads} threads"
-    alone = run([x[-1:] for x in inputs], 1)
-    assert all(np.array_equal(a[0], b[-1]) for a, b in zip(alone, first, strict=True)), "a trajectory by itself differs"
+        found = run(inputs, threads)
+        assert all(np.array_equal(found[name], first[name]) for name in first), f"{threads} threads"
+    alone = run({name: x[-1:] for name, x in inputs.items()}, 1)
+    assert all(np.array_equal(alone[name][0], first[name][-1]) for name in first), "a trajectory by itself differs"

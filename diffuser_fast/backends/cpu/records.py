@@ -34,9 +34,7 @@ class Record:
     table_width: int
 
 
-def records(
-    parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str, batch: int
-) -> list[Record]:
+def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str, batch: int) -> list[Record]:
     """A record of each program. A weight that is used several times in one layout is stored once."""
     forward: dict[int, set[str]] = {}
     for program, weights in parts:
