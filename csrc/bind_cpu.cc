@@ -231,6 +231,7 @@ class Engine {
   int threads() const { return df_threads(engine_.get()); }
   bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
+  int64_t dissolved() const { return df_dissolved(engine_.get()); }
 
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
@@ -320,5 +321,6 @@ PYBIND11_MODULE(_cpu, m) {
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("intra_op", &Engine::intra_op)
-      .def_property_readonly("group", &Engine::group);
+      .def_property_readonly("group", &Engine::group)
+      .def_property_readonly("dissolved", &Engine::dissolved);
 }

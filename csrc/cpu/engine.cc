@@ -148,10 +148,13 @@ std::vector<int64_t> Engine::take_times(Role role) {
 
 extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_size) {
   try {
+    if (!desc) throw std::invalid_argument("desc: NULL");
     return reinterpret_cast<df_engine*>(new df::Engine(*desc));
   } catch (const std::exception& e) {
-    std::strncpy(error, e.what(), error_size - 1);
-    error[error_size - 1] = 0;
+    if (error && error_size > 0) {
+      std::strncpy(error, e.what(), error_size - 1);
+      error[error_size - 1] = 0;
+    }
     return nullptr;
   }
 }
@@ -168,6 +171,10 @@ extern "C" int32_t df_threads(const df_engine* engine) {
 
 extern "C" int32_t df_intra_op(const df_engine* engine) {
   return reinterpret_cast<const df::Engine*>(engine)->intra_op_;
+}
+
+extern "C" int64_t df_dissolved(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->dissolved.load(std::memory_order_relaxed);
 }
 
 extern "C" int32_t df_group(const df_engine* engine) {

@@ -116,7 +116,8 @@ class Engine {
   // Batch parallelism: each thread has its own groups. Intra-op parallelism: all threads share every op of each group.
   std::vector<Group> batch_groups, intra_op_groups;
   int threads_ = 1;
-  bool intra_op_ = false;  // there are too few trajectories for the threads
+  bool intra_op_ = false;             // there are too few trajectories for the threads
+  std::atomic<int64_t> dissolved{0};  // plans
 
  private:
   // threads.cc. A team is joined, runs, and is left; kRefused: the pool is not to be had.

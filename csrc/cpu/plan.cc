@@ -110,7 +110,10 @@ Engine::Outcome Engine::plan_in_team(const df_args& args) {
 
 // For the next plan: whether threads are worth their while. A pool that was not to be had says nothing.
 void Engine::learn(bool team, Outcome outcome, double seconds) {
-  if (outcome == Outcome::kDissolved) return adaptive_threading_.dissolved();
+  if (outcome == Outcome::kDissolved) {
+    dissolved.fetch_add(1, std::memory_order_relaxed);
+    return adaptive_threading_.dissolved();
+  }
   if (team && outcome == Outcome::kRefused) return;
   const double lost = team ? static_cast<double>(team_->barrier.lost()) * 1e-9 : 0;
   adaptive_threading_.after(seconds, lost / (seconds * threads_));

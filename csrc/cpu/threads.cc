@@ -37,7 +37,9 @@ void work_in_team(void* argument, int thread) {
 bool Engine::hold() {
   const uint32_t now = fork_generation();
   uint32_t seen = held_.load(std::memory_order_relaxed);
-  return seen != now && held_.compare_exchange_strong(seen, now, std::memory_order_acquire);
+  if (seen == now || !held_.compare_exchange_strong(seen, now, std::memory_order_acquire)) return false;
+  joined_ = false;  // true where a fork has cut a plan off
+  return true;
 }
 
 void Engine::run_apart(Job job, void* argument) {

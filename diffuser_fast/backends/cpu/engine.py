@@ -104,6 +104,11 @@ class CpuEngine:
             raise not_finite(loop.steps, step)
         return result
 
+    @property
+    def dissolved(self) -> int:
+        """How many plans the caller finished alone, its threads having lost too much time (csrc/cpu/barrier.h)."""
+        return self._engine.dissolved
+
     def cancel(self) -> None:
         """See backends/engine.py."""
         self._engine.cancel()
