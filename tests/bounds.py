@@ -27,7 +27,7 @@ def implied_plans(planner, conditions, noise, *, precision="float32", foreign=Fa
     ``implied_by_plan``.
     """
     loop, normalizers = planner.loop, planner.checkpoint.normalizers
-    given, _ = known(conditions, loop.horizon, normalizers)
+    given, _ = parse_conditions(conditions, loop.horizon, normalizers)
     if foreign:
         options["given_error"] = rounded_twice(normalizers, given)
     plan = c.implied_by_plan(loop, given, noise, arithmetic=c.ARITHMETIC[precision], **options).ranked()

@@ -13,7 +13,7 @@ from bounds import agree, implied_plans, there_and_back, within
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
-from diffuser_fast.core.conditions import parse_conditions, no_inpainting
+from diffuser_fast.core.conditions import no_inpainting, parse_conditions
 from diffuser_fast.core.noise import tape as drawn
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
@@ -311,19 +311,19 @@ def test_act_is_the_first_action_of_the_best_plan(backend):
 
 @ON_EVERY_BACKEND
 def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
-    """Written out: the best plan, shifted, noised to the entry of row R - k, and the last k rows from there."""
+    """Written out: the best plan, shifted, noised to the entry of step R - k, and the last k steps from there."""
     k, warm = 2, planner(backend, warm_start=2, seed=3)
     given = [obs(n) for n in range(3)]
     cold = planner(backend, seed=3)
     first = cold.plan({0: given[0]})
     np.testing.assert_array_equal(warm.act(given[0]), first.actions[0, 0])  # there is no last plan yet
     steps, normalizers, engine = warm._loop(H).steps, checkpoint().normalizers, cold._engine(3, H)
-    again = engine(known({0: given[0]}, H, normalizers)[0], Seeded(3, 0))
+    again = engine(parse_conditions({0: given[0]}, H, normalizers)[0], Seeded(3, 0))
     best = again.x[again.order[0]]
     ahead = np.repeat(np.concatenate((best[1:], best[-1:]))[None], 3, axis=0)
     x = steps.sqrt_abar[T - k] * ahead + steps.sqrt_one_minus_abar[T - k] * drawn(3, 1, T, 3, H, A + O)[0]
     wanted = engine(
-        known({0: given[1]}, H, normalizers)[0], Seeded(3, 1), x=x.astype(np.float32), start=T - k
+        parse_conditions({0: given[1]}, H, normalizers)[0], Seeded(3, 1), x=x.astype(np.float32), start=T - k
     )  # fmt: skip
     plan = wanted.x[wanted.order[0]]
     np.testing.assert_array_equal(warm.act(given[1]), normalizers.actions.unnormalize(plan[0, :A]).astype(np.float32))

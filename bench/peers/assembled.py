@@ -111,7 +111,7 @@ def assemble(
             "step": (Step, loop.denoiser, "denoiser", ("y",)),
             "gradient": (Gradient, loop.guide, "gradient", ("value", "gradient")),
         }[kind]
-        inputs = [network.tables[0], problem.x]
+        inputs = [network.tables.per_step[0, 0], problem.x]
         call = compiler(module(loop).eval(), _tensors(inputs), role)
         ready = [native(a) for a in inputs]
         return Ready(lambda: call(*ready), lambda found: {n: array(a) for n, a in zip(names, found, strict=True)})
@@ -139,7 +139,7 @@ def sampler(
     denoise = compiled(
         Denoise(loop, known.mask),
         "denoiser",
-        loop.denoiser.tables[0],
+        loop.denoiser.tables.per_step[0, 0],
         first,
         coefficients[0],
         problem.tape[1],
@@ -147,13 +147,13 @@ def sampler(
     )
     climb = value = None
     if loop.guide is not None:
-        tables = loop.guide.tables
+        tables = loop.guide.tables.per_step[:, 0]
         if steps.guide_steps.any():
             climb = compiled(Climb(loop, known.mask), "gradient", tables[0], first, shifts[0], given)
         if not steps.guide_steps[-1]:
             value = compiled(Value(loop), "value", tables[0], first)
-    rows = [native(row) for row in loop.denoiser.tables]
-    guide_rows = [native(row) for row in loop.guide.tables] if loop.guide else []
+    rows = [native(row) for row in loop.denoiser.tables.per_step[:, 0]]
+    guide_rows = [native(row) for row in loop.guide.tables.per_step[:, 0]] if loop.guide else []
     c, gx, noise = ([native(a) for a in many] for many in (coefficients, shifts, problem.tape))
     climbs = steps.guide_steps.tolist()
 

@@ -27,11 +27,11 @@ class ProgramModule(nn.Module):
 
     def forward(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """In the order of the ops."""
-        values = dict(zip(self.program.inputs, inputs, strict=True))
+        values = dict(zip(self.program.inputs.values(), inputs, strict=True))
         for op, layer in zip(self.program.ops, self.layers, strict=True):
             ins = [values[i] for i in op.ins]
             values[op.outs[0]] = layer(row, *ins) if op.kind == "step_bias" else layer(*ins)
-        return tuple(values[i] for i in self.program.outputs)
+        return tuple(values[i] for i in self.program.outputs.values())
 
 
 class _Conv(nn.Module):
@@ -125,6 +125,8 @@ class _Plain(nn.Module):
     def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:
         super().__init__()
         self.kind, self.channels, self.lo = op.kind, shapes[op.outs[0]][0], op.attrs.get("lo", 0)
+        if op.attrs.get("act", "mish") != "mish":
+            raise ValueError(f"act: peers have mish, found {op.attrs['act']}")
 
     def forward(self, *ins: Tensor) -> Tensor:
         if self.kind == "act":

@@ -18,6 +18,7 @@ from ..core.conditions import Inpainting
 from ..core.loop import Network, PlanTables, Result, SamplingLoop, not_finite, ranking
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
+from ..core.verify import Support
 from .engine import CancelledError, Noise, Seeded
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -27,6 +28,8 @@ def run(
     program: Program, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor], table: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Evaluate a program. inputs, outputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``, of a denoising step."""
+    if program.table_width and table is None:
+        raise ValueError(f"table: None, and the program reads {program.table_width} columns")
     values = {v: inputs[name] for name, v in program.inputs.items()}
     for op in program.ops:
         ins = [values[i] for i in op.ins]
@@ -162,13 +165,16 @@ OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 }
 
 
-def why_not(loop: SamplingLoop, device: str | None = None) -> str | None:
-    """The reference runs everything that torch can put on the device."""
+SUPPORT = Support(kinds=frozenset(OPS), acts=frozenset(ACTS) & frozenset(ACT_SLOPES))
+
+
+def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
+    """A sentence, or None: the reference runs everything that is written above and torch can put on the device."""
     try:
         torch.empty(1, device=device or "cpu")
     except (RuntimeError, AssertionError) as error:
         return f"torch cannot use device {device!r}: {str(error).splitlines()[0]}"
-    return None
+    return None if loop is None else loop.unsupported(SUPPORT)
 
 
 def ready(
@@ -182,6 +188,8 @@ def ready(
     """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
     if precision not in DTYPES:
         raise ValueError(f"precision: the reference backend has {', '.join(DTYPES)}, found {precision!r}")
+    if (reason := why_not(loop, device)) is not None:
+        raise RuntimeError(reason)
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
 
 

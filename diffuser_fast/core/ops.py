@@ -39,6 +39,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+Shape = tuple[int, int]  # (channels, length) of a value
 ACTS = ("mish", "silu", "relu", "gelu")
 EPS = 1e-5  # of every normalisation in the original
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .ops import EPS, conv_length, op_flops
+from .ops import EPS, Shape, conv_length, op_flops
 from .verify import ProgramError, verify, verify_op
-
-Shape = tuple[int, int]  # (channels, length)
 
 __all__ = ["Builder", "Op", "Program", "ProgramError", "Shape"]
 

@@ -1,4 +1,4 @@
-"""What makes a Program valid, checked whenever one is made: by hand, by a lowering, by a pass.
+"""What makes a Program (program.py) valid, checked whenever one is made: by hand, by a lowering, by a pass.
 
 ``verify`` raises ``ProgramError`` with the number of the op, what was found and what is expected. ``unsupported`` tells
 which op of a valid program an engine does not have. C++ checks its own records again (csrc/cpu/verify.cc).
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .ops import ACTS, ATTRS, CONVS, KINDS, conv_length
-
-if TYPE_CHECKING:
-    from .program import Op, Program, Shape
+from .ops import ATTRS, KINDS, Shape, conv_length
 
 
 class ProgramError(ValueError):
     """A Program that means nothing."""
 
 
-def verify(program: Program) -> None:
+def verify(program) -> None:
     """ProgramError unless every op has its operands, attributes, weights and shapes, and every value is made once."""
     _verify_record(program)
     made = set(program.inputs.values())
@@ -36,7 +33,7 @@ def verify(program: Program) -> None:
         raise ProgramError(f"outputs: nothing makes {missing}")
 
 
-def verify_op(op: Op) -> None:
+def verify_op(op) -> None:
     """What can be said of an op by itself: its kind, how many operands, its attributes."""
     kind = KINDS.get(op.kind)
     if kind is None:
@@ -53,7 +50,7 @@ def verify_op(op: Op) -> None:
             raise ProgramError(f"{op.kind}: {name}: found {value!r}, {wrong}")
 
 
-def _verify_record(program: Program) -> None:
+def _verify_record(program) -> None:
     for v, shape in enumerate(program.shapes):
         if len(shape) != 2 or not all(type(n) is int and n > 0 for n in shape):
             raise ProgramError(f"value {v}: found shape {shape}, expected (channels, length), both positive")
@@ -67,7 +64,7 @@ def _verify_record(program: Program) -> None:
             raise ProgramError(f"{what}: found {dict(named)}, expected names of values 0 .. {len(program.shapes) - 1}")
 
 
-def _verify_op(program: Program, op: Op, made: set[int]) -> None:
+def _verify_op(program, op, made: set[int]) -> None:
     for v in (*op.ins, *op.outs):
         if not _is_value(program, v):
             raise ProgramError(f"value {v!r} is not one of 0 .. {len(program.shapes) - 1}")
@@ -91,7 +88,7 @@ def _verify_op(program: Program, op: Op, made: set[int]) -> None:
         raise ProgramError(f"it reads columns {table} .. {end - 1} of a table {program.table_width} wide")
 
 
-def _is_value(program: Program, v: object) -> bool:
+def _is_value(program, v: object) -> bool:
     return type(v) is int and 0 <= v < len(program.shapes)
 
 
@@ -159,14 +156,17 @@ _RULES: dict[str, Callable] = dict.fromkeys(KINDS, _affine) | {
 
 @dataclass(frozen=True)
 class Support:
-    """What an engine has kernels for: kinds of op, activations, and a rule of its own (a sentence, or None)."""
+    """What an engine has kernels for: kinds of op, activations, and a rule of its own (a sentence, or None).
 
-    kinds: frozenset[str] = frozenset(KINDS)
-    acts: frozenset[str] = frozenset(ACTS)
-    rule: Callable[[Op, Program], str | None] = field(default=lambda op, program: None)
+    Every engine writes its own down: what core/ops.py gets tomorrow is refused until there is a kernel for it.
+    """
+
+    kinds: frozenset[str]
+    acts: frozenset[str]
+    rule: Callable[[Any, Any], str | None] = field(default=lambda op, program: None)
 
 
-def unsupported(program: Program, support: Support) -> str | None:
+def unsupported(program, support: Support) -> str | None:
     """Which op of a program the engine lacks, in a sentence, or None if it has them all."""
     for n, op in enumerate(program.ops):
         if op.kind not in support.kinds:
@@ -176,6 +176,3 @@ def unsupported(program: Program, support: Support) -> str | None:
         if reason := support.rule(op, program):
             return f"op {n} ({op.kind}): {reason}"
     return None
-
-
-__all__ = ["CONVS", "ProgramError", "Support", "unsupported", "verify", "verify_op"]

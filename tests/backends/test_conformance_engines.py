@@ -239,6 +239,30 @@ def test_tables_in_whatever_form_are_the_same_numbers(target):
 
 
 @ON_EVERY_TARGET
+@pytest.mark.parametrize("name", ["tables of each trajectory", "tables added for each trajectory"])
+def test_a_trajectory_with_tables_of_its_own_is_the_plan_of_a_loop_that_has_them(name, target):
+    """The plain loop: one trajectory, and its tables written into the networks."""
+    case, n = CASES[name], 3
+    together, tables = plan(target, case), case.tables
+    own = [
+        replace(
+            network,
+            tables=TimeTables(np.stack([one.step(k)[n % len(one.step(k))] for k in range(case.loop.rows)])[:, None]),
+        )
+        for network, one in ((case.loop.denoiser, tables.denoiser), (case.loop.guide, tables.guide))
+    ]
+    loop = replace(case.loop, denoiser=own[0], guide=own[1])
+    noise = case.tape[:, n : n + 1]
+    alone = case.plan(target.ready(loop, 1), noise=noise, tables=None, candidates=1)
+    if to_the_bit(target):
+        for field in ("x", "chain", "values"):
+            np.testing.assert_array_equal(getattr(alone, field)[0], getattr(together, field)[n])
+    within(alone, c.implied_by_plan(loop, case.inpainting, noise, arithmetic=target.arithmetic), target)
+    whole = c.implied_by_plan(case.loop, case.inpainting, case.tape, tables=tables, arithmetic=target.arithmetic)
+    within(together, whole, target)
+
+
+@ON_EVERY_TARGET
 def test_tables_that_do_not_fit_are_refused(target):
     case = CASES["tables of each trajectory"]
     engine, wrong = target.ready(case.loop, case.batch), case.tables.denoiser.per_step[:, :3]

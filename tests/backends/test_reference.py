@@ -19,9 +19,9 @@ from diffuser_fast.backends import reference
 from diffuser_fast.core.checkpoint import Checkpoint
 from diffuser_fast.core.conditions import Inpainting
 from diffuser_fast.core.guidance import Guide
-from diffuser_fast.core.loop import sampling_loop
+from diffuser_fast.core.loop import PlanTables, TimeTables, sampling_loop
 from diffuser_fast.core.lower import lower
-from diffuser_fast.core.passes import fold, fuse, vjp
+from diffuser_fast.core.passes import fuse, time_tables, vjp
 from diffuser_fast.core.samplers import step_table
 from diffuser_fast.core.schedule import Schedule
 from diffuser_fast.core.spec import UNetSpec
@@ -54,8 +54,8 @@ def network(kind, horizon, depth, options, seed=0):
 
 
 def tables(weights, t):
-    """Step tables in float64: the loop's own are rounded, as engines take them."""
-    return fold(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.dim)
+    """Time tables ``[R, S]`` in float64: the loop's own are rounded, as engines take them."""
+    return time_tables(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.dim)
 
 
 def tensors(weights):
@@ -69,22 +69,20 @@ def agree(implied, *results):
         assert verdict.passed, verdict
 
 
-def implied_by(program, weights, inputs, table):
-    """What float64 implies for a program; plans of a batch may be at different steps."""
-    arrays = {name: np.asarray(array) for name, array in weights.items()}
-    if np.ndim(table) == 1:
-        return c.implied_by_program(program, arrays, inputs, table, FLOAT64)
-    each = zip(*(
-        c.implied_by_program(program, arrays, [x[n : n + 1] for x in inputs], row, FLOAT64)
-        for n, row in enumerate(table)
-    ))  # fmt: skip
-    return [
-        c.Implied(*(np.concatenate([getattr(one, part) for one in plans], axis) for axis, part in enumerate(PARTS)))
-        for plans in each
-    ]
+FLOAT64 = c.ARITHMETIC["float64"]
 
 
-FLOAT64, PARTS = c.ARITHMETIC["float64"], ("exact", "errors")
+def evaluated(program, weights, inputs, table):
+    """A program in float64, and what float64 implies for it: outputs by name. table: ``[S]``, or of each sample."""
+    weights, inputs = (
+        {name: array.detach() if torch.is_tensor(array) else torch.from_numpy(np.asarray(array, np.float64))
+         for name, array in arrays.items()} for arrays in (weights, inputs)
+    )  # fmt: skip
+    implied = c.implied_by_program(
+        program, {name: w.numpy() for name, w in weights.items()}, {name: x.numpy() for name, x in inputs.items()},
+        table, FLOAT64,
+    )  # fmt: skip
+    return reference.run(program, weights, inputs, torch.from_numpy(np.asarray(table))), implied
 
 
 @pytest.mark.parametrize("horizon", [None, "double"])
@@ -94,10 +92,9 @@ def test_denoisers(name, horizon):
     net, weights = network(kind, trained, depth, options)
     length = 2 * trained if horizon else trained
     x, t = normal(1, 3, length, depth), [0, 7, 99]
-    program, inputs, table = lower(weights.spec, length).net, [x.transpose(1, 2)], tables(weights, t)
-    (y,) = reference.run(program, tensors(weights), inputs, torch.from_numpy(table))
-    (implied,) = implied_by(program, weights.arrays, [x.numpy() for x in inputs], table)
-    agree(implied, y, net(x, {}, torch.tensor(t)).transpose(1, 2))
+    program = lower(weights.spec, length).net
+    found, implied = evaluated(program, weights.arrays, {"x": x.transpose(1, 2)}, tables(weights, t))
+    agree(implied["y"], found["y"], net(x, {}, torch.tensor(t)).transpose(1, 2))
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
@@ -109,19 +106,16 @@ def test_values_and_their_gradient(name, fused):
     leaf = x.clone().requires_grad_()
     values = net(leaf, {}, t)
     (slope,) = torch.autograd.grad(values.sum(), leaf)
-    program = vjp(lower(weights.spec).net)
-    inputs, table = [x.transpose(1, 2), torch.ones(3, 1, 1, dtype=torch.float64)], tables(weights, t.numpy())
-    y, dx = reference.run(
-        fuse(program) if fused else program, tensors(weights), inputs, torch.from_numpy(table)
-    )  # fmt: skip
+    program, table = vjp(lower(weights.spec).net), tables(weights, t.numpy())
+    inputs = {"x": x.transpose(1, 2), "dy": torch.ones(3, 1, 1, dtype=torch.float64)}
+    found, implied = evaluated(fuse(program) if fused else program, weights.arrays, inputs, table)
     # And differentiated by torch itself: the reference is what training runs through.
-    (again,) = reference.run(
-        lower(weights.spec).net, tensors(weights), [leaf.transpose(1, 2)], torch.from_numpy(table)
-    )  # fmt: skip
+    again = reference.run(
+        lower(weights.spec).net, tensors(weights), {"x": leaf.transpose(1, 2)}, torch.from_numpy(table)
+    )["y"]
     (its_slope,) = torch.autograd.grad(again.sum(), leaf)
-    value, gradient = implied_by(program, weights.arrays, [x.numpy() for x in inputs], table)
-    agree(value, y, values.detach(), again.detach())
-    agree(gradient, dx, slope.transpose(1, 2), its_slope.transpose(1, 2))
+    agree(implied["y"], found["y"], values.detach(), again.detach())
+    agree(implied["dx"], found["dx"], slope.transpose(1, 2), its_slope.transpose(1, 2))
 
 
 @pytest.mark.parametrize("case", c.loop_cases(), ids=lambda case: case.name)
@@ -135,13 +129,13 @@ def test_fused_programs_compute_the_same(case):
         ]
     rng = np.random.default_rng(0)
     for part, program, fused in plain:
-        weights = {name: torch.tensor(array, dtype=torch.float64) for name, array in part.weights.items()}
-        inputs = [rng.normal(size=(2, *program.shapes[i])) for i in program.inputs]
-        table = part.tables[0].astype(np.float64)
+        inputs = {name: rng.normal(size=(2, *program.shapes[v])) for name, v in program.inputs.items()}
+        table = part.tables.step(0)[0].astype(np.float64)
         assert len(fused.ops) < len(program.ops)
-        results = reference.run(fused, weights, [torch.from_numpy(x) for x in inputs], torch.from_numpy(table))
-        for found, implied in zip(results, implied_by(program, part.weights, inputs, table), strict=True):
-            agree(implied, found)
+        found, _ = evaluated(fused, part.weights, inputs, table)
+        _, implied = evaluated(program, part.weights, inputs, table)
+        for name, bound in implied.items():
+            agree(bound, found[name])
 
 
 # ------------------------------------------------------------------------------------------- whole sampling loops
@@ -175,14 +169,17 @@ def conditions(batch):
     return {t: numbers.double() for t, numbers in obs.items()}, Inpainting(mask, values)
 
 
+def exact_tables(checkpoint, t, *, guided):
+    """Time tables of a plan in float64."""
+    networks = (checkpoint.unet, checkpoint.value if guided else None)
+    return PlanTables(*(n and TimeTables(tables(n, t)[:, None], dtype=np.float64) for n in networks))
+
+
 def ours(checkpoint, steps, given, tape, guide=None):
-    """Our float64 result, with step tables in float64 too, and what float64 implies for it."""
+    """Our float64 result, with time tables in float64 too, and what float64 implies for it."""
     loop = sampling_loop(checkpoint, steps, guide=guide)
     engine = reference.ready(loop, batch=tape.shape[1], precision="float64")
-    exact = (
-        tables(checkpoint.unet, steps.t),
-        tables(checkpoint.value, steps.t) if guide is not None else None,
-    )
+    exact = exact_tables(checkpoint, steps.t, guided=guide is not None)
     implied = c.implied_by_plan(loop, given, tape.numpy(), tables=exact, arithmetic=FLOAT64)
     return engine(given, tape.numpy(), tables=exact, chain=True), implied
 
@@ -242,7 +239,7 @@ def test_strided_samplers(sampler, prediction, guided):
 
 
 def test_a_gradient_added_to_x0():
-    """The g0 column, where CleanDiffuser has it, written out for a row: x0 + g0 dvalue/dx, clipped, then the update."""
+    """The g0 column, where CleanDiffuser has it, written out: x0 + g0 dvalue/dx, clipped, then the update."""
     diffusion, its_guide, checkpoint = both(clip=True)
     (cond, given), tape, t = conditions(3), normal(9, 2, 3, HORIZON, ACTIONS + OBSERVATIONS), STEPS // 2
     steps = step_table("ddpm", checkpoint.schedule, prediction="x0", n_steps=None)
@@ -250,7 +247,7 @@ def test_a_gradient_added_to_x0():
     row = replace(row, g0=np.array([0.8]))
     loop = sampling_loop(checkpoint, row, guide=Guide(n_steps=0))
     loop = replace(loop, steps=replace(loop.steps, g0=row.g0))
-    exact = tables(checkpoint.unet, [t]), tables(checkpoint.value, [t])
+    exact = exact_tables(checkpoint, [t], guided=True)
     found = reference.ready(loop, batch=3, precision="float64")(given, tape.numpy(), tables=exact)
     implied = c.implied_by_plan(loop, given, tape.numpy(), tables=exact, arithmetic=FLOAT64)
     x = tape[0].clone()
@@ -270,7 +267,7 @@ def test_a_gradient_added_to_x0():
 
 
 def test_a_batch_of_one_with_one_number_per_group():
-    case = c.LoopCase("thin", UNetSpec(1, 3, dim=8, dim_mults=(1,)), batch=1, known="nothing")
+    case = c.LoopCase("thin", UNetSpec(1, 3, dim=8, dim_mults=(1,)), batch=1, mask="nothing")
     assert np.isfinite(case.plan(reference.ready(case.loop, batch=1)).x).all()
 
 

@@ -104,6 +104,41 @@ def test_restarts_and_tables(isa):
     assert same(engine(inpainting, tape), whole)
 
 
+def own_tables(network, samples, form, seed):
+    """Tables of N trajectories: the network's, moved for each; in one part or in two, of which both may be each's."""
+    rng, shared = np.random.default_rng(seed), network.tables.per_step
+    rows, _, width = shared.shape
+    each = shared + rng.normal(0, 0.3, (rows, samples, width))
+    added = rng.normal(0, 0.3, (samples, width))
+    return {"each": TimeTables(each), "added": TimeTables(shared, added), "both": TimeTables(each, added)}[form]
+
+
+@every_isa
+@pytest.mark.parametrize("samples", [1, 5, 35])
+@pytest.mark.parametrize("form", ["each", "added", "both"])
+def test_tables_of_each_trajectory(isa, form, samples):
+    """Each is the plan of the plain loop that has its numbers, to the bit, with any number of threads; and is right."""
+    loop = random_loop(SMALL, rows=2, guide_steps=(1, 0))
+    inpainting, tape = random_inpainting(loop), random_tape(loop, samples)
+    tables = PlanTables(own_tables(loop.denoiser, samples, form, 1), own_tables(loop.guide, samples, form, 2))
+    found = [cpu.ready(loop, batch=samples, threads=n, isa=isa)(inpainting, tape, tables=tables) for n in (1, 2, 3)]
+    assert same(found[0], found[1]) and same(found[0], found[2])
+    if samples <= 5:
+        agree(found[:1], [{
+            field: bound for field, bound in implied.by_plan(loop, inpainting, tape, tables=tables).items()
+            if field != "chain"
+        }])  # fmt: skip
+    for n in {0, samples // 2, samples - 1}:
+        networks = {}
+        for name, one in (("denoiser", tables.denoiser), ("guide", tables.guide)):
+            seen = np.stack(
+                [np.broadcast_to(one.step(k), (samples, one.per_step.shape[2]))[n] for k in range(loop.rows)]
+            )
+            networks[name] = replace(getattr(loop, name), tables=TimeTables(seen[:, None]))
+        plain = cpu.ready(replace(loop, **networks), batch=1, threads=1, isa=isa)(inpainting, tape[:, n : n + 1])
+        assert np.array_equal(plain.x[0], found[0].x[n]) and plain.values[0] == found[0].values[n]
+
+
 @every_isa
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_batch_is_its_members(isa, threads):

@@ -27,10 +27,15 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip((a.x, a.values, a.order), (b.x, b.values, b.order), strict=True))
 
 
-def pool():
-    """The pool's threads: their numbers."""
-    names = {int(t.name): (t / "comm").read_text().strip() for t in Path("/proc/self/task").iterdir()}
-    return sorted(t for t, name in names.items() if name.startswith("dfx-"))
+def pool(least=0):
+    """The pool's threads: their numbers. They have names when they have begun to run; there will be ``least``."""
+    deadline = time.monotonic() + 10
+    while True:
+        names = {int(t.name): (t / "comm").read_text().strip() for t in Path("/proc/self/task").iterdir()}
+        found = sorted(t for t, name in names.items() if name.startswith("dfx-"))
+        if len(found) >= least or time.monotonic() > deadline:
+            return found
+        time.sleep(0.001)
 
 
 def alone(body):
@@ -173,7 +178,7 @@ loop, engines = random_loop(SMALL, rows=1), []
 for n in range(12):
     engines.append(cpu.ready(loop, batch=1 + n % 4, threads=1 + n % 4))
     engines[-1](random_inpainting(loop), Seeded(0, 0))
-assert len(pool()) == 3, pool()
+assert len(pool(3)) == 3, pool()
 del engines
 assert len(pool()) == 3, pool()
 blocked = [line for t in pool() for line in Path(f"/proc/self/task/{t}/status").read_text().splitlines() if "SigBlk" in line]
@@ -197,7 +202,7 @@ for cores in ([first, last], [last, first], [last, last]):
 
     def watch():
         while not done.is_set():
-            seen.add((frozenset(os.sched_getaffinity(caller)), frozenset(os.sched_getaffinity(pool()[0]))))
+            seen.add((frozenset(os.sched_getaffinity(caller)), frozenset(os.sched_getaffinity(pool(1)[0]))))
             time.sleep(0.001)
 
     seen = set()
@@ -269,14 +274,11 @@ def test_threads_dissolve_when_one_is_late(tmp_path):
     loop = random_loop(SMALL, rows=200)
     inpainting, truth = random_inpainting(loop), cpu.ready(loop, batch=1, threads=1)(random_inpainting(loop), Seeded(0, 0))
     engine = cpu.ready(loop, batch=1, threads=2)
-    while pool() and engine.dissolved:  # a busy machine: until it plans with threads again
-        engine(inpainting, Seeded(0, 0))
-    before = engine.dissolved
-    with frozen(pool()[0], tmp_path):
-        late = engine(inpainting, Seeded(0, 0))  # dissolves, or goes alone because the last plans were disturbed
+    with frozen(pool(1)[0], tmp_path):
+        late = engine(inpainting, Seeded(0, 0))
         others = [engine(inpainting, Seeded(0, n)) for n in range(3)]  # the pool is not to be had
         other = cpu.ready(loop, batch=4, threads=2)(inpainting, Seeded(0, 0))
-    assert engine.dissolved <= before + 1
+        assert engine.dissolved == 1
     time.sleep(0.01)  # the straggler leaves
     assert same(late, truth) and same(others[0], truth) and np.array_equal(other.x[0], truth.x[0])
     for _ in range(200):
@@ -292,7 +294,7 @@ def test_an_engine_is_closed_while_a_thread_is_late(tmp_path):
     truth = cpu.ready(loop, batch=1, threads=1)(inpainting, tape, chain=True)
     for noise, seconds in ((Seeded(0, 0), 0.0), (tape, 0.2)):
         engine = cpu.ready(loop, batch=1, threads=2)
-        with frozen(pool()[0], tmp_path):
+        with frozen(pool(1)[0], tmp_path):
             if seconds == 0:
                 engine(inpainting, noise)
                 closer = threading.Thread(target=engine.__dict__.pop, args=("_engine",))

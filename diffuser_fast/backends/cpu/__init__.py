@@ -23,7 +23,13 @@ from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
 PRECISIONS = ("float32", "float32-close", "bf16")
-SUPPORT = Support()  # every kind and activation there is
+SUPPORT = Support(
+    kinds=frozenset({
+        "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",
+        "group_norm_vjp", "act_vjp", "conv_block", "norm_act_vjp",
+    }),
+    acts=frozenset({"mish", "silu", "relu", "gelu"}),
+)  # fmt: skip
 
 
 def isas() -> list[str]:
