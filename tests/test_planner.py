@@ -224,7 +224,7 @@ def test_conditions_hold_in_the_plan(backend):
 @ON_EVERY_BACKEND
 @pytest.mark.parametrize("warm", [False, True])
 def test_situations_are_planned_as_if_each_were_alone(backend, warm):
-    """[E, O] conditions: sample b of situation e has the noise of sample e * B + b."""
+    """[E, O] conditions: candidate b of situation e has the noise of sample b of plan number e."""
     several = planner(backend, warm_start=2 if warm else None)
     given, goal = obs(3, 4), {1: obs(4, 4)[:, 0]}
     noise = tape(T, 4, 3)
