@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
-.PHONY: help venv build demo test lint format bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons lint format bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -49,12 +49,41 @@ demo: build     ## a plan, its picture and its time
 	@$(VENV)/bin/diffuser-fast demo $(ARGS)
 
 # One process per core and one thread per process: the suite is many small cases. Triton's interpreter and its compiler
-# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all.
+# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all. Both run and
+# report, whatever the first says.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable
 test: build     ## all tests
-	@$(PYTEST) $(ARGS)
-	@if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
-	    { code=$$?; $(if $(strip $(ARGS)),test $$code = 5,false) || exit $$code; }; fi
+	@code=0; $(PYTEST) $(ARGS) || code=$$?; \
+	if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
+	    { its=$$?; $(if $(strip $(ARGS)),test $$its = 5,false) || test $$code != 0 || code=$$its; }; fi; exit $$code
+
+margins: build  ## the numeric tests under every setting of torch and the engine: how near they come to their bounds
+	@WORKERS=$(WORKERS) $(PY) tests/margins.py $(ARGS)
+
+# The oldest versions that pyproject.toml admits, in .venv-oldest; and the newest that other Pythons take, in .venv-python3.x.
+# torch alone may be named, for some of its builds are of gigabytes: make test-oldest OLDEST_TORCH=2.13.0
+OLDEST_TORCH ?= 2.6.0
+PYTHONS      ?= python3.10 python3.13
+TESTERS      := pybind11 setuptools wheel pytest pytest-benchmark pytest-xdist hypothesis
+.venv-oldest/.ranges: pyproject.toml tests/packaging/oldest.py | $(VENV)/.requirements
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@$(PY) tests/packaging/oldest.py torch=$(OLDEST_TORCH) > .venv-oldest/oldest.txt
+	@.venv-oldest/bin/python -m pip --disable-pip-version-check -qq install -r .venv-oldest/oldest.txt
+	@touch .venv-oldest/.requirements $@
+test-oldest: .venv-oldest/.ranges  ## all tests with the oldest versions that pyproject.toml admits
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest
+
+test-pythons:   ## all tests on Python 3.10 and 3.13, where these are
+	@code=0; for python in $(PYTHONS); do \
+	    $$python -c '' 2>/dev/null || { echo "make test-pythons: $$python is not here"; continue; }; \
+	    echo "==> $$python"; $(MAKE) --no-print-directory .venv-$$python/.ranges && \
+	    $(MAKE) --no-print-directory test VENV=.venv-$$python || code=1; done; exit $$code
+.venv-python%/.ranges: pyproject.toml requirements/dev.txt
+	@test -x .venv-python$*/bin/python || python$* -m venv .venv-python$*
+	@grep -E '^(torch|triton)==' requirements/dev.txt > .venv-python$*/constraints.txt
+	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -c .venv-python$*/constraints.txt \
+	    $(TESTERS) "$$($(if $(wildcard $(PY)),$(PY),$(PYTHON)) tests/packaging/oldest.py --ranges)"
+	@touch .venv-python$*/.requirements $@
 
 lint: venv      ## ruff and clang-format, changing nothing
 	@$(PY) -m ruff check .

@@ -302,7 +302,6 @@ PYBIND11_MODULE(_cpu, m) {
                py::arg("not_finite") = int(DF_NOT_FINITE), py::arg("cancelled") = int(DF_CANCELLED));
   m.def("philox", &philox);
   m.def("normals", &normals);
-  m.attr("COLUMNS") = py::make_tuple("p", "q", "a", "b", "d", "s", "gx", "g0");
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, int, int, int, int, int,

@@ -1,4 +1,5 @@
 // Written by `python -m diffuser_fast.core.header > csrc/ops.gen.h`; a test compares the two.
+// clang-format off
 #pragma once
 
 namespace df {

@@ -228,17 +228,17 @@ def test_situations_are_planned_as_if_each_were_alone(backend, warm):
     several = planner(backend, warm_start=2 if warm else None)
     given, goal = obs(3, 4), {1: obs(4, 4)[:, 0]}
     noise = tape(T, 4, 3)
-    together = several.plan({0: given, 5: goal, -1: obs(9)}, noise=noise, return_chain=True)
-    assert together.actions.shape == (4, 3, H, A) and together.values.shape == (4, 3)
-    assert together.observations.shape == (4, 3, H, O) and together.chain.shape == (4, 3, T + 1, H, A + O)
-    assert together.actions.flags.c_contiguous and together.values.flags.c_contiguous
+    at_once = several.plan({0: given, 5: goal, -1: obs(9)}, noise=noise, return_chain=True)
+    assert at_once.actions.shape == (4, 3, H, A) and at_once.values.shape == (4, 3)
+    assert at_once.observations.shape == (4, 3, H, O) and at_once.chain.shape == (4, 3, T + 1, H, A + O)
+    assert at_once.actions.flags.c_contiguous and at_once.values.flags.c_contiguous
     for e in range(4):
         conditions = {0: given[e], 5: {1: goal[1][e]}, -1: obs(9)}
         one = planner(backend).plan(conditions, noise=noise[:, e], return_chain=True)
         fields = ("actions", "observations", "values", "chain")
-        his = SimpleNamespace(**{field: getattr(together, field)[e] for field in fields})
+        his = SimpleNamespace(**{field: getattr(at_once, field)[e] for field in fields})
         agree(implied_plans(planner(), conditions, noise[:, e]), one, his)
-    assert (np.diff(together.values, axis=1) < 0).all()
+    assert (np.diff(at_once.values, axis=1) < 0).all()
     several.reset()
     seeded = several.plan({0: given})
     address = drawn(0, 0, T, 12, H, A + O).reshape(T + 1, 4, 3, H, A + O)
@@ -285,7 +285,7 @@ def test_forms_of_a_guide(backend):
     auto, none, ranked = plan(), plan(guide=None), plan(guide=dfx.Guide(n_steps=0))
     equal(plan(guide=checkpoint().guide), auto)
     assert not none.values.any()
-    # Ranked by value: the unguided plans in another order, each with the value of its last row's input.
+    # Ranked by value: the unguided plans in another order, each with the value of its last denoising step's input.
     order = [int(np.abs(none.actions - plan).max(axis=(1, 2)).argmin()) for plan in ranked.actions]
     assert sorted(order) == [0, 1, 2]
     for plans, guide in ((none, None), (ranked, dfx.Guide(n_steps=0))):
@@ -337,7 +337,7 @@ def test_plan_may_be_warm_too(backend):
     one, other = (planner(backend, warm_start=3) for _ in range(2))
     one.plan({0: obs()})
     found = one.plan({0: obs(1)}, warm=True, return_chain=True)
-    assert found.chain.shape == (3, 4, H, A + O)  # from the entry of row R - 3
+    assert found.chain.shape == (3, 4, H, A + O)  # from the entry of denoising step R - 3
     other.act(obs())
     np.testing.assert_array_equal(other.act(obs(1)), found.actions[0, 0])
     everything = planner(backend, warm_start=T)
@@ -376,8 +376,8 @@ def test_planners_run_side_by_side(backend):
 
     alone = [work(seed) for seed in range(3)]
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(work, range(3)))
-    for found, expected in zip(together, alone, strict=True):
+        beside = list(pool.map(work, range(3)))
+    for found, expected in zip(beside, alone, strict=True):
         for a, b in zip(found, expected, strict=True):
             equal(a, b)
 

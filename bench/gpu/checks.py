@@ -27,7 +27,7 @@ from diffuser_fast.conformance import (
     run_loops,
     run_ops,
 )
-from diffuser_fast.core.conditions import known
+from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.planner import CLASSES
 
 from ..machine import ROOT
@@ -90,7 +90,7 @@ def goldens(precision: str, device: str) -> Iterator[Finding]:
         given = {int(t): obs for t, obs in zip(golden["cond_keys"], golden["cond_vals"], strict=True)}
         plans, normalizers = planner.plan(given, noise=golden["tape"]), planner.checkpoint.normalizers
         implied = implied_by_plan(
-            planner.loop, known(given, planner.horizon, normalizers)[0], golden["tape"],
+            planner.loop, parse_conditions(given, planner.horizon, normalizers)[0], golden["tape"],
             arithmetic=ARITHMETIC[precision],
         ).ranked()  # fmt: skip
         parts = zip((plans.actions, plans.observations, plans.values), (*implied.physical(normalizers), implied.values))

@@ -19,9 +19,7 @@ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock; }
 // Vectors from one tap to the next in packed weights (backends/pack.py, pitch): never a multiple of 4 KiB, lest the
 // taps that a tile reads together fall on each other in the cache.
-constexpr int pitch(int channels) {
-  return channels % kPitchEvery == 0 ? channels + kPitchExtra : channels;
-}
+constexpr int pitch(int channels) { return channels % kPitchEvery == 0 ? channels + kPitchExtra : channels; }
 
 // Winograd's algorithm (winograd.inl.h): points for trajectories of so many rows.
 constexpr int winograd_points(int length) {

@@ -1,4 +1,5 @@
 // Written by `python -m diffuser_fast.backends.cpu.header > csrc/cpu/layout.gen.h`; a test compares the two.
+// clang-format off
 #pragma once
 
 namespace df {

@@ -23,9 +23,8 @@ inline void run_op(const CompiledOp& op, const Partition& part, const Work& work
     case kConvBlock: {
       convolution(op, part, work);
       const GroupNorm norm(op, part, work);
-      return with_act(op.act, [&](auto act) {
-        norm.run(false, [&](int b, int i) { norm.apply<decltype(act)>(b, i); });
-      });
+      return with_act(
+          op.act, [&](auto act) { norm.run(false, [&](int b, int i) { norm.apply<decltype(act)>(b, i); }); });
     }
     case kGroupNorm: {
       const GroupNorm norm(op, part, work);
@@ -53,9 +52,8 @@ inline void function(int which, const float* x, float* y, int64_t n) {
       store(y + i, exp(v), count);
       continue;
     }
-    with_act(static_cast<Act>((which - 1) / 2), [&](auto act) {
-      store(y + i, which % 2 == 1 ? act.value(v) : act.slope(v), count);
-    });
+    with_act(static_cast<Act>((which - 1) / 2),
+             [&](auto act) { store(y + i, which % 2 == 1 ? act.value(v) : act.slope(v), count); });
   }
 }
 

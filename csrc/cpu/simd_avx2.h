@@ -36,7 +36,7 @@ inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }           // c - a b
 inline Vec product_rest(Vec a, Vec b, Vec ab) { return _mm256_fmsub_ps(a, b, ab); }  // a b - ab, exact
 // The second operand where one of the two is not a number.
 inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }

@@ -32,7 +32,7 @@ inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }           // c - a b
 inline Vec product_rest(Vec a, Vec b, Vec ab) { return _mm512_fmsub_ps(a, b, ab); }  // a b - ab, exact
 // The second operand where one of the two is not a number.
 inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }

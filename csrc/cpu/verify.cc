@@ -267,7 +267,8 @@ void verify_values(const df_program& p) {
     if (v.offset == -1) continue;
     in_range((name + ": offset").c_str(), v.offset, 0, p.size);
     in_range((name + ": channel").c_str(), v.channel, 0, kMostChannels);
-    in_range((name + ": ld").c_str(), v.ld, padded(static_cast<int>(v.channel + v.channels)), 2 * kMostChannels);
+    in_range((name + ": ld").c_str(), v.ld, padded(static_cast<int>(v.channel + v.channels)),
+             2 * kMostChannels);
     equal((name + ": ld in blocks").c_str(), v.ld % kBlock, 0);
     equal((name + ": offset in blocks").c_str(), v.offset % kBlock, 0);
     in_range((name + ": end").c_str(), v.end(), 0, p.size);
@@ -333,12 +334,14 @@ void verify_roles(const df_desc& d) {
   const auto tables = [&](const df_program* p, const df_tables& t, const char* what) {
     if (!p || p->table_width == 0) return;
     if (!t.per_step) fail(std::string(what) + ": NULL, and the network reads them");
-    if (t.samples != 1 && t.samples != d.batch) fail(found(what, t.samples, "tables of 1 sample, or of each"));
+    if (t.samples != 1 && t.samples != d.batch)
+      fail(found(what, t.samples, "tables of 1 sample, or of each"));
   };
   tables(d.denoiser, d.denoiser_tables, "denoiser_tables");
   tables(d.gradient, d.guide_tables, "guide_tables");
   for (int k = 0; k < d.rows; ++k) {
-    const bool guided = d.guide_steps[k] != 0 || d.columns[static_cast<int64_t>(k) * kColumns + kColumnG0] != 0;
+    const bool guided =
+        d.guide_steps[k] != 0 || d.columns[static_cast<int64_t>(k) * kColumns + kColumnG0] != 0;
     in_range("guide_steps", d.guide_steps[k], 0, 1 << 20);
     if (guided && !d.gradient) fail("guide_steps: there is no guide");
   }

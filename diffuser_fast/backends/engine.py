@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
 from ..core.loop import PlanTables, Result, SamplingLoop
+from ..core.verify import Support
 
 
 class BusyError(RuntimeError):
@@ -58,10 +59,10 @@ class Engine(Protocol):
         """Denoise N plans at once.
 
         inpainting: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of denoising
-        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan
-        (denoiser ``[R, S]``, guide's or None), where they depend on a condition. candidates: plans are ranked within
-        groups of this many (default N). A number that is not finite raises FloatingPointError naming the denoising
-        step, a second call meanwhile raises BusyError.
+        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan, of
+        all trajectories or of each, where they depend on a condition (``core/loop.py``); ValueError if they do not fit.
+        candidates: plans are ranked within groups of this many (default N). A number that is not finite raises
+        FloatingPointError naming the denoising step, a call while another is under way BusyError.
         """
         ...
 
@@ -72,6 +73,8 @@ class Engine(Protocol):
 
 class Backend(Protocol):
     """The module-level interface of every backend."""
+
+    SUPPORT: Support  # what it has kernels for; ``why_not`` reads it
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

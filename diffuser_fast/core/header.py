@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from .ops import ACTS, KINDS, OP_FIELDS, VALUE_FIELDS
 from .samplers import ENGINE_COLUMNS
 
-HEAD = "// Written by `python -m {module} > {path}`; a test compares the two.\n#pragma once\n\nnamespace df {{\n\n"
+HEAD = """\
+// Written by `python -m {module} > {path}`; a test compares the two.
+// clang-format off
+#pragma once
+
+namespace df {{
+
+"""
 TAIL = "}  // namespace df\n"
 
 
