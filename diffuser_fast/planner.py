@@ -66,14 +66,14 @@ class Planner:
     denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend
     offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k,
     so that ``act`` starts from its last plan, re-noised, and runs the last k denoising steps only. threads: of the CPU
-    engine. cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
+    engine. cores: thread i of it is on core ``cores[i]`` during a plan, the caller's own thread being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
 
     A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
-    Several Planners run side by side and share weights and the process's threads: who finds those taken works alone, with
-    the same result. Ctrl-C and ``cancel`` end a plan between two denoising steps, and the next one may follow. Copied or
-    pickled, a Planner goes on where it was, on an engine of its own.
+    Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
+    with the same result. Ctrl-C and ``cancel`` end a plan between two denoising steps, and the next one may follow.
+    Copied or pickled, a Planner goes on where it was, on an engine of its own.
     """
 
     def __init__(
@@ -201,8 +201,8 @@ class Planner:
         E, B, H, D]``). batch_size, horizon: of this call only. warm: start from the last plan, moved on by
         one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
 
-        Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are the
-        same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
+        Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
+        the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
         situation's noise may be addressed by what it is, whenever and beside whatever it is planned.
         """
         if warm and self.warm_start is None:

@@ -51,8 +51,8 @@ def sin_turns(w):
 def normal(element, sample, entry, address):
     """The normals of elements (of ``[H, D]``, in order) of samples in one entry; both int32 blocks of one size.
 
-    address: pointer to four int32 words: low and high half of the seed, number of the first situation's plan, candidates
-    of a situation (core/noise.py, draw).
+    address: pointer to four int32 words: low and high half of the seed, number of the first situation's plan,
+    candidates of a situation (core/noise.py, draw).
     """
     zero = element * 0
     low = (zero + tl.load(address)).to(tl.uint32, bitcast=True)

@@ -31,9 +31,7 @@ def observations(n, seed=0):
 
 
 def same(found, expected):
-    return all(
-        np.array_equal(getattr(found, f), getattr(expected, f)) for f in ("actions", "observations", "values")
-    )
+    return all(np.array_equal(getattr(found, f), getattr(expected, f)) for f in ("actions", "observations", "values"))
 
 
 @ON_EVERY_BACKEND

@@ -30,8 +30,8 @@ class CancelledError(RuntimeError):
 class Seeded:
     """Noise that the engine draws itself, addressed by (seed, plan, entry, sample, element); see core/noise.py.
 
-    plan: the number of the first situation's plan; situation e, that is candidates ``e * candidates`` and on, has number
-    ``plan + e`` and samples 0 to candidates - 1.
+    plan: the number of the first situation's plan; that of situation e, whose trajectories begin at ``e * candidates``,
+    is ``plan + e``, its samples are 0 to candidates - 1.
     """
 
     seed: int

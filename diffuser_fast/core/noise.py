@@ -2,8 +2,8 @@
 
 Philox4x32-10 (Salmon et al. 2011) turns an address into four 32-bit words; Box and Muller (1958) turn two words into
 two normals. The address: key = seed (64 bits); counter = (block, sample, entry, plan), where block counts groups of
-four elements of ``[H, D]`` in order; entry 0 is the first noise, entry k + 1 that of denoising step k. Plans are numbered
-by situation and samples by candidate, so a situation's noise does not depend on what is planned beside it.
+four elements of ``[H, D]`` in order; entry 0 is the first noise, entry k + 1 that of denoising step k. Plans are
+numbered by situation and samples by candidate, so a situation's noise does not depend on what is planned beside it.
 
 The uniforms have 24 bits, so they are exact in float32 on every device; what remains is each device's log, sine and
 cosine. This module computes them in float64 and rounds once: engines agree with it to a bound they state.

@@ -181,7 +181,8 @@ for n in range(12):
 assert len(pool(3)) == 3, pool()
 del engines
 assert len(pool()) == 3, pool()
-blocked = [line for t in pool() for line in Path(f"/proc/self/task/{t}/status").read_text().splitlines() if "SigBlk" in line]
+status = [line for t in pool() for line in Path(f"/proc/self/task/{t}/status").read_text().splitlines()]
+blocked = [line for line in status if "SigBlk" in line]
 assert len(blocked) == 3
 for line in blocked:  # all but SIGKILL, SIGSTOP and the two that the C library keeps for itself
     assert int(line.split()[1], 16) | 1 << 31 | 1 << 32 | 1 << 8 | 1 << 18 == (1 << 64) - 1, line
@@ -257,7 +258,9 @@ def frozen(thread, tmp_path):
     if not program.exists():
         subprocess.run(["gcc", "-O1", str(HERE / "freeze_thread.c"), "-o", str(program)], check=True)
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (1 << 64) - 1), 0, 0, 0)  # PR_SET_PTRACER, any
-    with subprocess.Popen([str(program), str(thread)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+    with subprocess.Popen(
+        [str(program), str(thread)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tracer:
         if tracer.stdout.readline() != "frozen\n":
             pytest.skip("this system does not let a process stop another's thread")
         try:
@@ -270,9 +273,12 @@ def frozen(thread, tmp_path):
 @on_linux
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
 def test_threads_dissolve_when_one_is_late(tmp_path):
-    """A thread of the pool is frozen: the caller finishes alone, soon, with the same bits; the straggler spoils nothing."""
+    """A thread of the pool is frozen: the caller finishes alone with the same bits; the straggler spoils nothing."""
     loop = random_loop(SMALL, rows=200)
-    inpainting, truth = random_inpainting(loop), cpu.ready(loop, batch=1, threads=1)(random_inpainting(loop), Seeded(0, 0))
+    inpainting, truth = (
+        random_inpainting(loop),
+        cpu.ready(loop, batch=1, threads=1)(random_inpainting(loop), Seeded(0, 0)),
+    )
     engine = cpu.ready(loop, batch=1, threads=2)
     with frozen(pool(1)[0], tmp_path):
         late = engine(inpainting, Seeded(0, 0))

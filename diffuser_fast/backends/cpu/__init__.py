@@ -55,7 +55,8 @@ def ready(
 ) -> CpuEngine:  # fmt: skip
     """An engine for ``batch`` plans. threads: None for one per core of ``cores``, or of those this process may use.
 
-    cores: thread i stays on core ``cores[i]``; thread 0 is the caller's, pinned at its first plan. isa: see ``isas``.
+    cores: thread i is on core ``cores[i]`` during a plan; thread 0 is the caller's, which is put back afterwards.
+    isa: see ``isas``.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: the cpu backend has {', '.join(PRECISIONS)}, found {precision!r}")
