@@ -351,7 +351,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_table_sees(fault):
     cases = [case for name, case in OPS.items() if name.startswith(SEEN_BY[fault])]
-    rows = list(c.run_ops(Defective("reference", defect=fault), cases))
+    rows = [row for row in c.run_ops(Defective("reference", defect=fault), cases) if row.what == "output y"]
     assert rows and not any(row.verdict.passed for row in rows), "\n".join(map(str, rows))
 
 
