@@ -241,7 +241,7 @@ def test_situations_are_planned_as_if_each_were_alone(backend, warm):
     assert (np.diff(at_once.values, axis=1) < 0).all()
     several.reset()
     seeded = several.plan({0: given})
-    address = drawn(0, 0, T, 12, H, A + O).reshape(T + 1, 4, 3, H, A + O)
+    address = drawn(0, 0, T, 12, H, A + O, candidates=3).reshape(T + 1, 4, 3, H, A + O)
     from_tape = several.plan({0: given}, noise=address)
     for e in range(4):
         implied = implied_plans(planner(), {0: given[e]}, address[:, e], engine_draws=True)
