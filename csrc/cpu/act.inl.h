@@ -47,7 +47,7 @@ struct Mish {
 struct Silu {
   static constexpr bool kAny = true;
 
-  static Vec value(Vec x) { return div(x, add(set(1.0f), exp(sub(zero(), x)))); }
+  static Vec value(Vec x) { return div(max(set(-88.0f), x), add(set(1.0f), exp(sub(zero(), x)))); }
 
   // s + x s (1 - s), and 1 - s = e^-x s
   static Vec slope(Vec x) {
