@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api.h"
@@ -101,6 +102,19 @@ struct ProgramArrays {
   df_program program{};
 };
 
+// Lets Python's signal handlers run while a plan has released the GIL.
+struct Interrupts {
+  PyThreadState* released = nullptr;
+
+  static int32_t pending(void* argument) {
+    Interrupts& self = *static_cast<Interrupts*>(argument);
+    PyEval_RestoreThread(self.released);
+    const int raised = PyErr_CheckSignals();  // the exception stays set
+    self.released = PyEval_SaveThread();
+    return raised;
+  }
+};
+
 class Engine {
  public:
   Engine(const py::list& programs, const py::object& columns, const py::object& guide_steps,
@@ -139,11 +153,13 @@ class Engine {
     if (!engine_) throw py::value_error(error);
   }
 
-  int plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
-           const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x, int start,
-           const py::object& denoiser_tables, const py::object& guide_tables, int candidates,
-           const py::object& x_out, const py::object& values, const py::object& order,
-           const py::object& chain) {
+  // (df_status, the denoising step of DF_NOT_FINITE). interruptible: signal handlers may run in between, which is for
+  // the main thread to do.
+  std::pair<int, int> plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
+                           const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x,
+                           int start, const py::object& denoiser_tables, const py::object& guide_tables,
+                           int candidates, const py::object& x_out, const py::object& values,
+                           const py::object& order, const py::object& chain, bool interruptible) {
     const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
     df_args a{};
     a.mask = array<uint8_t>(mask, elements, "mask");
@@ -160,17 +176,25 @@ class Engine {
     a.x_out = array<float>(x_out, n * elements, "x_out", true);
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
+    if (start < 0 || start > desc_.rows) throw py::value_error("start: must be in 0 .. R");
     a.chain = optional_array<float>(chain, n * (desc_.rows + 1 - start) * elements, "chain", true);
-    if ((inpaint_batch != 1 && inpaint_batch != n) || start < 0 || start > desc_.rows || candidates < 1 ||
-        n % candidates) {
-      throw py::value_error("inpaint_values, start or candidates: out of range");
+    Interrupts interrupts;
+    if (interruptible) {
+      a.interrupted = Interrupts::pending;
+      a.interrupted_argument = &interrupts;
     }
-    const py::gil_scoped_release release;
-    return df_plan(engine_.get(), &a);
+    int32_t detail = -1;
+    const char* sentence = nullptr;
+    interrupts.released = PyEval_SaveThread();
+    const int32_t status = df_plan(engine_.get(), &a, &detail, &sentence);
+    PyEval_RestoreThread(interrupts.released);
+    if (PyErr_Occurred()) throw py::error_already_set();  // of a signal handler: KeyboardInterrupt
+    if (status == DF_ARGUMENT) throw py::value_error(sentence);
+    return {status, detail};
   }
 
-  void run(int role, const py::list& inputs, const py::object& table_row, const py::list& outputs,
-           float fill) {
+  int run(int role, const py::list& inputs, const py::object& table_row, const py::list& outputs,
+          float fill) {
     const ProgramArrays* const arrays = role >= 0 && role < 3 ? programs_[role].get() : nullptr;
     if (!arrays || py::len(inputs) != size_t(arrays->program.n_inputs) ||
         py::len(outputs) != size_t(arrays->program.n_outputs)) {
@@ -192,8 +216,10 @@ class Engine {
     if (width && table_row.is_none()) throw py::value_error("table_row: None, and the program reads it");
     const float* const row = optional_array<float>(table_row, samples * width, "table_row");
     const py::gil_scoped_release release;
-    df_run(engine_.get(), role, in.data(), row, samples, out.data(), fill);
+    return df_run(engine_.get(), role, in.data(), row, samples, out.data(), fill);
   }
+
+  void cancel() { df_cancel(engine_.get()); }
 
   std::vector<int64_t> profile(int role) {
     std::vector<int64_t> ns(programs_[role] ? programs_[role]->program.n_ops : 0);
@@ -205,6 +231,7 @@ class Engine {
   int threads() const { return df_threads(engine_.get()); }
   bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
+  int64_t dissolved() const { return df_dissolved(engine_.get()); }
 
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
@@ -270,6 +297,9 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "The CPU engine; see diffuser_fast/backends/cpu.";
   m.def("isas", &isas, "Instruction sets of this CPU, narrowest first.");
   m.def("function", &function, "y = exp (0), Mish (1) or Mish's derivative (2) of x.");
+  m.attr("STATUS") =
+      py::dict(py::arg("ok") = int(DF_OK), py::arg("busy") = int(DF_BUSY),
+               py::arg("not_finite") = int(DF_NOT_FINITE), py::arg("cancelled") = int(DF_CANCELLED));
   m.def("philox", &philox);
   m.def("normals", &normals);
   py::class_<Engine>(m, "Engine")
@@ -283,11 +313,13 @@ PYBIND11_MODULE(_cpu, m) {
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("inpaint_values"),
            py::arg("inpaint_batch"), py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"),
            py::arg("start"), py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("candidates"),
-           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"))
+           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"), py::arg("interruptible"))
       .def("run", &Engine::run)
+      .def("cancel", &Engine::cancel)
       .def("profile", &Engine::profile)
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("intra_op", &Engine::intra_op)
-      .def_property_readonly("group", &Engine::group);
+      .def_property_readonly("group", &Engine::group)
+      .def_property_readonly("dissolved", &Engine::dissolved);
 }

@@ -200,11 +200,11 @@ def test_call_n_draws_plan_n_of_the_seed(backend):
     equal(one.plan({0: obs()}), plans[0])
     one.act(obs())
     equal(one.plan({0: obs()}), plans[2])  # an action is a call too
-    assert one.calls == 3
-    one.reset(calls=1)
+    assert one.number == 3
+    one.reset(number=1)
     equal(one.plan({0: obs()}), plans[1])
     with pytest.raises(ValueError, match="calls: found -1"):
-        one.reset(calls=-1)
+        one.reset(number=-1)
 
 
 # --------------------------------------------------------------------------------------------------- conditions
@@ -229,7 +229,7 @@ def test_conditions_hold_in_the_plan(backend):
 @ON_EVERY_BACKEND
 @pytest.mark.parametrize("warm", [False, True])
 def test_situations_are_planned_as_if_each_were_alone(backend, warm):
-    """[E, O] conditions: sample b of situation e has the noise of sample e * B + b."""
+    """[E, O] conditions: candidate b of situation e has the noise of sample b of plan number e."""
     several = planner(backend, warm_start=2 if warm else None)
     given, goal = obs(3, 4), {1: obs(4, 4)[:, 0]}
     noise = tape(T, 4, 3)
@@ -246,7 +246,7 @@ def test_situations_are_planned_as_if_each_were_alone(backend, warm):
     assert (np.diff(at_once.values, axis=1) < 0).all()
     several.reset()
     seeded = several.plan({0: given})
-    address = drawn(0, 0, T, 12, H, A + O).reshape(T + 1, 4, 3, H, A + O)
+    address = drawn(0, 0, T, 12, H, A + O, candidates=3).reshape(T + 1, 4, 3, H, A + O)
     from_tape = several.plan({0: given}, noise=address)
     for e in range(4):
         implied = implied_plans(planner(), {0: given[e]}, address[:, e], engine_draws=True)

@@ -6,8 +6,9 @@
 
 namespace df {
 
-struct Barrier;
-void wait_for_all(Barrier* barrier, int threads);  // pool.cc; nothing to wait for where there is one thread
+class Barrier;
+// Nothing to wait for where there is one thread. False: the threads have dissolved, so leave (barrier.h).
+[[nodiscard]] bool wait_for_all(Barrier* barrier, int threads);
 
 // What a thread works with while it runs one op.
 struct Work {

@@ -132,13 +132,9 @@ class GroupNorm {
   template <class Last>
   void run(bool gradient, Last&& last) const {
     if (op_.by_rows) {
-      each_block([&](int b, int i) { stage(0, b, i); });
-      wait();
-      each_block([&](int b, int i) { stage(1, b, i); });
-      wait();
-      if (gradient) {
-        each_block([&](int b, int i) { stage(2, b, i); });
-        wait();
+      for (int k = 0; k < (gradient ? 3 : 2); ++k) {
+        each_block([&](int b, int i) { stage(k, b, i); });
+        if (!wait_for_all(work_.barrier, work_.threads)) return;
       }
       each_block([&](int b, int i) {
         prepare(b, gradient ? 3 : 2);
@@ -196,8 +192,6 @@ class GroupNorm {
   }
 
  private:
-  void wait() const { wait_for_all(work_.barrier, work_.threads); }
-
   template <class F>
   void each_block(F&& f) const {
     for (int block = part_.block; block < part_.end_block; ++block)

@@ -7,21 +7,17 @@
 namespace df {
 namespace {
 
-struct PlanCall {
-  const df_args* args;
-  std::atomic<int> failed;  // the first denoising step whose x was not finite
-};
-
 // One thread's view of one group: all trajectories, rows t0 .. t1 - 1 of each.
 class Sampler {
  public:
-  Sampler(Engine& engine, const Group& group, Space& space, int thread, PlanCall& call)
+  Sampler(Engine& engine, const Group& group, Space& space, int thread, bool caller, PlanCall& call)
       : e_(engine),
         group_(group),
         space_(space),
         thread_(thread),
+        caller_(caller),
         call_(call),
-        a_(*call.args),
+        a_(call.args),
         n_(group.n()) {
     const int64_t h = e_.desc.horizon;
     t0_ = static_cast<int>(h * thread / group.threads());
@@ -31,9 +27,17 @@ class Sampler {
     noise_ = space.own[thread].data() + e_.noise_at;
   }
 
-  void run() {
+  // False: it was cancelled, or the threads have dissolved.
+  bool run() {
     begin();
-    for (int k = a_.start; k < e_.desc.rows; ++k) denoising_step(k);
+    for (int k = a_.start; k < e_.desc.rows; ++k) {
+      if (e_.stopped(call_, caller_)) {
+        if (group_.threads() > 1) e_.barrier()->dissolve();
+        return false;
+      }
+      if (!denoising_step(k)) return false;
+    }
+    return true;
   }
 
  private:
@@ -65,7 +69,7 @@ class Sampler {
 
   Slice slice(int b) const {
     const int64_t offset = a_.inpaint_batch == 1 ? 0 : (group_.first + b) * e_.elements;
-    return {t0_, t1_, e_.desc.depth, nullptr, 0, nullptr, 0, e_.mask.data(), a_.inpaint_values + offset};
+    return {t0_, t1_, e_.desc.depth, nullptr, 0, nullptr, 0, call_.mask, a_.inpaint_values + offset};
   }
 
   // The noise of an entry (denoising step + 1) for this thread's rows.
@@ -74,7 +78,9 @@ class Sampler {
     if (a_.tape)
       return a_.tape + (static_cast<int64_t>(entry) * e_.desc.batch + sample) * e_.elements + from_;
     const int64_t aligned = from_ / 4 * 4;
-    e_.kernels->noise(a_.seed, a_.plan, entry, static_cast<uint32_t>(sample), static_cast<int>(aligned),
+    const uint32_t situation = static_cast<uint32_t>(sample / a_.candidates);
+    const uint32_t candidate = static_cast<uint32_t>(sample % a_.candidates);
+    e_.kernels->noise(a_.seed, a_.plan + situation, entry, candidate, static_cast<int>(aligned),
                       static_cast<int>(from_ + count_), noise_);
     return noise_ + (from_ - aligned);
   }
@@ -82,11 +88,13 @@ class Sampler {
   void begin() {
     for (int b = 0; b < n_; ++b) {
       const float* const given = a_.x ? a_.x + (group_.first + b) * e_.elements + from_ : noise(0, b);
-      std::copy_n(given, count_, x(b) + from_);
+      if (given != x(b) + from_) std::copy_n(given, count_, x(b) + from_);
       std::fill_n(previous_x0(b) + from_, count_, 0.0f);
       const Slice s = slice(b);
       for (int64_t i = from_; i < from_ + count_; ++i) {
-        if (a_.mask[i]) x(b)[i] = s.inpaint_values[i];
+        uint32_t inpainted;
+        std::memcpy(&inpainted, &call_.mask[i], sizeof inpainted);
+        if (inpainted) x(b)[i] = s.inpaint_values[i];
       }
       record(b, 0);
       if (thread_ == 0) a_.values[group_.first + b] = 0;
@@ -101,10 +109,10 @@ class Sampler {
   }
 
   // A network at x. Its outputs stay in the arena until the next one.
-  void evaluate(Role role, int k) {
+  [[nodiscard]] bool evaluate(Role role, int k) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    wait_for_all(&e_.barrier, group_.threads());  // others may still read the outputs of the last one
+    if (!wait()) return false;  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
@@ -113,10 +121,10 @@ class Sampler {
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
     const TableRow table = table_row(role, k);
-    wait_for_all(&e_.barrier, group_.threads());
-    e_.evaluate(role, group_, space_, thread_, table);
-    wait_for_all(&e_.barrier, group_.threads());
+    return wait() && e_.evaluate(role, group_, space_, thread_, table) && wait();
   }
+
+  bool wait() { return wait_for_all(e_.barrier(), group_.threads()); }
 
   void keep_values(Role role) {
     if (thread_ != 0) return;
@@ -124,13 +132,13 @@ class Sampler {
     for (int b = 0; b < n_; ++b) a_.values[group_.first + b] = space_.arena.data()[value.row(b, 0)];
   }
 
-  void denoising_step(int k) {
+  [[nodiscard]] bool denoising_step(int k) {
     const float* const column = e_.columns.data() + static_cast<int64_t>(k) * kColumns;
     const bool guided = e_.desc.gradient != nullptr, last = k == e_.desc.rows - 1;
     const float* const arena = space_.arena.data();
     const int steps = guided ? e_.guide_steps[k] : 0;
     for (int i = 0; i < steps; ++i) {
-      evaluate(kGradient, k);
+      if (!evaluate(kGradient, k)) return false;
       if (last) keep_values(kGradient);
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
@@ -141,12 +149,12 @@ class Sampler {
       }
     }
     if (guided && last && steps == 0) {
-      evaluate(kValue, k);
+      if (!evaluate(kValue, k)) return false;
       keep_values(kValue);
     }
     const bool guides_x0 = guided && column[kColumnG0] != 0;
     if (guides_x0) {
-      evaluate(kGradient, k);
+      if (!evaluate(kGradient, k)) return false;
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
         for (int t = t0_; t < t1_; ++t) {
@@ -155,8 +163,9 @@ class Sampler {
         }
       }
     }
-    evaluate(kDenoiser, k);
+    if (!evaluate(kDenoiser, k)) return false;
     update(k, column, guides_x0);
+    return true;
   }
 
   void update(int k, const float* column, bool guides_x0) {
@@ -194,6 +203,7 @@ class Sampler {
   const Group& group_;
   Space& space_;
   const int thread_;
+  const bool caller_;
   PlanCall& call_;
   const df_args& a_;
   const int n_;
@@ -202,43 +212,10 @@ class Sampler {
   float* noise_;
 };
 
-void sample(Engine& engine, const Group& group, Space& space, int thread, void* call) {
-  Sampler(engine, group, space, thread, *static_cast<PlanCall*>(call)).run();
-}
-
-// Indices of values by value, descending and stable, what is no number last; merge sort in `ranks`, twice n long.
-void rank(const float* values, int n, int64_t* ranks, int64_t* order) {
-  const auto before = [&](int64_t i, int64_t j) {  // i goes before j, which came later
-    return !(values[j] > values[i]) && !(values[i] != values[i] && values[j] == values[j]);
-  };
-  int64_t *from = ranks, *to = ranks + n;
-  for (int i = 0; i < n; ++i) from[i] = i;
-  for (int width = 1; width < n; width *= 2) {
-    for (int low = 0; low < n; low += 2 * width) {
-      const int middle = std::min(low + width, n), high = std::min(low + 2 * width, n);
-      int i = low, j = middle;
-      for (int k = low; k < high; ++k)
-        to[k] = i < middle && (j >= high || before(from[i], from[j])) ? from[i++] : from[j++];
-    }
-    std::swap(from, to);
-  }
-  std::copy_n(from, n, order);
-}
-
 }  // namespace
-}  // namespace df
 
-extern "C" int32_t df_plan(df_engine* handle, const df_args* args) {
-  df::Engine& engine = *reinterpret_cast<df::Engine*>(handle);
-  const uint32_t ones = 0xFFFFFFFFu;
-  for (int64_t i = 0; i < engine.elements; ++i) {
-    engine.mask[i] = 0;
-    if (args->mask[i]) std::memcpy(&engine.mask[i], &ones, sizeof ones);
-  }
-  df::PlanCall call{args, {engine.desc.rows}};
-  engine.plan_each_group(df::sample, &call);
-  for (int first = 0; first < engine.desc.batch; first += args->candidates) {
-    df::rank(args->values + first, args->candidates, engine.ranks.data(), args->order + first);
-  }
-  return call.failed == engine.desc.rows ? -1 : call.failed.load();
+bool sample(Engine& engine, const Group& group, Space& space, int thread, bool caller, void* call) {
+  return Sampler(engine, group, space, thread, caller, *static_cast<PlanCall*>(call)).run();
 }
+
+}  // namespace df

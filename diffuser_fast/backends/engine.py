@@ -13,9 +13,27 @@ from ..core.loop import PlanTables, Result, SamplingLoop
 from ..core.verify import Support
 
 
+class BusyError(RuntimeError):
+    """Another thread is planning with this engine or Planner: each belongs to one call at a time."""
+
+    def __init__(self, what: str = "engine") -> None:
+        super().__init__(f"{what}: another thread is planning with it; give each thread its own, or take turns")
+
+
+class CancelledError(RuntimeError):
+    """The plan was cancelled between two denoising steps; the next one may be asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__("the plan was cancelled between two denoising steps")
+
+
 @dataclass(frozen=True)
 class Seeded:
-    """Noise that the engine draws itself: Philox at (seed, plan, entry, sample, element); see core/noise.py."""
+    """Noise that the engine draws itself, addressed by (seed, plan, entry, sample, element); see core/noise.py.
+
+    plan: the number of the first situation's plan; that of situation e, whose trajectories begin at ``e * candidates``,
+    is ``plan + e``, its samples are 0 to candidates - 1.
+    """
 
     seed: int
     plan: int
@@ -45,8 +63,12 @@ class Engine(Protocol):
         step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan, of
         all trajectories or of each, where they depend on a condition (``core/loop.py``); ValueError if they do not fit.
         candidates: plans are ranked within groups of this many (default N). A number that is not finite raises
-        FloatingPointError naming the denoising step.
+        FloatingPointError naming the denoising step, a call while another is under way BusyError.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End the plan at hand after its denoising step, with CancelledError, where an engine can; for any thread."""
         ...
 
 

@@ -19,7 +19,7 @@ from ..core.loop import Network, PlanTables, Result, SamplingLoop, not_finite, r
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
 from ..core.verify import Support
-from .engine import Noise, Seeded
+from .engine import CancelledError, Noise, Seeded
 
 NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -212,16 +212,19 @@ class ReferenceEngine:
         """See backends/engine.py."""
         loop, steps = self.loop, self.loop.steps
         net_tables, guide_tables = loop.plan_tables(tables, self.batch)
+        self._cancelled = False
         mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
 
         def inpaint(x: Tensor) -> Tensor:
             return torch.where(mask, given, x)
 
         with torch.no_grad():
-            state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0))
+            state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0, candidates))
             values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
             states = [state]
             for k in range(start, loop.rows):
+                if self._cancelled:
+                    raise CancelledError
                 for _ in range(steps.guide_steps[k]):
                     values, gradient = self._gradient(state, guide_tables.step(k))
                     state = inpaint(state + steps.gx[k] * gradient)
@@ -235,7 +238,7 @@ class ReferenceEngine:
                 if k == start:
                     previous_x0 = x0
                 update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0
-                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1))
+                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1, candidates))
                 previous_x0 = x0
                 if not torch.isfinite(state).all():
                     raise not_finite(steps, k)
@@ -248,6 +251,10 @@ class ReferenceEngine:
             order=ranking(values, candidates or self.batch),
             chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
         )
+
+    def cancel(self) -> None:
+        """See backends/engine.py."""
+        self._cancelled = True
 
     def _denoise(self, x: Tensor, table: NDArray) -> Tensor:
         found = run(self.loop.denoiser.program, self.denoiser, {"x": x.transpose(1, 2)}, self._tensor(table))
@@ -262,10 +269,10 @@ class ReferenceEngine:
         found = run(self.loop.guide.gradient, self.guide, inputs, self._tensor(table))
         return found["y"].reshape(-1), found["dx"].transpose(1, 2)
 
-    def _noise(self, noise: Noise, entry: int) -> Tensor:
+    def _noise(self, noise: Noise, entry: int, candidates: int | None) -> Tensor:
         if isinstance(noise, Seeded):
             shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
-            return self._tensor(draw(noise.seed, noise.plan, entry, *shape))
+            return self._tensor(draw(noise.seed, noise.plan, entry, *shape, candidates))
         return self._tensor(noise[entry])
 
     def _weights(self, network: Network) -> dict[str, Tensor]:

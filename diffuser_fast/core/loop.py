@@ -164,9 +164,13 @@ def ranking(values: NDArray, candidates: int) -> NDArray[np.int64]:
 
 
 def sampling_loop(
-    checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None
-) -> SamplingLoop:
-    """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit."""
+    checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None,
+    like: SamplingLoop | None = None,
+) -> SamplingLoop:  # fmt: skip
+    """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit.
+
+    like: the loop of the same three at another horizon: time-embedding tables do not depend on it, so they are shared.
+    """
     horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
     depth = checkpoint.unet.spec.transition_dim
     checkpoint.unet.spec.check_horizon(horizon)
@@ -177,10 +181,10 @@ def sampling_loop(
             raise ValueError(f"guide: the checkpoint has no value network ({cure} adds one)")
         checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
-        value = network(checkpoint.value, steps, horizon, with_gradient=True)
+        value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
     bound = np.ones(depth, np.float32)
     return SamplingLoop(
-        denoiser=network(checkpoint.unet, steps, horizon),
+        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser),
         guide=value,
         steps=steps,
         horizon=horizon,
@@ -189,15 +193,20 @@ def sampling_loop(
     )
 
 
-def network(weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False) -> Network:
+def network(
+    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None
+) -> Network:
     """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for."""
     lowered = lower(weights.spec, horizon)
-    tables = time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)
+    if like is None:
+        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)[:, None])
+    else:
+        tables = like.tables
     used = {name: weights.arrays[name] for name in lowered.net.weights}
     return Network(
         program=lowered.net,
         weights=MappingProxyType(used),
-        tables=TimeTables(tables[:, None]),
+        tables=tables,
         fused=fuse(lowered.net),
         gradient=fuse(vjp(lowered.net)) if with_gradient else None,
     )

@@ -81,8 +81,8 @@ class Accelerated:
             planner = _planner(reading, self._options)
         else:
             reading, planner = self._compare(readings)
-        seed, calls = self._count if self._planner is None else (self._planner.seed, self._planner.calls)
-        planner.reset(seed, calls=calls)
+        seed, number = self._count if self._planner is None else (self._planner.seed, self._planner.number)
+        planner.reset(seed, number=number)
         # Nothing is assigned before all of it has worked: a refusal leaves what there was.
         strongest = max(settings.strength, proven.get(settings.proof, 0.0))
         self._proven = {**proven, settings.proof: strongest}
@@ -127,7 +127,7 @@ class Accelerated:
     def __getstate__(self) -> dict[str, Any]:
         """The object and what was asked for; a planner is made again from them."""
         planner = self._planner
-        count = self._count if planner is None else (planner.seed, planner.calls)
+        count = self._count if planner is None else (planner.seed, planner.number)
         own = {name: getattr(self, name) for name in ("_subject", "_options", "_noise", "_check", "_chosen")}
         return {**own, "_count": count}
 

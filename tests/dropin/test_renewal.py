@@ -169,7 +169,7 @@ def test_noise_goes_on_where_it_was():
     second = ours(given(policy))[1].actions
     np.testing.assert_array_equal(other(given(policy))[1].actions, first)
     np.testing.assert_array_equal(other(given(policy))[1].actions, second)
-    assert not np.array_equal(first, second) and ours.planner.calls == 2 and ours.planner.seed == 3
+    assert not np.array_equal(first, second) and ours.planner.number == 2 and ours.planner.seed == 3
 
 
 # ---------------------------------------------------------------------------------------------- sampling arguments

@@ -19,7 +19,7 @@ from ...core.loop import SamplingLoop
 from ...core.program import Program
 from ...core.verify import Support, unsupported
 from ...settings import SETTINGS
-from .engine import MISSING, CpuEngine, extension, open_engine
+from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
 NAME = "cpu"
@@ -57,7 +57,8 @@ def ready(
 ) -> CpuEngine:  # fmt: skip
     """An engine for ``batch`` plans. threads: None for one per core of ``cores``, or of those this process may use.
 
-    cores: thread i stays on core ``cores[i]``; thread 0 is the caller's, pinned at its first plan. isa: see ``isas``.
+    cores: thread i is on core ``cores[i]`` during a plan; thread 0 is the caller's, which is put back afterwards.
+    isa: see ``isas``.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: the cpu backend has {', '.join(PRECISIONS)}, found {precision!r}")
@@ -85,7 +86,7 @@ def run(
         name: _guarded((batch, *program.shapes[program.outputs[name]])) for name in ordered(program.outputs, OUTPUTS)
     }
     table_row = None if table is None else _guarded(np.shape(table), table)[1]
-    engine.run(0, ins, table_row, [view for _, view in outs.values()], float("nan"))
+    check(engine.run(0, ins, table_row, [view for _, view in outs.values()], float("nan")))
     for memory, view in outs.values():
         edge = (memory.size - view.size) // 2
         assert np.isnan(memory[:edge]).all() and np.isnan(memory[-edge:]).all(), "an output was overrun"

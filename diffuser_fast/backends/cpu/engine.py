@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -13,15 +14,23 @@ from ...core.loop import PlanTables, Result, SamplingLoop, TimeTables, not_finit
 from ...core.passes import executed, plan_memory
 from ...core.program import Op
 from ...core.samplers import ENGINE_COLUMNS
-from ..engine import Noise, Seeded
+from ..engine import BusyError, CancelledError, Noise, Seeded
 from .records import Record, records
 
 try:
     from ... import _cpu
 except ImportError as error:
-    _cpu, MISSING = None, str(error)
+    _cpu, MISSING, STATUS = None, str(error), {}
 else:
-    MISSING = None
+    MISSING, STATUS = None, _cpu.STATUS
+
+
+def check(status: int) -> None:
+    """Raise what a status of the engine stands for; "not_finite" is the caller's."""
+    if status == STATUS["busy"]:
+        raise BusyError
+    if status == STATUS["cancelled"]:
+        raise CancelledError
 
 
 def extension() -> ModuleType | None:
@@ -30,7 +39,11 @@ def extension() -> ModuleType | None:
 
 
 class CpuEngine:
-    """See backends/engine.py. It belongs to one thread at a time; it survives a fork."""
+    """See backends/engine.py. One call at a time, from any thread; it survives a fork.
+
+    Ctrl-C ends a plan of the main thread after its denoising step (asked for every 50 ms): KeyboardInterrupt, and the
+    engine is as good as before.
+    """
 
     def __init__(
         self, loop: SamplingLoop, batch: int, *, precision: str = "float32", threads: int = 1,
@@ -68,7 +81,7 @@ class CpuEngine:
             order=np.empty(n, np.int64),
             chain=np.empty((n, loop.rows + 1 - start, *shape[1:]), np.float32) if chain else None,
         )
-        failed = self._engine.plan(
+        status, step = self._engine.plan(
             mask=inpainting.mask,
             inpaint_values=inpainting.values,
             inpaint_batch=len(inpainting.values),
@@ -84,10 +97,21 @@ class CpuEngine:
             values=result.values,
             order=result.order,
             chain=result.chain,
+            interruptible=threading.current_thread() is threading.main_thread(),
         )
-        if failed >= 0:
-            raise not_finite(loop.steps, failed)
+        check(status)
+        if status == STATUS["not_finite"]:
+            raise not_finite(loop.steps, step)
         return result
+
+    @property
+    def dissolved(self) -> int:
+        """How many plans the caller finished alone, its threads having lost too much time (csrc/cpu/barrier.h)."""
+        return self._engine.dissolved
+
+    def cancel(self) -> None:
+        """See backends/engine.py."""
+        self._engine.cancel()
 
     def times(self) -> dict[str, list[tuple[Op, float]]]:
         """Seconds spent in each op of each program since the last call, as the first thread saw it (``profile``)."""

@@ -174,6 +174,9 @@ class TritonEngine:
             chain=found["chain"].copy() if chain else None,
         )
 
+    def cancel(self) -> None:
+        """Nothing: a plan is one graph, which ends sooner than a host could tell it to."""
+
     def _write(
         self, prepared: _Prepared, mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
         tables: PlanTables | None,
@@ -183,7 +186,7 @@ class TritonEngine:
         fields["mask"][...] = inpainting.mask
         fields["inpaint_values"][...] = inpainting.values
         if isinstance(noise, Seeded):
-            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF)
+            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF, mode.candidates)
             fields["address"].view(np.uint32)[...] = words
         else:
             fields["tape"][0], fields["tape"][1:] = noise[0], noise[mode.start + 1 :]

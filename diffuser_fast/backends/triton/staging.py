@@ -92,7 +92,8 @@ def row_words(width: int) -> int:
 
 
 def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
-    """What a plan is made from. address: the seed's halves and the plan's number, where noise is drawn."""
+    """What a plan is made from. address: the seed's halves, the first plan's number and the candidates of
+    a situation, where noise is drawn."""
     state = (batch, loop.horizon, loop.transition_dim)
     fields = [
         ("mask", state[1:], "int32"),
@@ -102,7 +103,7 @@ def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
         # Denoising steps before the first that is run draw nothing.
         fields.append(("tape", (loop.rows + 1 - mode.start, *state), "float32"))
     else:
-        fields.append(("address", (3,), "int32"))
+        fields.append(("address", (4,), "int32"))
     if mode.given:
         fields.append(("given", state, "float32"))
     for name in ("denoiser", "guide"):

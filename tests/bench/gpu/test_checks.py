@@ -48,7 +48,7 @@ def test_conformance_in_parts():
 
 
 def test_conformance_of_one_case():
-    (finding,) = checks.conformance("float32", "cpu", only="act 17x9 range")
+    (finding,) = checks.conformance("float32", "cpu", only="act mish 17x9 range")
     assert finding["passed"] and finding["worst"] <= 1
 
 
@@ -57,11 +57,11 @@ def test_conformance_finds_what_is_wrong(monkeypatch):
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(checks, "_ratio", broken)
-    (finding,) = checks.conformance("float32", "cpu", only="act 17x9 range")
-    assert finding == {"case": "act 17x9 range: RuntimeError: no such kernel", "worst": None, "passed": False}
+    (finding,) = checks.conformance("float32", "cpu", only="act mish 17x9 range")
+    assert finding == {"case": "act mish 17x9 range: RuntimeError: no such kernel", "worst": None, "passed": False}
     monkeypatch.setattr(checks, "_ratio", lambda target, case: np.inf)
-    (finding,) = checks.conformance("float32", "cpu", only="act 17x9 range")
-    assert finding == {"case": "act 17x9 range", "worst": None, "passed": False}
+    (finding,) = checks.conformance("float32", "cpu", only="act mish 17x9 range")
+    assert finding == {"case": "act mish 17x9 range", "worst": None, "passed": False}
 
 
 def test_after_an_error_of_the_device_the_process_ends(monkeypatch):
