@@ -203,7 +203,7 @@ def test_call_n_draws_plan_n_of_the_seed(backend):
     assert one.number == 3
     one.reset(number=1)
     equal(one.plan({0: obs()}), plans[1])
-    with pytest.raises(ValueError, match="calls: found -1"):
+    with pytest.raises(ValueError, match="number: found -1"):
         one.reset(number=-1)
 
 
