@@ -111,7 +111,7 @@ class Planner:
             "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1),
         }  # fmt: skip
         if cores is not None:
-            if "cores" not in self._module.OPTIONS:
+            if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
         as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps

@@ -68,7 +68,7 @@ def rounded_twice(normalizers, given):
 
 
 def _steepest(n):
-    """How far a normalised value moves at most, per dimension, when the data's largest number moves by all of itself."""
+    """Per dimension, the steepest slope times the data's largest number."""
     return np.array([
         np.abs(x).max() * (2 * np.diff(y) / np.diff(x)).max(initial=0)
         for x, y in zip(n.quantiles, n.cumprobs, strict=True)

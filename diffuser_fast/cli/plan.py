@@ -22,14 +22,15 @@ from .options import make_planner, planner_options
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="A tape instead of --seed: .npy, float32 [steps + 1, plans, horizon, actions + observations].",
 )
+@click.option("--number", type=click.IntRange(min=0), help="Of the plan among those of --seed. Default: 0.")
 @click.option("--chain", is_flag=True, help="With --json: every denoising step of the best plan too.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of the plans (Maze2D).")
 @click.option("--env", help="The maze of --picture. Default: the one the checkpoint was trained for.")
 @planner_options
 @show.json_option
 def command(
-    checkpoint: str, obs: str, goal: str | None, condition: tuple[str, ...], noise: Path | None, chain: bool,
-    picture: Path | None, env: str | None, as_json: bool, **options: Any,
+    checkpoint: str, obs: str, goal: str | None, condition: tuple[str, ...], noise: Path | None, number: int | None,
+    chain: bool, picture: Path | None, env: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Plan with CHECKPOINT from an observation, in physical units, and print the first action and the latency."""
     planner = make_planner(checkpoint, **options)
@@ -38,7 +39,7 @@ def command(
         given[-1] = _given("--goal", _json("--goal", goal))
     for text in condition:
         given |= _conditions(_json("--condition", text))
-    plans = planner.plan(given, noise=None if noise is None else _tape(noise), return_chain=chain)
+    plans = planner.plan(given, noise=None if noise is None else _tape(noise), return_chain=chain, number=number)
     if picture:
         from .pictures import plan_picture
 

@@ -23,7 +23,7 @@ from ..core.checkpoint import Checkpoint, Weights
 from ..core.normalizers import Normalizers
 from ..core.schedule import Schedule
 from ..core.spec import Spec
-from ..core.spelling import setting
+from ..core.spelling import named, setting
 from . import janner_keys as keys
 from .janner_config import Config, guide_of, read_configs
 from .janner_runs import values_of
@@ -150,12 +150,13 @@ def _with_found_value(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     ]  # fmt: skip
     if len(fitting) > 1:
         raise ValueError(
-            f"{run}: {len(fitting)} value networks fit it; pass one of them as value=: {', '.join(map(str, fitting))}"
+            f"{run}: {len(fitting)} value networks fit it; pass one of them as {named('value')}: "
+            f"{', '.join(map(str, fitting))}"
         )
     if found and not fitting:
         warnings.warn(
             f"{run}: planning unguided, for none of the value networks in {next(iter(found)).parent} fits horizon "
-            f"{spec.horizon} and {n_steps} diffusion steps; value= takes another",
+            f"{spec.horizon} and {n_steps} diffusion steps; {named('value')} takes another",
             stacklevel=4,
         )
     return with_value(checkpoint, found[fitting[0]], fitting[0]) if fitting else checkpoint

@@ -60,7 +60,7 @@ def test_only_what_fits_is_taken(logs, tmp_path):
     write_folder(env / "values" / "defaults_H12_T6_d0.99", ValueFunction(**longer), value=True, model=longer)
     assert load(env).value.spec.horizon == 8
     shutil.copytree(env / "values" / f"{RUN}_d0.99", env / "values" / f"{RUN}_d0.997")
-    sentence = rf"{RUN}: 2 value networks fit it; pass one of them as value=: .*_d0.99, .*_d0.997"
+    sentence = rf"{RUN}: 2 value networks fit it; pass one of them as value: .*_d0.99, .*_d0.997"
     refuses(env, sentence)
     assert load(env, value=env / "values" / f"{RUN}_d0.997").value is not None
 
