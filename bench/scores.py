@@ -1,4 +1,4 @@
-"""``python -m bench.scores``: closed-loop scores of the bundled planners, as rows, and the tables made of them.
+"""``python -m bench.scores``: closed-loop scores of the bundled planners, as records, and the tables made of them.
 
 Each case is the command a person would type (``diffuser-fast rollout ...``); its record goes into
 ``bench/results/scores/<date>.jsonl`` with commit, time and the checkpoint's digest. ``--report`` only writes the
@@ -21,6 +21,8 @@ from typing import Any
 from diffuser_fast import pretrained
 
 from .machine import ROOT, commit, fingerprint
+from .report import rewrite
+from .tables import markdown
 
 FOLDER = Path(__file__).with_name("results") / "scores"
 CARDS = Path(pretrained.__file__).parent
@@ -36,83 +38,62 @@ CASES = {
 
 
 def measure(name: str, case: str) -> dict[str, Any]:
-    """Run one case of one bundled planner; its row."""
+    """Run one case of one bundled planner; its record."""
     options = [word.format(layout=name.removeprefix("maze2d-")) for word in CASES[case]]
-    words = ["diffuser-fast", "rollout", name, *options, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "diffuser_fast.cli", *words[1:]], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    revision, dirty = commit()
-    digest = hashlib.sha256(pretrained.path(name).read_bytes()).hexdigest()
+    words = ["rollout", name, *options, "--json"]
+    command = [sys.executable, "-m", "diffuser_fast.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    head, dirty = commit()
     return {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": revision,
-        "dirty": dirty,
-        "cpu": fingerprint()["cpu"],
-        "planner": name,
-        "sha256": digest,
-        "case": case,
-        "command": shlex.join(words),
-        "result": json.loads(done.stdout),
-    }
-
-
-def append(row: dict[str, Any]) -> None:
-    """Files of rows are only ever appended to."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / f"{row['time'][:10]}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": head, "dirty": dirty,
+        "cpu": fingerprint()["cpu"], "planner": name, "sha256": _digest(name), "case": case,
+        "command": shlex.join(["diffuser-fast", *words]), "result": json.loads(done.stdout),
+    }  # fmt: skip
 
 
 def table(planner: str | None = None) -> str:
-    """Markdown of the newest row of each planner and case, of the checkpoint that is bundled now."""
+    """Markdown of the newest record of each planner and case, of the checkpoint that is bundled now."""
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for path in sorted(FOLDER.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            bundled = row["planner"] in pretrained.names() and (
-                hashlib.sha256(pretrained.path(row["planner"]).read_bytes()).hexdigest() == row["sha256"]
-            )
-            if bundled and planner in (None, row["planner"]):
-                newest[row["planner"], row["case"]] = row
-    if not newest:
-        return "No scores yet (`python -m bench.scores`)."
-    lines = ["| planner | acting | score | reached | episodes | command |", "|---|---|---|---|---|---|"]
-    for (name, case), row in sorted(newest.items()):
-        r = row["result"]
-        lines.append(
-            f"| {name} | {case} | {r['score']:.1f} ± {r['standard_error']:.1f} | {r['reached']:.0%} "
-            f"| {r['episodes']} | `{row['command'].removesuffix(' --json')}` |"
-        )
-    return "\n".join(lines)
+        for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            name = record["planner"]
+            if planner in (None, name) and name in pretrained.names() and _digest(name) == record["sha256"]:
+                newest[name, record["case"]] = record
+    rows = []
+    for (name, case), record in sorted(newest.items()):
+        r, command = record["result"], record["command"].removesuffix(" --json")
+        score = f"{r['score']:.1f} ± {r['standard_error']:.1f}"
+        rows.append([name, case, score, f"{r['reached']:.0%}", str(r["episodes"]), f"`{command}`"])
+    head = ["planner", "acting", "score", "reached", "episodes", "command"]
+    return markdown([head, *rows]).replace("---:", "---") if rows else "No scores yet (`python -m bench.scores`)."
 
 
 def report() -> None:
     """Write the sections of README.md and of the model cards."""
     for page in (ROOT / "README.md", *sorted(CARDS.glob("*.md"))):
-        text = page.read_text(encoding="utf-8")
         body = table(page.stem if page.parent == CARDS else None)
-        written = MARKER.sub(lambda m, body=body: f"{m[1]}\n{body}\n\n{m[2]}", text)
-        if written != text:
-            page.write_text(written, encoding="utf-8")
-        print(f"{page.relative_to(ROOT)}: {'written' if written != text else 'as it was'}")
+        rewrite(page, MARKER.sub(lambda m, body=body: f"{m[1]}\n{body}\n\n{m[2]}", page.read_text(encoding="utf-8")))
 
 
-def main() -> int:
+def main() -> None:
     """Measure every case that is asked for, then report."""
     parser = argparse.ArgumentParser(prog="python -m bench.scores", description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="only write the tables")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     chosen = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
     for name in () if chosen.report else pretrained.names():
-        for case in CASES:
-            if chosen.only in case:
-                row = measure(name, case)
-                append(row)
-                print(f"{name}, {case}: {row['result']['score']:.1f} +- {row['result']['standard_error']:.1f}")
+        for case in (case for case in CASES if chosen.only in case):
+            record = measure(name, case)
+            with (FOLDER / f"{record['time'][:10]}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps(record)}\n")
+            print(f"{name}, {case}: {record['result']['score']:.1f} +- {record['result']['standard_error']:.1f}")
     report()
-    return 0
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(pretrained.path(name).read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,13 +1,15 @@
-"""Right answers on the device: the case table, the recorded traces, and the noise of other engines.
+"""Right answers on the device: the conformance cases, and the noise of another engine.
 
-Each check is a generator of findings ``{"case", "worst", "passed"}``; worst: the error as a multiple of what the class
-allows, or the deviation itself where the class has no yardstick. They run in processes of their own (jobs.py), because
-nearly all of their time is Triton compiling kernels for shapes that nothing else uses.
+They run in processes of their own, several at once, because nearly all of their time is Triton compiling kernels for
+shapes that nothing else uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -16,139 +18,104 @@ import numpy as np
 from diffuser_fast import backends
 from diffuser_fast.backends import Seeded
 from diffuser_fast.conformance import EXACT, FACTORS, LoopCase, Target, loop_cases, op_cases, run_loops, run_ops
-from diffuser_fast.core.normalizers import Gaussian
 from diffuser_fast.planner import CLASSES
 
-from ..machine import ROOT
+from ..ground_truth import WRONG
 from ..problem import problem
-from ..truth import WRONG
-from ..workloads import ladder
-from .ours import BACKEND
-from .rung import failure
+from ..records import Sheet
+from ..remote import Failure, OutOfTime, Remote, sentence
+from ..workloads import workloads
 
-GOLDENS = ROOT / "tests" / "golden"
-AGREED = 1e-4  # of a trace's noise and of engines' plans from the same seed, in normalised units
-NOISE = "hopper/guided/b1"
-Finding = dict[str, Any]
+BACKEND = "triton"
+AGREED = 1e-4  # of engines' plans from the same seed, in normalised units
+SEEDED = "hopper/guided/b1"
+PARTS = 6  # the checks of a precision in so many processes
+COLUMNS = ["precision", "class", "run", "of all", "failed", "worst, of what is allowed", "where"]
 
 
-def conformance(
-    precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None
-) -> Iterator[Finding]:
-    """Every ``parts``-th case: loops first, then an op of every kind, then the next of every kind.
+class Part:
+    """In a process of its own: every ``parts``-th check of a precision."""
 
-    Classes without a yardstick are held to whole networks and their gradients, within what the ladder calls wrong.
-    only: the name of one case. A case that raises is a finding, and the next one is tried.
+    def __init__(self, precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None) -> None:
+        checks = [check for check in planned(precision, device) if only in (None, check[0])]
+        self.left = iter(checks[part::parts])
+
+    def next(self) -> tuple[str, float | str] | None:
+        """A check's name and its error as a multiple of what is allowed, or what it raised; None after the last."""
+        for name, check in self.left:
+            try:
+                return name, float(check())
+            except Exception as error:
+                if "CUDA" in str(error):  # after an illegal access nothing works in this process
+                    raise
+                return name, sentence(error)
+        return None
+
+
+def planned(precision: str, device: str) -> Iterator[tuple[str, Callable[[], float]]]:
+    """By name, in the order of their worth: noise, loops, an op of every kind, the next of every kind.
+
+    Classes that only state their deviation are held to whole networks, within what the suite calls wrong.
     """
-    target = Target(BACKEND, precision=precision, device=device)
-    judged = _against_the_yardstick if has_yardstick(precision) else _deviation
-    for case in [case for case in table(precision) if only in (None, case.name)][part::parts]:
-        try:
-            worst = judged(target, case)
-        except Exception as error:
-            yield {"case": f"{case.name}: {failure(error)}", "worst": None, "passed": False}
-            if "CUDA" in str(error):  # after an illegal access nothing works in this process
-                raise
-            continue
-        yield {"case": case.name, "worst": worst if np.isfinite(worst) else None, "passed": worst <= 1}
+    yield "same noise", partial(_noise, precision, device)
+    target, kinds = Target(BACKEND, precision=precision, device=device), {}
+    for case in op_cases():
+        kinds.setdefault(case.name.split()[0], []).append(case)
+    if exactness(precision) not in FACTORS:
+        yield from ((case.name, partial(_deviation, target, case)) for case in kinds["network"])
+        return
+    for case in (*loop_cases(), *(case for cases in zip_longest(*kinds.values()) for case in cases if case)):
+        yield case.name, partial(_ratio, target, case)
 
 
-def table(precision: str) -> list[Any]:
-    """The cases of a precision, in the order in which they are worth their time."""
-    if has_yardstick(precision):
-        return [*loop_cases(), *_mixed()]
-    return [case for case in op_cases() if case.name.startswith("network")]
-
-
-def has_yardstick(precision: str) -> bool:
-    """Whether its class is held to the reference's own error, or states its deviation."""
-    return exactness(precision) in FACTORS
-
-
-def exactness(precision: str) -> str:
-    """The class of a precision."""
-    return CLASSES.get(precision, "fast")
-
-
-def _against_the_yardstick(target: Target, case: Any) -> float:
+def _ratio(target: Target, case: Any) -> float:
     run = run_loops if isinstance(case, LoopCase) else run_ops
     return max(row.verdict.ratio for row in run(target, [case], seeds=(0,)))
 
 
 def _deviation(target: Target, case: Any) -> float:
-    """Root mean square error of the worst output, as a part of the output's size and of what is called wrong."""
-    found, exact = target.evaluate(case), EXACT.evaluate(case)
-    sizes = [float(np.sqrt(np.mean(np.square(y)))) or 1.0 for y in exact]
-    errors = [float(np.sqrt(np.mean(np.square(a - b)))) for a, b in zip(found, exact, strict=True)]
-    return max(error / size for error, size in zip(errors, sizes, strict=True)) / WRONG
+    pairs = zip(target.evaluate(case), EXACT.evaluate(case), strict=True)
+    return max(np.linalg.norm(found - exact) / (np.linalg.norm(exact) or 1.0) for found, exact in pairs) / WRONG
 
 
-def goldens(precision: str, device: str) -> Iterator[Finding]:
-    """The traces of tests/golden, through load and Planner: the largest error of actions, observations and values."""
-    import diffuser_fast as dfx
-
-    allowed = AGREED if has_yardstick(precision) else WRONG
-    for folder in sorted(path.parent for path in GOLDENS.glob("*/golden.npz")):
-        with np.load(folder / "golden.npz") as file:
-            golden = dict(file)
-        checkpoint = dfx.load(folder)
-        planner = dfx.Planner(
-            checkpoint, BACKEND, batch_size=golden["tape"].shape[1], precision=precision, device=device
-        )
-        given = {int(t): obs for t, obs in zip(golden["cond_keys"], golden["cond_vals"], strict=True)}
-        error = _distance(planner.plan(given, noise=golden["tape"]), golden, checkpoint.normalizers)
-        yield {"case": folder.name, "worst": error / allowed, "passed": error <= allowed}
+def _noise(precision: str, device: str) -> float:
+    """Plans of the same seed: against the C++ engine, or where there is none against the reference."""
+    given, noise = problem(workloads().find(SEEDED)), Seeded(7, 1)
+    other = "cpu" if backends.why_not("cpu", given.loop) is None else "reference"
+    ours = backends.get(BACKEND).ready(given.loop, device=device, batch=4, precision=precision)
+    theirs = backends.get(other).ready(given.loop, device=None, batch=4, precision="float32")
+    error = np.abs(ours(given.known, noise).x - theirs(given.known, noise).x).max()
+    return error / (AGREED if exactness(precision) in FACTORS else WRONG)
 
 
-def noise(precision: str, device: str) -> Iterator[Finding]:
-    """The same seed, plan for plan: against the C++ engine, or where there is none against the reference."""
-    loop = problem(ladder().find(NOISE)).loop
-    given = problem(ladder().find(NOISE)).known
-    other = "cpu" if backends.why_not("cpu", loop) is None else "reference"
-    ours = backends.get(BACKEND).ready(loop, device=device, batch=4, precision=precision)
-    theirs = backends.get(other).ready(loop, device=None, batch=4, precision="float32")
-    allowed = AGREED if has_yardstick(precision) else WRONG
-    for plan in range(3):
-        error = float(np.abs(ours(given, Seeded(7, plan)).x - theirs(given, Seeded(7, plan)).x).max())
-        yield {"case": f"plan {plan} of seed 7, {other}", "worst": error / allowed, "passed": error <= allowed}
+def checked(jobs: list[tuple], at_once: int, left: Callable[[], float], say: Callable[[str], None]) -> Sheet:
+    """All jobs (arguments of a ``Part``), so many at a time, for as long as there is time: a row for each precision."""
+    findings: dict[str, list[tuple[str, float | str]]] = {job[0]: [] for job in jobs}
+
+    def one(job: tuple) -> None:
+        with Remote(Part, *job) as there:
+            try:
+                while (finding := there.call("next", limit=left())) is not None:
+                    findings[job[0]].append(finding)
+            except OutOfTime:
+                say(f"{job[0]}: there was no time for all of it")
+            except Failure as error:
+                findings[job[0]].append(("its process", str(error)))
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(one, jobs))
+    return Sheet("checks", BACKEND, COLUMNS, [row(*item) for item in findings.items()])
 
 
-def float64(device: str) -> Iterator[Finding]:
-    """The reference in float64 on the device and on the CPU: what the ladder's answers are judged by."""
-    given = problem(ladder().find(NOISE))
-    there, here = (
-        EXACT.ready(given.loop, 1, where)(given.known, given.tape).x for where in (device, "cpu")
-    )  # fmt: skip
-    error, allowed = float(np.abs(there - here).max()), 1e-9 * float(np.abs(here).max())
-    yield {"case": f"{NOISE} in float64", "worst": error / allowed, "passed": error <= allowed}
+def row(precision: str, found: list[tuple[str, float | str]]) -> list[Any]:
+    """Of ``COLUMNS``. What is no number, or not finite, has failed, and is the worst there is."""
+    errors = [(w if isinstance(w, float) and math.isfinite(w) else math.inf, case, w) for case, w in found]
+    size, case, said = max(errors, key=lambda error: error[0], default=(math.inf, None, None))
+    where, total = f"{case}: {said}" if isinstance(said, str) else case, len(list(planned(precision, "cpu")))
+    failed = sum(error[0] > 1 for error in errors)
+    return [precision, exactness(precision), len(found), total, failed, size if size < math.inf else None, where]
 
 
-CHECKS = {"conformance": conformance, "goldens": goldens, "same noise": noise, "float64": float64}
-
-
-def total(check: str, precision: str) -> int:
-    """How many findings there are when a check is complete."""
-    counts = {
-        "conformance": len(table(precision)), "goldens": len(list(GOLDENS.glob("*/golden.npz"))),
-        "same noise": 3, "float64": 1,
-    }  # fmt: skip
-    return counts[check]
-
-
-def _mixed() -> list[Any]:
-    kinds: dict[str, list[Any]] = {}
-    for case in op_cases():
-        kinds.setdefault(case.name.split()[0], []).append(case)
-    return [case for cases in zip_longest(*kinds.values()) for case in cases if case is not None]
-
-
-def _distance(plans: Any, golden: dict[str, Any], normalizers: Any) -> float:
-    def scaled(error: Any, n: Any) -> float:
-        return float(np.abs(error / (n.stds if isinstance(n, Gaussian) else (n.maxs - n.mins) / 2)).max())
-
-    values = float(np.abs(plans.values - golden["values"]).max()) / max(float(np.abs(golden["values"]).max()), 1e-30)
-    return max(
-        scaled(plans.actions - golden["actions"], normalizers.actions),
-        scaled(plans.observations - golden["observations"], normalizers.observations),
-        values,
-    )
+def exactness(precision: str) -> str:
+    """The class of a precision."""
+    return CLASSES.get(precision, "fast")
