@@ -74,7 +74,10 @@ def measure(
                 if result.why_not is not None:
                     sides.pop(name).close()
             results[name] = result
-        taken, others = _take(sides, settings.on.names, results, how) if sides else ({}, None)
+        quiet, taken = machine.Quiet(lambda: sum(side.call("cpu_seconds") for side in sides.values())), {}
+        if sides:
+            with quiet:
+                taken = _take(sides, settings.on.names, results, how)
     host = {name: taken[name, "host"] for name in results if (name, "host") in taken}
     peers = [name for name in host if not results[name].ours]
     best = min(peers, key=lambda name: percentile(host[name], 50), default=None)
@@ -86,7 +89,7 @@ def measure(
             speedup=ratio and ratio.value, speedup_low=ratio and ratio.low, speedup_high=ratio and ratio.high,
         )  # fmt: skip
     return Case(
-        workload.name, given.flops, given.weight_bytes, best, others, machine.warning(others), list(results.values())
+        workload.name, given.flops, given.weight_bytes, best, quiet.others, quiet.warning, list(results.values())
     )
 
 
@@ -105,20 +108,16 @@ def _prepare(side: Remote, result: Result, truth: GroundTruth, how: Repetitions,
 
 def _take(
     sides: dict[str, Remote], names: Sequence[str], results: dict[str, Result], how: Repetitions
-) -> tuple[dict[tuple[str, str], Calls], float | None]:
-    """Calls by (candidate, what is timed), and the work of others meanwhile."""
+) -> dict[tuple[str, str], Calls]:
+    """Calls by (candidate, what is timed). Whoever dies meanwhile is taken out of the sides."""
 
     def turn(name: str, what: str) -> list[float] | None:
         try:
-            return sides[name].call("turn", what, how) if results[name].why_not is None else None
+            return sides[name].call("turn", what, how) if name in sides else None
         except Failure as error:
             results[name] = replace(results[name], why_not=str(error))
+            sides.pop(name).close()
             return None
 
-    def own() -> float:
-        return time.process_time() + sum(s.call("cpu_seconds") for n, s in sides.items() if results[n].why_not is None)
-
-    busy, ours = machine.busy(), own()
     taken = interleave({(n, what): partial(turn, n, what) for n in sides for what in names}, how)
-    others = machine.others(busy, machine.busy(), own() - ours)
-    return {key: calls for key, calls in taken.items() if results[key[0]].why_not is None}, others
+    return {key: calls for key, calls in taken.items() if key[0] in sides}

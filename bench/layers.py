@@ -45,12 +45,12 @@ def layers(workload: Workload, settings: Settings, ceiling: dict[str, Any]) -> t
 
     run()
     engine.times()
-    busy, own, calls = machine.busy(), time.process_time(), run()
-    others = machine.others(busy, machine.busy(), time.process_time() - own)
+    with machine.Quiet() as quiet:
+        calls = run()
     name = "denoiser" if workload.kind == "step" else "gradient"
     program = given.loop.denoiser.fused if workload.kind == "step" else given.loop.guide.gradient
     ops = [_op(op, seconds / calls, program, workload.batch, ceiling) for op, seconds in engine.times()[name]]
-    return Sheet("layers", workload.name, COLUMNS, classes(ops), others, machine.warning(others)), ops
+    return Sheet("layers", workload.name, COLUMNS, classes(ops), quiet.others, quiet.warning), ops
 
 
 def classes(ops: list[dict[str, Any]]) -> list[list[Any]]:

@@ -7,25 +7,18 @@ import os
 import platform
 import re
 import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(__file__).with_name("scratch")  # git ignores it: what was compiled, and what single runs leave
 PACKAGES = ("diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx")
-FLAGS = [
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512vl",
-    "avx512_bf16",
-    "avx512_fp16",
-    "avx_vnni",
-    "amx_bf16",
-    "asimd",
-    "sve",
-]
+FLAGS = (
+    "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "asimd", "sve",
+)  # fmt: skip
 NOISY = 0.3  # work of others per core, above which a result carries a warning
 
 
@@ -80,30 +73,37 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def busy() -> tuple[float, float] | None:
-    """CPU seconds of the whole machine so far (stolen time included), and its uptime; None where it does not say."""
-    stat, uptime = _read("/proc/stat"), _read("/proc/uptime")
-    if not stat or not uptime:
-        return None
-    user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, stat.split("\n")[0].split()[1:9])
-    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK"), float(uptime.split()[0])
+@dataclass
+class Quiet:
+    """How quiet the machine is inside a with-statement. own: CPU seconds of ours so far.
 
-
-def others(before: tuple[float, float] | None, after: tuple[float, float] | None, own: float) -> float | None:
-    """Work of other processes per core between two moments of ``busy``: 0 is a quiet machine, 1 one that is all theirs.
-
-    own: CPU seconds that were ours.
+    others: work of other processes per core meanwhile, 0 for none, 1 for all of it; None where the system does not say.
     """
-    if before is None or after is None or after[1] <= before[1]:
+
+    own: Callable[[], float] = time.process_time
+    others: float | None = None
+
+    def __enter__(self) -> Quiet:
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        (busy, own, uptime), (busy_then, own_then, then) = self._now(), self._before
+        if uptime > then:
+            self.others = max(0.0, (busy - busy_then - own + own_then) / (uptime - then) / (os.cpu_count() or 1))
+
+    @property
+    def warning(self) -> str | None:
+        """What a result says when the machine was not quiet."""
+        if self.others is not None and self.others > NOISY:
+            return f"others used {self.others:.0%} of every core meanwhile: do not trust these times"
         return None
-    return max(0.0, (after[0] - before[0] - own) / (after[1] - before[1]) / (os.cpu_count() or 1))
 
-
-def warning(disturbance: float | None) -> str | None:
-    """What a result says when the machine was not quiet."""
-    if disturbance is not None and disturbance > NOISY:
-        return f"others used {disturbance:.0%} of every core meanwhile: do not trust these times"
-    return None
+    def _now(self) -> tuple[float, float, float]:
+        """CPU seconds of the whole machine so far (stolen time included), ours of them, and its uptime."""
+        ticks = [int(word) for word in _read("/proc/stat").split("\n")[0].split()[1:9]]
+        uptime = float((_read("/proc/uptime") or "0").split()[0])
+        return (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK"), self.own(), uptime  # less idle and waiting
 
 
 def peak_mib() -> float | None:

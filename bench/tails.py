@@ -29,12 +29,12 @@ def tail(workload: Workload, settings: Settings, calls: int = CALLS) -> Sheet:
     planner = Planner(checkpoint(workload.network), batch_size=workload.batch, guide=guide, threads=settings.threads)
     numbers = np.random.default_rng(0).normal(0, 0.5, (calls + WARM_UP, planner.checkpoint.observation_dim))
     observations = planner.checkpoint.normalizers.observations.unnormalize(numbers)
-    busy, own, taken = machine.busy(), time.process_time(), np.empty(calls + WARM_UP)
-    for n, obs in enumerate(observations):
-        began = time.perf_counter()
-        planner.act(obs)
-        taken[n] = time.perf_counter() - began
-    others = machine.others(busy, machine.busy(), time.process_time() - own)
+    taken = np.empty(calls + WARM_UP)
+    with machine.Quiet() as quiet:
+        for n, obs in enumerate(observations):
+            began = time.perf_counter()
+            planner.act(obs)
+            taken[n] = time.perf_counter() - began
     ms = taken[WARM_UP:] * 1e3
     row = [planner.backend, calls, *(percentile([ms], q) for q in (50, 99, 99.9)), float(ms.max())]
-    return Sheet("tails", workload.name, COLUMNS, [row], others, machine.warning(others))
+    return Sheet("tails", workload.name, COLUMNS, [row], quiet.others, quiet.warning)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,29 +42,20 @@ def measure(clock: str, kernels: int = 1000, repeats: int = 9) -> Sheet:
     on = CLOCKS[clock]()
     x, host = torch.zeros(BLOCK, device=on.device), torch.zeros(BLOCK, pin_memory=on.device == "cuda")
 
-    def early() -> None:
-        if on.device == "cuda" and torch.cuda.get_device_capability() < (9, 0):
+    def kernel(early: bool) -> None:
+        if early and on.device == "cuda" and torch.cuda.get_device_capability() < (9, 0):
             raise ValueError("dependent launch needs compute capability 9.0")
-        touch[(1,)](x, BLOCK=BLOCK, EARLY=True, launch_pdl=True)
-
-    def plain() -> None:
-        touch[(1,)](x, BLOCK=BLOCK, EARLY=False)
-
-    def add() -> None:
-        x.add_(1)
+        touch[(1,)](x, BLOCK=BLOCK, EARLY=early, **({"launch_pdl": True} if early else {}))
 
     def copies() -> None:
         x.copy_(host, non_blocking=True)
         host.copy_(x, non_blocking=True)
 
-    def many(kernel: Callable[[], Any]) -> Callable[[], Any]:
-        return lambda: [kernel() for _ in range(kernels)]
+    def graph(call: Callable[[], Any]) -> float:  # of kernels, each of which reads what the last one wrote
+        return median(on.capture(lambda: [call() for _ in range(kernels)]), on.between_events) / kernels
 
-    def graph(kernel: Callable[[], Any]) -> float:  # each reads what the last one wrote
-        return median(on.capture(many(kernel)), on.between_events) / kernels
-
-    def issued(kernel: Callable[[], Any]) -> float:
-        return median(many(kernel), on.lap) / kernels
+    def issued(call: Callable[[], Any]) -> float:
+        return median(lambda: [call() for _ in range(kernels)], on.lap) / kernels
 
     def waited(call: Callable[[], Any]) -> float:
         return median(lambda: (call(), on.wait()), on.lap)
@@ -73,14 +65,14 @@ def measure(clock: str, kernels: int = 1000, repeats: int = 9) -> Sheet:
         return statistics.median(lap(call) for _ in range(repeats)) * 1e3
 
     wanted: tuple[tuple[str, float | None, Callable[[], float]], ...] = (
-        ("kernel in a graph", MODEL["stage"], lambda: graph(plain)),
-        ("kernel in a graph, dependent launch", MODEL["stage"], lambda: graph(early)),
-        ("torch op in a graph", None, lambda: graph(add)),
-        ("Triton kernel from the host", None, lambda: issued(plain)),
-        ("torch op from the host", None, lambda: issued(add)),
-        ("waiting for an idle device", None, lambda: waited(lambda: None)),
-        ("graph of one op, waited for", None, lambda: waited(on.capture(add))),
+        ("kernel in a graph", MODEL["stage"], lambda: graph(partial(kernel, False))),
+        ("kernel in a graph, dependent launch", MODEL["stage"], lambda: graph(partial(kernel, True))),
+        ("torch op in a graph", None, lambda: graph(partial(x.add_, 1))),
+        ("Triton kernel from the host", None, lambda: issued(partial(kernel, False))),
+        ("torch op from the host", None, lambda: issued(partial(x.add_, 1))),
+        ("graph of one op, waited for", None, lambda: waited(on.capture(partial(x.add_, 1)))),
         ("1 KiB up and down, waited for", None, lambda: waited(copies)),
+        ("waiting for an idle device", None, lambda: waited(lambda: None)),
     )
     rows = []
     for name, assumed, measured in wanted:

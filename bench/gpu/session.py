@@ -1,12 +1,16 @@
-"""One run of `make gpu`: checks, then constants, then the suite, in the time there is."""
+"""One run of `make gpu`: which GPU it is, checks, then constants, then the suite, in the time there is."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import Any
+
+from diffuser_fast import backends
 
 from .. import machine
 from ..console import Console
@@ -17,12 +21,12 @@ from ..remote import Failure, Remote
 from ..repetitions import GPU, REHEARSAL
 from ..suite import measured, opened
 from ..workloads import Workload, workloads
-from . import device
-from .checks import PARTS, checked
+from .checks import BACKEND, PARTS, checked
 
 CHECKING = 0.32  # of all the time, at most
 PRECISIONS = ("float32", "fp16")  # of ours, beside every workload; the first has all
 REHEARSED = ("float32", "cpu", 0, 1, "add 2x3")  # interpreted kernels take seconds
+ASKED = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
 NO_GPU = {"name": "rehearsal", "memory_gib": None}
 
 
@@ -36,9 +40,9 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
     settings = Settings("rehearsal" if small else "cuda", machine.usable_cores())
     settings.apply()
     chosen = workloads().select(options.only, workloads().sets["rehearsal" if small else "gpu"])
-    if not small and (reason := device.why_not()) is not None:
-        raise ValueError(reason)
-    gpu = NO_GPU if small else device.fingerprint()
+    if not small and (reason := backends.why_not(BACKEND, None, "cuda")) is not None:
+        raise ValueError(f"{reason} (make gpu PYTHON=... names another Python)")
+    gpu = NO_GPU if small else fingerprint()
     options.results = options.results or (machine.SCRATCH / "rehearsals" if small else None)
     log = opened(options, settings, os.getloadavg()[0], machine={**machine.fingerprint(), "gpu": gpu})
     console, right = Console(options.json), True
@@ -77,3 +81,26 @@ def cases(
         yield workload, few if n or small else quick
     for workload in chosen:
         yield workload, slow if small else [*slow, *(one for one in few if one.ours or one.name == "torch eager")]
+
+
+def fingerprint() -> dict[str, Any]:
+    """The current GPU, in plain values; its clocks (MHz), power limit (W) and temperature where nvidia-smi says."""
+    import torch
+
+    p = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "name": p.name, "capability": f"{p.major}.{p.minor}", "multiprocessors": p.multi_processor_count,
+        "memory_gib": round(p.total_memory / 2**30, 1), "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(), **settings_of(f"GPU-{getattr(p, 'uuid', '')}"),
+    }  # fmt: skip
+
+
+def settings_of(uuid: str) -> dict[str, str | None]:
+    """What nvidia-smi says of one GPU; None each where it says nothing."""
+    command = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split(",")
+    except (OSError, subprocess.SubprocessError):
+        said = []
+    cells = [cell.strip() for cell in said] if len(said) == len(ASKED) else [None] * len(ASKED)
+    return {name.replace(".", "_"): cell for name, cell in zip(ASKED, cells, strict=True)}

@@ -24,12 +24,20 @@ from . import Ready
 def inputs(problem: Problem, role: str) -> list[NDArray[np.float32]]:
     """The arrays of the first call of a role, to trace or export it with. The first is a row of the tables ``[S]``."""
     loop = problem.loop
-    tables = (loop.denoiser if role in ("step", "denoise") else loop.guide).tables
+    row = (loop.denoiser if role in ("step", "denoise") else loop.guide).tables[0]
     if problem.x is not None:
-        return [tables[0], problem.x]
-    first, given = problem.known.project(problem.tape[0]), _given(problem)
-    more = {"denoise": [_coefficients(problem)[0], problem.tape[1], given], "climb": [_shifts(problem)[0], given]}
-    return [tables[0], first, *more.get(role, [])]
+        return [row, problem.x]
+    first, given, c, gx = _arrays(problem)
+    return [row, first, *{"denoise": [c[0], problem.tape[1], given], "climb": [gx[0], given]}.get(role, [])]
+
+
+def _arrays(problem: Problem) -> tuple[NDArray[np.float32], ...]:
+    """Of a plan: the first noise, inpainted; the values inpainted, for every plan of the batch; and a row per denoising
+    step, the a, b, s of x' = a x0 + b x + s noise and the size of a guide step."""
+    steps, known = problem.loop.steps, problem.known
+    given = np.ascontiguousarray(np.broadcast_to(known.values, problem.tape[0].shape))
+    c = np.stack([steps.a, steps.b, steps.s], axis=1).astype(np.float32)
+    return known.project(problem.tape[0]), given, c, steps.gx.astype(np.float32)[:, None]
 
 
 def assemble(
@@ -47,7 +55,8 @@ def assemble(
         call, ready = compiler(problem.workload.kind), [native(a) for a in inputs(problem, problem.workload.kind)]
         return Ready(lambda: call(*ready), lambda found: arrays(dict(zip(names, found, strict=True))), note=note)
     sample = _sampler(problem, compiler, native)
-    first, given, numbers = native(problem.known.project(problem.tape[0])), native(_given(problem)), _given(problem)
+    numbers = _arrays(problem)[1]
+    first, given = map(native, _arrays(problem)[:2])
     if capture is None:
         return Ready(lambda: arrays(sample(first, native(numbers))), loop=lambda: sample(first, given), note=note)
     sample(first, given)  # what is compiled by its first call is so now
@@ -63,10 +72,7 @@ def assemble(
 def _sampler(
     problem: Problem, compiler: Callable[[str], Callable[..., Sequence[Any]]], native: Callable[[NDArray], Any]
 ) -> Callable[[Any, Any], dict[str, Any]]:
-    """The denoising steps: ``(first, given)`` -> x ``[B, H, D]`` and, guided, value ``[B]``, by name, all native.
-
-    first: the first noise, inpainted; given: the values inpainted, zeros elsewhere. The steps' noise is the tape.
-    """
+    """The denoising steps: ``(first, given)`` -> x ``[B, H, D]`` and, guided, value ``[B]``, by name, all native."""
     loop, steps = problem.loop, problem.loop.steps
     if loop.steps.d.any() or (loop.steps.p != 0).any() or (loop.steps.q != 1).any() or loop.steps.g0.any():
         raise ValueError("assembled: loops are written for networks that predict x0 and samplers of one step")
@@ -76,7 +82,7 @@ def _sampler(
     value = compiler("value") if loop.guide is not None and not climbs[-1] else None
     rows = [native(row) for row in loop.denoiser.tables]
     guide_rows = [native(row) for row in loop.guide.tables] if loop.guide else []
-    c, gx, noise = ([native(a) for a in many] for many in (_coefficients(problem), _shifts(problem), problem.tape))
+    c, gx, noise = ([native(a) for a in many] for many in (*_arrays(problem)[2:], problem.tape))
 
     def sample(x: Any, given: Any) -> dict[str, Any]:
         found = {}
@@ -89,18 +95,3 @@ def _sampler(
         return {"x": x, **found}
 
     return sample
-
-
-def _coefficients(problem: Problem) -> NDArray[np.float32]:
-    """Of x' = a x0 + b x + s noise, a row per denoising step."""
-    steps = problem.loop.steps
-    return np.stack([steps.a, steps.b, steps.s], axis=1).astype(np.float32)
-
-
-def _shifts(problem: Problem) -> NDArray[np.float32]:
-    return problem.loop.steps.gx.astype(np.float32)[:, None]
-
-
-def _given(problem: Problem) -> NDArray[np.float32]:
-    """The values inpainted, for every plan of the batch."""
-    return np.ascontiguousarray(np.broadcast_to(problem.known.values, problem.tape[0].shape))

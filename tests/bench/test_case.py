@@ -91,7 +91,7 @@ def test_candidates_by_name():
     ("disturbance", "warned"), [(None, False), (0.0, False), (0.29, False), (0.31, True), (1.0, True)]
 )
 def test_a_noisy_machine_is_called_so(disturbance, warned):
-    assert (machine.warning(disturbance) is not None) == warned
+    assert (machine.Quiet(others=disturbance).warning is not None) == warned
 
 
 def test_an_answer_must_be_whole():

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from bench.gpu import checks, device  # noqa: E402 (need torch)
+from bench.gpu import checks, session  # noqa: E402 (need torch)
 from bench.gpu.checks import COLUMNS, Part, checked, planned, row  # noqa: E402
 from bench.gpu.session import cases  # noqa: E402
 from bench.peers import Settings, candidates  # noqa: E402
@@ -86,6 +86,7 @@ def test_findings_of_a_precision_are_a_row(found, failed, worst, where):
     assert (said["class"], said["run"]) == ("exact", len(found)) and said["of all"] > 200
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_checks_run_side_by_side_and_end_in_time():
     """On a machine without a GPU every check of ours raises, in its own process."""
     began, said = time.monotonic(), []
@@ -112,8 +113,8 @@ def test_the_suite_of_a_gpu():
 
 def test_nvidia_smi_is_read(monkeypatch):
     line = "580.1, 1980, 1980, 3201, 700.00, 35\n"
-    monkeypatch.setattr(device.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, stdout=line))
-    assert device.settings_of("GPU-aaaa") == {
+    monkeypatch.setattr(session.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, stdout=line))
+    assert session.settings_of("GPU-aaaa") == {
         "driver_version": "580.1", "clocks_sm": "1980", "clocks_max_sm": "1980", "clocks_mem": "3201",
         "power_limit": "700.00", "temperature_gpu": "35",
     }  # fmt: skip
@@ -123,30 +124,15 @@ def test_without_nvidia_smi_nothing_is_known(monkeypatch):
     def gone(*arguments, **options):
         raise FileNotFoundError
 
-    monkeypatch.setattr(device.subprocess, "run", gone)
-    assert set(device.settings_of("").values()) == {None}
-
-
-@pytest.mark.parametrize(
-    ("version", "cuda", "available", "said"),
-    [
-        ("2.5.1", "12.4", True, "PyTorch 2.5.1 is too old: 2.6"),
-        ("2.13.0+cpu", None, False, "built without CUDA"),
-        ("2.11.0+cu130", "13.0", False, "finds no NVIDIA GPU"),
-    ],
-)
-def test_why_nothing_can_be_measured(monkeypatch, version, cuda, available, said):
-    monkeypatch.setattr(torch, "__version__", version)
-    monkeypatch.setattr(torch.version, "cuda", cuda)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    assert said in device.why_not()
+    monkeypatch.setattr(session.subprocess, "run", gone)
+    assert set(session.settings_of("").values()) == {None}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_says_so_and_does_nothing(tmp_path):
     done = gpu("--results", str(tmp_path))
     assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert "CUDA" in done.stderr or "GPU" in done.stderr
+    assert "NVIDIA" in done.stderr or "CUDA" in done.stderr
 
 
 @pytest.mark.slow

@@ -104,8 +104,19 @@ def test_the_commit_is_known():
     assert len(head) == 40 if (machine.ROOT / ".git").exists() else (head, dirty) == (None, True)
 
 
-def test_work_of_others():
-    cores = machine.os.cpu_count()
-    assert machine.others((100.0, 50.0), (130.0, 60.0), 15.0) == pytest.approx((30 - 15) / 10 / cores)
-    assert machine.others((100.0, 50.0), (130.0, 50.0), 15.0) is None
-    assert machine.others(None, (130.0, 50.0), 15.0) is None
+def test_work_of_others(monkeypatch):
+    """30 CPU seconds of the machine in 10 seconds, 15 of them ours; idle and waiting do not count, stolen time does."""
+    tick = machine.os.sysconf("SC_CLK_TCK")
+    stat = [f"cpu 0 0 {busy * tick} {n} {n} 0 0 {tick}\ncpu0" for n, busy in ((0, 100), (7, 130))]
+    answers = {"/proc/stat": iter(stat), "/proc/uptime": iter(["50.0 1", "60.0 1"])}
+    monkeypatch.setattr(machine, "_read", lambda path: next(answers[path]))
+    with machine.Quiet(iter((10.0, 25.0)).__next__) as quiet:
+        pass
+    assert quiet.others == pytest.approx((30 - 15) / 10 / machine.os.cpu_count())
+
+
+def test_where_the_system_does_not_say(monkeypatch):
+    monkeypatch.setattr(machine, "_read", lambda path: "")
+    with machine.Quiet() as quiet:
+        pass
+    assert quiet.others is None and quiet.warning is None
