@@ -9,6 +9,8 @@ import os
 import sys
 from dataclasses import asdict
 
+from .remote import Failure
+
 
 def main(words: list[str] | None = None) -> int:
     """Exit codes: 0 done; 1 something that was checked on a GPU is wrong; 2 nothing can be measured, or bad options."""
@@ -27,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
         else:
             from .suite import run
         logs, right = run(options)
-    except ValueError as error:
+    except (ValueError, Failure) as error:
         parser.error(str(error))
     if options.json:
         runs = [{"path": os.path.relpath(log.path), "records": [asdict(r) for r in log.records]} for log in logs]

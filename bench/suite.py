@@ -29,7 +29,8 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
     """On the CPU: a log for each number of threads, and True. ValueError, before anything is measured, on names that
     match nothing and on workloads that a switch cannot run."""
     said, what = workloads(), "tails" if options.tails else "layers" if options.layers else "suite"
-    names = said.sets.get("quick" if options.quick else what, said.summary.values() if options.summary else None)
+    short = said.sets["quick"] if options.quick else said.summary.values() if options.summary else None
+    names = said.sets.get(what, short)
     chosen = said.select(options.only, None if options.only and what in KINDS else names)
     if unfit := [w.name for w in chosen if w.kind not in KINDS.get(what, (w.kind,))]:
         raise ValueError(f"--{what}: {unfit[0]} is none of the kinds {', '.join(KINDS[what])}")

@@ -18,18 +18,24 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUNDLED = "maze2d-umaze"
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def command(words: tuple[str, ...]) -> None:
+@click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False, options_metavar="")
+@click.argument("words", metavar="[OPTIONS]", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...]) -> None:
     """Latency of our engines beside torch eager, torch.compile, ONNX Runtime and OpenVINO, in one interleaved run.
 
-    In a checkout all options of ``python -m bench``; elsewhere --json alone.
+    In a checkout all options of `python -m bench`; elsewhere --json alone.
     """
+    if {"-h", "--help"} & set(words):
+        click.echo(f"{context.get_help()}\n")
     if (CHECKOUT / "bench" / "__main__.py").is_file():
-        raise SystemExit(subprocess.run([sys.executable, "-m", "bench", *words], cwd=CHECKOUT).returncode)
+        code = subprocess.run([sys.executable, "-m", "bench", *words], cwd=CHECKOUT).returncode
+        if code:
+            raise SystemExit(code)
+        return
     why = "the suite is in bench/ of a checkout, which this installation does not have"
     if {"-h", "--help"} & set(words):
-        click.echo(f"{command.help}\n\nHere, {why}.")
+        click.echo(f"Here, {why}.")
         return
     if set(words) - {"--json"}:
         raise click.UsageError(f"{why}: git clone the project and run `make bench`")

@@ -87,6 +87,14 @@ def test_layers_keep_classes_and_leave_ops(tmp_path, monkeypatch):
 
 
 @needs_engine
+def test_layers_without_a_roof_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "measure", lambda threads, isa: {})
+    with pytest.raises(SystemExit, match="2"):
+        main(["--layers", "--only", "tiny/step/b2", "--threads", "1", "--results", str(tmp_path)])
+    assert "the roof was not measured: there is no C compiler" in capsys.readouterr().err
+
+
+@needs_engine
 @pytest.mark.parametrize("kind", ["step", "gradient"])
 def test_ops_and_their_roof(monkeypatch, kind):
     monkeypatch.setattr(layers, "SECONDS", 0.01)
@@ -126,6 +134,6 @@ def test_a_checkout_is_handed_all_words(monkeypatch):
         return subprocess.CompletedProcess(words, 3)
 
     monkeypatch.setattr(command.subprocess, "run", run)
-    words = ["--quick", "--only", "hopper", "--candidates", "!cpu", "--json", "--help"]
+    words = ["--quick", "--only", "hopper", "--candidates", "!cpu", "--json"]
     assert CliRunner().invoke(command.command, words).exit_code == 3
     assert commands == [(["-m", "bench", *words], ROOT)]
