@@ -97,13 +97,15 @@ def candidates(settings: Settings, only: Sequence[str] = ()) -> list[Candidate]:
 
 
 def _all(settings: Settings) -> list[Candidate]:
+    from .litert import LiteRt
     from .onnx import OnnxRuntime, OpenVino
     from .ours import engines
     from .torch_compile import CPU_MODES, GPU_MODES, Compiled
     from .torch_eager import Eager
+    from .xla import Xla
 
     if settings.clock == "cpu":
-        return [Eager(), *map(Compiled, CPU_MODES), OnnxRuntime(), OpenVino(), *engines(settings)]
+        return [Eager(), *map(Compiled, CPU_MODES), OnnxRuntime(), OpenVino(), LiteRt(), Xla(), *engines(settings)]
     return [Eager("waits"), Eager(), Eager("one graph"), *map(Compiled, GPU_MODES), *engines(settings)]
 
 

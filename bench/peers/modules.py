@@ -23,14 +23,17 @@ from ..problem import Problem
 
 
 class PlanModule(nn.Module):
-    """One role of assembled.py: ``forward`` takes what ``inputs`` gives for it and returns a tuple."""
+    """One role of assembled.py: ``forward`` takes what ``inputs`` gives for it and returns a tuple.
 
-    def __init__(self, problem: Problem, role: str) -> None:
+    form: the class of the networks; default ``ProgramModule``.
+    """
+
+    def __init__(self, problem: Problem, role: str, form: type[nn.Module] | None = None) -> None:
         super().__init__()
         loop = problem.loop
         network = loop.denoiser if role in ("step", "denoise") else loop.guide
         program = vjp(network.program) if role in ("gradient", "climb") else network.program
-        self.role, self.net = role, ProgramModule(program, network.weights)
+        self.role, self.net = role, (form or ProgramModule)(program, network.weights)
         self.register_buffer("mask", torch.tensor(problem.known.mask))
         self.bounds = [] if loop.clip is None else ["lo", "hi"]
         for name, bound in zip(self.bounds, loop.clip or (), strict=True):
