@@ -1,6 +1,6 @@
 """Programs for engines that are made for pictures: values are ``[B, C, 1, H]``, a convolution has one row of taps.
 
-ONNX Runtime and LiteRT run these 1.5 to 2 times faster than the same network over ``[B, C, H]``. What converters lack or
+ONNX Runtime and LiteRT run these faster than the same network over ``[B, C, H]``. What converters lack or
 get wrong is spelled out: Mish and GroupNorm by elementary operations, the adjoint of a strided convolution by phases.
 """
 
