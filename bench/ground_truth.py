@@ -41,7 +41,7 @@ class GroundTruth:
 
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             engines = [target.ready(problem.loop, problem.workload.batch, device) for target in (EXACT, REFERENCE)]
-            results = [engine(problem.known, problem.tape, x=problem.x) for engine in engines]
+            results = [engine(problem.inpainting, problem.tape, x=problem.x) for engine in engines]
         self.exact, self.float32 = map(problem.answer, results)
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:

@@ -84,7 +84,7 @@ def _noise(precision: str, device: str) -> float:
     other = "cpu" if backends.why_not("cpu", given.loop) is None else "reference"
     ours = backends.get(BACKEND).ready(given.loop, device=device, batch=4, precision=precision)
     theirs = backends.get(other).ready(given.loop, device=None, batch=4, precision="float32")
-    error = np.abs(ours(given.known, noise).x - theirs(given.known, noise).x).max()
+    error = np.abs(ours(given.inpainting, noise).x - theirs(given.inpainting, noise).x).max()
     return error / (AGREED if exactness(precision) in FACTORS else WRONG)
 
 

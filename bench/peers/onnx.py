@@ -86,7 +86,7 @@ def onnx_model(given: Problem, role: str, folder: Path = SCRATCH / "models") -> 
     digest.update(b"".join(Path(__file__).with_name(source).read_bytes() for source in SOURCES))
     network = given.loop.denoiser if role in ("step", "denoise") else given.loop.guide
     digest.update(network.program.digest().encode())
-    for array in (*network.weights.values(), *inputs(given, role), given.known.mask):
+    for array in (*network.weights.values(), *inputs(given, role), given.inpainting.mask):
         digest.update(array.tobytes())
     path = folder / f"{name}-{digest.hexdigest()[:16]}.onnx"
     if not path.exists():  # by a process of its own: one that only loads models holds no torch
