@@ -1,4 +1,4 @@
-"""Whether a candidate's answer is right: its error against float64, by the project's own rule.
+"""Whether an answer is right: its error against float64, by the project's own rule. All judging of bench/ is here.
 
 The rule is ``judge`` of diffuser_fast/conformance, for engines and peers alike: "exact" or "close". Beyond these an
 answer may still be good ("fast": its deviation is stated) or wrong, and what is wrong is not timed.
@@ -6,18 +6,23 @@ answer may still be good ("fast": its deviation is stated) or wrong, and what is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffuser_fast.conformance import EXACT, REFERENCE, judge
+from diffuser_fast import backends
+from diffuser_fast.backends import Seeded
+from diffuser_fast.conformance import EXACT, FACTORS, REFERENCE, LoopCase, OpCase, Target, judge, run_loops, run_ops
 
 from .problem import Problem
 
 WRONG = 0.05  # root mean square error, as a part of the root mean square of the answer
 CLASSES = ("exact", "close", "fast", "wrong")
+AGREED = 1e-4  # of engines' plans from the same seed, in normalised units
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class GroundTruth:
 
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             engines = [target.ready(problem.loop, problem.workload.batch, device) for target in (EXACT, REFERENCE)]
-            results = [engine(problem.known, problem.tape, x=problem.x) for engine in engines]
+            results = [engine(problem.inpainting, problem.tape, x=problem.x) for engine in engines]
         self.exact, self.float32 = map(problem.answer, results)
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:
@@ -59,3 +64,55 @@ class GroundTruth:
         passed = [verdict.exactness for verdict in verdicts if verdict.passed]
         exactness = passed[0] if passed else "fast" if deviation <= WRONG else "wrong"
         return Judgement(exactness, deviation, verdicts[0].ratio)
+
+
+def bounded(exactness: str) -> bool:
+    """Whether a class promises a bound of its error; the others state their deviation."""
+    return exactness in FACTORS
+
+
+def case_error(target: Target, case: OpCase | LoopCase, exactness: str) -> float:
+    """The error of a conformance case, worst output, as a multiple of what the class allows (or is not yet wrong)."""
+    if bounded(exactness):
+        run = run_loops if isinstance(case, LoopCase) else run_ops
+        return max(one.verdict.ratio for one in run(target, [case], seeds=(0,)))
+    pairs = zip(target.evaluate(case), EXACT.evaluate(case), strict=True)
+    return max(np.linalg.norm(found - exact) / (np.linalg.norm(exact) or 1.0) for found, exact in pairs) / WRONG
+
+
+def seeded_error(problem: Problem, target: Target, exactness: str) -> float:
+    """The same of plans whose noise the engine draws: beside the C++ engine's, where there is none the reference's."""
+    noise = Seeded(7, 1)
+    other = "cpu" if backends.why_not("cpu", problem.loop) is None else "reference"
+    ours = target.ready(problem.loop, 4, target.device)(problem.inpainting, noise).x
+    theirs = Target(other).ready(problem.loop, 4, None)(problem.inpainting, noise).x
+    return np.abs(ours - theirs).max() / _agreed(exactness)
+
+
+def traced_error(folder: Path, target: Target, exactness: str) -> float:
+    """The same of a plan recorded from the original's code (tests/golden), through ``load`` and ``Planner``."""
+    import diffuser_fast as dfx
+
+    with np.load(folder / "golden.npz") as file:
+        trace = dict(file)
+    where = {"precision": target.precision, "device": target.device}
+    planner = dfx.Planner(dfx.load(folder), target.backend, batch_size=trace["tape"].shape[1], **where)
+    given = {int(t): obs for t, obs in zip(trace["cond_keys"], trace["cond_vals"], strict=True)}
+    with warnings.catch_warnings(action="ignore"):  # mazes were recorded from starts outside their statistics
+        plans, normalizers = planner.plan(given, noise=trace["tape"]), planner.checkpoint.normalizers
+    errors = [np.abs(plans.values - trace["values"]).max() / (np.abs(trace["values"]).max() or 1.0)]
+    for name in ("actions", "observations"):
+        normalize = getattr(normalizers, name).normalize
+        errors.append(np.abs(normalize(getattr(plans, name)) - normalize(trace[name])).max())
+    return max(errors) / _agreed(exactness)
+
+
+def float64_error(problem: Problem, device: str) -> float:
+    """The same of the reference in float64 on the device, which judges the suite's answers there, beside the CPU's."""
+    engines = (EXACT.ready(problem.loop, problem.workload.batch, on) for on in (device, "cpu"))
+    there, here = (engine(problem.inpainting, problem.tape).x for engine in engines)
+    return np.abs(there - here).max() / (1e-9 * np.abs(here).max())
+
+
+def _agreed(exactness: str) -> float:
+    return AGREED if bounded(exactness) else WRONG

@@ -39,7 +39,7 @@ def layers(workload: Workload, settings: Settings, ceiling: dict[str, Any]) -> t
     def run() -> int:
         calls, began = 0, time.perf_counter()
         while calls < FEWEST or time.perf_counter() - began < SECONDS:
-            engine(given.known, given.tape, x=given.x)
+            engine(given.inpainting, given.tape, x=given.x)
             calls += 1
         return calls
 

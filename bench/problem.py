@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.core.checkpoint import Checkpoint
-from diffuser_fast.core.conditions import Known, nothing_known
+from diffuser_fast.core.conditions import Inpainting, no_inpainting
 from diffuser_fast.core.loop import Network, Result, SamplingLoop, network, sampling_loop
 from diffuser_fast.core.ops import op_weight_bytes
 from diffuser_fast.core.passes import fuse, vjp
@@ -40,7 +40,7 @@ class Problem:
     workload: Workload
     checkpoint: Checkpoint
     loop: SamplingLoop
-    known: Known
+    inpainting: Inpainting
     tape: NDArray[np.float32]
     x: NDArray[np.float32] | None
 
@@ -87,10 +87,10 @@ def problem(workload: Workload, seed: int = 0) -> Problem:
         tape = rng.normal(size=(loop.rows + 1, *sizes)).astype(np.float32)
         mask = np.zeros(sizes[1:], bool)
         mask[list(config.observed), config.action_dim :] = True
-        known = Known(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
-        return Problem(workload, made, loop, known, tape, None)
+        inpainting = Inpainting(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
+        return Problem(workload, made, loop, inpainting, tape, None)
     x = rng.normal(size=sizes).astype(np.float32)
-    return Problem(workload, made, loop, nothing_known(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
+    return Problem(workload, made, loop, no_inpainting(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
 
 
 @lru_cache(maxsize=2)  # workloads come network by network

@@ -14,7 +14,7 @@ from bench.workloads import workloads
 from diffuser_fast import backends
 from diffuser_fast.core.loop import sampling_loop
 from diffuser_fast.core.lower import lower
-from diffuser_fast.core.passes import fuse, place, vjp
+from diffuser_fast.core.passes import fuse, plan_memory, vjp
 from diffuser_fast.core.samplers import ddpm
 from diffuser_fast.planner import Planner
 
@@ -25,7 +25,7 @@ LOOP = sampling_loop(HOPPER, ddpm(HOPPER.schedule), guide=HOPPER.guide)
 PARTS = {
     "lower": lambda: lower(HOPPER.unet.spec),
     "fuse": lambda: fuse(VALUE),
-    "place": lambda: place(VALUE),
+    "memory planner": lambda: plan_memory(VALUE),
     "sampling loop": lambda: sampling_loop(HOPPER, ddpm(HOPPER.schedule), guide=HOPPER.guide),
     "engine": lambda: backends.get("cpu").ready(LOOP, batch=64),
 }

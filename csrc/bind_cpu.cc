@@ -1,4 +1,4 @@
-// The Python module diffuser_fast._cpu: buffers checked at the door, then pointers. backends/cpu is its only user.
+// The Python module diffuser_fast._cpu: buffers checked, then pointers. backends/cpu is its only user.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -64,38 +64,38 @@ T* optional_array(const py::object& object, int64_t size, const char* name, bool
 }
 
 // Keeps the arrays of one df_program alive.
-struct Program {
-  explicit Program(const py::tuple& parts) : keep(parts) {
-    const auto rows = [](const py::handle& object, int width) {
+struct ProgramArrays {
+  explicit ProgramArrays(const py::tuple& parts) : keep(parts) {
+    const auto count = [](const py::handle& object, int width) {
       return static_cast<int32_t>(py::cast<py::buffer>(object).request().size / width);
     };
-    record.n_ops = rows(parts[0], df::kOpFields);
-    record.n_values = rows(parts[1], df::kValueFields);
-    record.n_inputs = rows(parts[2], 1);
-    record.n_outputs = rows(parts[3], 1);
-    record.ops = array<int32_t>(parts[0], int64_t{record.n_ops} * df::kOpFields, "ops");
-    record.values = array<int32_t>(parts[1], int64_t{record.n_values} * df::kValueFields, "values");
-    record.inputs = array<int32_t>(parts[2], record.n_inputs, "inputs");
-    record.outputs = array<int32_t>(parts[3], record.n_outputs, "outputs");
+    program.n_ops = count(parts[0], df::kOpFields);
+    program.n_values = count(parts[1], df::kValueFields);
+    program.n_inputs = count(parts[2], 1);
+    program.n_outputs = count(parts[3], 1);
+    program.ops = array<int32_t>(parts[0], int64_t{program.n_ops} * df::kOpFields, "ops");
+    program.values = array<int32_t>(parts[1], int64_t{program.n_values} * df::kValueFields, "values");
+    program.inputs = array<int32_t>(parts[2], program.n_inputs, "inputs");
+    program.outputs = array<int32_t>(parts[3], program.n_outputs, "outputs");
     for (const py::handle& weight : py::cast<py::list>(parts[4])) {
       weights.push_back(array<float>(weight, py::cast<py::buffer>(weight).request().size, "weights"));
     }
-    record.weights = weights.data();
-    record.n_weights = static_cast<int32_t>(weights.size());
-    record.layouts = array<int32_t>(parts[5], record.n_weights, "layouts");
-    record.size = py::cast<int64_t>(parts[6]);
-    record.halo = py::cast<int32_t>(parts[7]);
-    record.table_width = py::cast<int32_t>(parts[8]);
+    program.weights = weights.data();
+    program.n_weights = static_cast<int32_t>(weights.size());
+    program.layouts = array<int32_t>(parts[5], program.n_weights, "layouts");
+    program.size = py::cast<int64_t>(parts[6]);
+    program.halo = py::cast<int32_t>(parts[7]);
+    program.table_width = py::cast<int32_t>(parts[8]);
   }
 
   int64_t elements(int32_t value) const {
-    const int32_t* row = record.values + int64_t{value} * df::kValueFields;
-    return int64_t{row[df::kValueChannels]} * row[df::kValueLength];
+    const int32_t* fields = program.values + int64_t{value} * df::kValueFields;
+    return int64_t{fields[df::kValueChannels]} * fields[df::kValueLength];
   }
 
   py::object keep;
   std::vector<const float*> weights;
-  df_program record{};
+  df_program program{};
 };
 
 class Engine {
@@ -108,17 +108,18 @@ class Engine {
     if (!cores.empty() && cores.size() != size_t(threads))
       throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
-      programs_.push_back(parts.is_none() ? nullptr : std::make_unique<Program>(py::cast<py::tuple>(parts)));
+      programs_.push_back(parts.is_none() ? nullptr
+                                          : std::make_unique<ProgramArrays>(py::cast<py::tuple>(parts)));
     }
     programs_.resize(3);
-    desc_.denoiser = record(0);
-    desc_.gradient = record(1);
-    desc_.value = record(2);
+    desc_.denoiser = program(0);
+    desc_.gradient = program(1);
+    desc_.value = program(2);
     desc_.columns = array<float>(columns, int64_t{rows} * DF_COLUMNS, "columns");
     desc_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
     desc_.rows = rows;
-    desc_.denoiser_table = table(denoiser_table, 0, "denoiser_table");
-    desc_.guide_table = table(guide_table, 1, "guide_table");
+    desc_.denoiser_table = time_table(denoiser_table, 0, "denoiser_table");
+    desc_.guide_table = time_table(guide_table, 1, "guide_table");
     desc_.clip_low = optional_array<float>(clip_low, depth, "clip_low");
     desc_.clip_high = optional_array<float>(clip_high, depth, "clip_high");
     desc_.batch = batch;
@@ -134,72 +135,74 @@ class Engine {
     if (!engine_) throw py::value_error(error);
   }
 
-  int plan(const py::object& mask, const py::object& known, int known_batch, const py::object& tape,
-           uint64_t seed, uint32_t plan, const py::object& x, int start, const py::object& denoiser_table,
-           const py::object& guide_table, int candidates, const py::object& x_out, const py::object& values,
-           const py::object& order, const py::object& chain) {
+  int plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
+           const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x, int start,
+           const py::object& denoiser_table, const py::object& guide_table, int candidates,
+           const py::object& x_out, const py::object& values, const py::object& order,
+           const py::object& chain) {
     const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
     df_args a{};
     a.mask = array<uint8_t>(mask, elements, "mask");
-    a.known = array<float>(known, known_batch * elements, "known");
-    a.known_batch = known_batch;
+    a.inpaint_values = array<float>(inpaint_values, inpaint_batch * elements, "inpaint_values");
+    a.inpaint_batch = inpaint_batch;
     a.tape = optional_array<float>(tape, (desc_.rows + 1) * n * elements, "noise");
     a.seed = seed;
     a.plan = plan;
     a.x = optional_array<float>(x, n * elements, "x");
     a.start = start;
-    a.denoiser_table = table(denoiser_table, 0, "tables");
-    a.guide_table = table(guide_table, 1, "tables");
+    a.denoiser_table = time_table(denoiser_table, 0, "tables");
+    a.guide_table = time_table(guide_table, 1, "tables");
     a.candidates = candidates;
     a.x_out = array<float>(x_out, n * elements, "x_out", true);
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
     a.chain = optional_array<float>(chain, n * (desc_.rows + 1 - start) * elements, "chain", true);
-    if ((known_batch != 1 && known_batch != n) || start < 0 || start > desc_.rows || candidates < 1 ||
+    if ((inpaint_batch != 1 && inpaint_batch != n) || start < 0 || start > desc_.rows || candidates < 1 ||
         n % candidates) {
-      throw py::value_error("known, start or candidates: out of range");
+      throw py::value_error("inpaint_values, start or candidates: out of range");
     }
     const py::gil_scoped_release release;
     return df_plan(engine_.get(), &a);
   }
 
-  void run(int role, const py::list& inputs, const py::object& row, const py::list& outputs, float fill) {
-    const Program* const program = role >= 0 && role < 3 ? programs_[role].get() : nullptr;
-    if (!program || py::len(inputs) != size_t(program->record.n_inputs) ||
-        py::len(outputs) != size_t(program->record.n_outputs)) {
+  void run(int role, const py::list& inputs, const py::object& table_row, const py::list& outputs,
+           float fill) {
+    const ProgramArrays* const arrays = role >= 0 && role < 3 ? programs_[role].get() : nullptr;
+    if (!arrays || py::len(inputs) != size_t(arrays->program.n_inputs) ||
+        py::len(outputs) != size_t(arrays->program.n_outputs)) {
       throw py::value_error("run: no such program, or not its inputs and outputs");
     }
     std::vector<const float*> in;
     std::vector<float*> out;
-    for (int i = 0; i < program->record.n_inputs; ++i) {
+    for (int i = 0; i < arrays->program.n_inputs; ++i) {
       in.push_back(
-          array<float>(inputs[i], desc_.batch * program->elements(program->record.inputs[i]), "input"));
+          array<float>(inputs[i], desc_.batch * arrays->elements(arrays->program.inputs[i]), "input"));
     }
-    for (int i = 0; i < program->record.n_outputs; ++i) {
-      out.push_back(array<float>(outputs[i], desc_.batch * program->elements(program->record.outputs[i]),
+    for (int i = 0; i < arrays->program.n_outputs; ++i) {
+      out.push_back(array<float>(outputs[i], desc_.batch * arrays->elements(arrays->program.outputs[i]),
                                  "output", true));
     }
-    const float* const table = optional_array<float>(row, program->record.table_width, "table");
+    const float* const row = optional_array<float>(table_row, arrays->program.table_width, "table_row");
     const py::gil_scoped_release release;
-    df_run(engine_.get(), role, in.data(), table, out.data(), fill);
+    df_run(engine_.get(), role, in.data(), row, out.data(), fill);
   }
 
   std::vector<int64_t> profile(int role) {
-    std::vector<int64_t> ns(programs_[role] ? programs_[role]->record.n_ops : 0);
+    std::vector<int64_t> ns(programs_[role] ? programs_[role]->program.n_ops : 0);
     df_profile(engine_.get(), role, ns.data(), static_cast<int32_t>(ns.size()));
     return ns;
   }
 
   std::string isa() const { return df_isa(engine_.get()); }
   int threads() const { return df_threads(engine_.get()); }
-  bool team() const { return df_team(engine_.get()); }
+  bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
 
  private:
-  const df_program* record(int role) const { return programs_[role] ? &programs_[role]->record : nullptr; }
+  const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
 
-  const float* table(const py::object& object, int role, const char* name) const {
-    const int64_t width = programs_[role] ? programs_[role]->record.table_width : 0;
+  const float* time_table(const py::object& object, int role, const char* name) const {
+    const int64_t width = programs_[role] ? programs_[role]->program.table_width : 0;
     return width ? optional_array<float>(object, desc_.rows * width, name) : nullptr;
   }
 
@@ -211,7 +214,7 @@ class Engine {
   };
 
   std::vector<py::object> keep_;
-  std::vector<std::unique_ptr<Program>> programs_;
+  std::vector<std::unique_ptr<ProgramArrays>> programs_;
   df_desc desc_{};
   std::unique_ptr<df_engine, Close> engine_;
 };
@@ -262,14 +265,14 @@ PYBIND11_MODULE(_cpu, m) {
            py::arg("denoiser_table"), py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"),
            py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
            py::arg("cores"), py::arg("group"), py::arg("profile"), py::arg("isa"))
-      .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("known"), py::arg("known_batch"),
-           py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"), py::arg("start"),
-           py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"), py::arg("x_out"),
-           py::arg("values"), py::arg("order"), py::arg("chain"))
+      .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("inpaint_values"),
+           py::arg("inpaint_batch"), py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"),
+           py::arg("start"), py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"),
+           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"))
       .def("run", &Engine::run)
       .def("profile", &Engine::profile)
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)
-      .def_property_readonly("team", &Engine::team)
+      .def_property_readonly("intra_op", &Engine::intra_op)
       .def_property_readonly("group", &Engine::group);
 }

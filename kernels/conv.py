@@ -5,10 +5,11 @@
     y   = y [+ step bias] [+ late residual]                              -> ``y``
 
 A residual is ``r`` itself or a 1x1 convolution of it. Values are ``[B, H, C]`` in memory, channels last, rows ``LD*``
-apart. A program computes NB samples x BM times x (GB groups of CP columns), so batch and time are one matrix dimension
-and a group's statistics stay in one program. Where that gives too few programs, time is cut into HT tiles and the sum
-over taps and channels into PARTS: each program then leaves its piece in ``partial``, and the last to arrive (an atomic
-counter, reset by it for the next launch) adds the pieces in their fixed order and finishes. Nobody waits for anybody.
+apart. A program instance computes a tile of NB samples x BM times x (GB groups of CP columns), so batch and time are
+one matrix dimension and a group's statistics stay in one instance. Where that gives too few of them, time is cut into
+HT tiles and the sum over taps and channels is split in SPLIT_K (split-K): each instance then leaves its partial sums in
+``partials``, and the last of a tile to arrive (an atomic tile counter, reset by it for the next launch) adds them in
+their fixed order and runs the epilogue. Nobody waits for anybody.
 
 Weights are packed ``[taps, channels in padded to BK, columns]`` with the columns of a group padded to CP (see the
 backend's weights.py). Sums are float32. With OPERAND "float32" and DOT "ieee" every BK products are summed by
@@ -40,19 +41,19 @@ def narrowed(v, OPERAND: tl.constexpr, EMULATE: tl.constexpr):
 
 @triton.jit
 def taps_product(
-    x, w, b, h, rows, n, part,
+    x, w, b, h, rows, n, split,
     H_IN: tl.constexpr, CI: tl.constexpr, LDX: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr,
-    TRANSPOSED: tl.constexpr, BK: tl.constexpr, COLS: tl.constexpr, PARTS: tl.constexpr,
+    TRANSPOSED: tl.constexpr, BK: tl.constexpr, COLS: tl.constexpr, SPLIT_K: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EMULATE: tl.constexpr,
 ):  # fmt: skip
-    """The sum over one part of the taps and input channels: ``[M, N]`` float32."""
+    """The sum over one split of the taps and input channels: ``[M, N]`` float32."""
     CHUNKS: tl.constexpr = (CI + BK - 1) // BK
-    STEPS: tl.constexpr = (K * CHUNKS + PARTS - 1) // PARTS
+    K_STEPS: tl.constexpr = (K * CHUNKS + SPLIT_K - 1) // SPLIT_K
     acc = tl.zeros((M, N), tl.float32)
-    for i in range(STEPS):
-        step = part * STEPS + i
-        tap = step // CHUNKS
-        c = (step % CHUNKS) * BK + tl.arange(0, BK)
+    for i in range(K_STEPS):
+        k_step = split * K_STEPS + i
+        tap = k_step // CHUNKS
+        c = (k_step % CHUNKS) * BK + tl.arange(0, BK)
         if TRANSPOSED:
             top = h + PAD - tap
             source = top // STRIDE
@@ -60,13 +61,13 @@ def taps_product(
         else:
             source = h * STRIDE - PAD + tap
             there = rows & (source >= 0) & (source < H_IN)
-        if STEPS * PARTS > K * CHUNKS:  # the last part is shorter
-            there = there & (step < K * CHUNKS)
+        if K_STEPS * SPLIT_K > K * CHUNKS:  # the last split is shorter
+            there = there & (k_step < K * CHUNKS)
         seen = there[:, None] & (c < CI)[None, :]
         xv = tl.load(x + (b * H_IN + source)[:, None] * LDX + c[None, :], mask=seen, other=0.0)
-        at = (step * BK + tl.arange(0, BK))[:, None] * COLS + n[None, :]
-        if STEPS * PARTS > K * CHUNKS:
-            wv = tl.load(w + at, mask=(step < K * CHUNKS) & (at >= 0), other=0.0)
+        at = (k_step * BK + tl.arange(0, BK))[:, None] * COLS + n[None, :]
+        if K_STEPS * SPLIT_K > K * CHUNKS:
+            wv = tl.load(w + at, mask=(k_step < K * CHUNKS) & (at >= 0), other=0.0)
         else:
             wv = tl.load(w + at)
         if OPERAND != "float32":
@@ -80,7 +81,7 @@ def taps_product(
 
 
 @triton.jit
-def finish(
+def epilogue(
     acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
     H: tl.constexpr, CO: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr, LDY: tl.constexpr, LDR: tl.constexpr,
     LDU: tl.constexpr, LDP: tl.constexpr, COUNT: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr, GB: tl.constexpr,
@@ -129,67 +130,68 @@ def finish(
 
 @triton.jit
 def conv(
-    x, w, bias, r, skip_w, skip_bias, gamma, beta, table, u, pre, y, partial, arrivals,
+    x, w, bias, r, skip_w, skip_bias, gamma, beta, table, u, pre, y, partials, tile_counters,
     B: tl.constexpr, H_IN: tl.constexpr, CI: tl.constexpr, LDX: tl.constexpr, H: tl.constexpr, CO: tl.constexpr,
     LDY: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, TRANSPOSED: tl.constexpr,
     CR: tl.constexpr, LDR: tl.constexpr, LDU: tl.constexpr, LDP: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr,
     EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr, MODE: tl.constexpr,
     EPS: tl.constexpr, NB: tl.constexpr, BM: tl.constexpr, HT: tl.constexpr, GB: tl.constexpr, BK: tl.constexpr,
-    PARTS: tl.constexpr, COLS: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EXACT: tl.constexpr,
+    SPLIT_K: tl.constexpr, COLS: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EXACT: tl.constexpr,
     EMULATE: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (ceil(B / NB) * HT, COLS / (GB * CP), pieces); pieces = PARTS, and one more for a 1x1 residual if split."""
+    """Grid: (ceil(B / NB) * HT, COLS / (GB * CP), splits); splits = SPLIT_K, and one for a 1x1 residual if there are
+    partials."""
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
     N: tl.constexpr = GB * CP
     NORM: tl.constexpr = MODE == "norm_act" or MODE == "norm_act_vjp"
     SKIP: tl.constexpr = EARLY == "conv" or LATE == "conv"
-    PIECES: tl.constexpr = PARTS + 1 if SKIP and (PARTS > 1 or (NORM and HT > 1)) else PARTS
-    SPLIT: tl.constexpr = PIECES > 1 or (NORM and HT > 1)
-    FULL: tl.constexpr = BM * HT if NORM else BM  # times that one program finishes
+    SPLITS: tl.constexpr = SPLIT_K + 1 if SKIP and (SPLIT_K > 1 or (NORM and HT > 1)) else SPLIT_K
+    PARTIALS: tl.constexpr = SPLITS > 1 or (NORM and HT > 1)
+    FULL: tl.constexpr = BM * HT if NORM else BM  # times of one epilogue
     tile = tl.program_id(0)
-    piece = tl.program_id(2)
+    split = tl.program_id(2)
     i = tl.arange(0, NB * BM)
     b = (tile // HT) * NB + i // BM
     h = (tile % HT) * BM + i % BM
     rows = (b < B) & (h < H)
     n = tl.program_id(1) * N + tl.arange(0, N)
-    if SPLIT:
-        if SKIP and piece == PARTS:
+    if PARTIALS:
+        if SKIP and split == SPLIT_K:
             acc = taps_product(
                 r, skip_w, b, h, rows, n, 0, H, CR, LDR, 1, 1, 0, False, BK, COLS, 1, NB * BM, N, OPERAND, DOT, EMULATE
             )
         else:
             acc = taps_product(
-                x, w, b, h, rows, n, piece, H_IN, CI, LDX, K, STRIDE, PAD, TRANSPOSED, BK, COLS, PARTS,
+                x, w, b, h, rows, n, split, H_IN, CI, LDX, K, STRIDE, PAD, TRANSPOSED, BK, COLS, SPLIT_K,
                 NB * BM, N, OPERAND, DOT, EMULATE,
             )  # fmt: skip
-        at = ((piece * B + b) * H + h)[:, None] * COLS + n[None, :]
-        tl.store(partial + at, acc, mask=rows[:, None])
-        tl.debug_barrier()  # every thread's piece is written before one of them says so
-        whose = (tile // HT if NORM else tile) * tl.num_programs(1) + tl.program_id(1)
-        before = tl.atomic_add(arrivals + whose, 1, sem="acq_rel", scope="gpu")
-        if before == PIECES * (HT if NORM else 1) - 1:
-            tl.store(arrivals + whose, 0)
+        at = ((split * B + b) * H + h)[:, None] * COLS + n[None, :]
+        tl.store(partials + at, acc, mask=rows[:, None])
+        tl.debug_barrier()  # every thread's partial sums are written before one of them says so
+        counter = (tile // HT if NORM else tile) * tl.num_programs(1) + tl.program_id(1)
+        arrived = tl.atomic_add(tile_counters + counter, 1, sem="acq_rel", scope="gpu")
+        if arrived == SPLITS * (HT if NORM else 1) - 1:
+            tl.store(tile_counters + counter, 0)
             j = tl.arange(0, NB * FULL)
             bb = (tile // HT) * NB + j // FULL
             hh = (0 if NORM else (tile % HT) * BM) + j % FULL
             all_rows = (bb < B) & (hh < H)
-            whole = tl.zeros((NB * FULL, N), tl.float32)
+            total = tl.zeros((NB * FULL, N), tl.float32)
             late = tl.zeros((NB * FULL, N), tl.float32)
-            for k in tl.static_range(PIECES):
-                # Past the first-level cache, which does not see what other programs wrote.
+            for k in tl.static_range(SPLITS):
+                # Past the first-level cache, which does not see what other program instances wrote.
                 v = tl.load(
-                    partial + ((k * B + bb) * H + hh)[:, None] * COLS + n[None, :],
+                    partials + ((k * B + bb) * H + hh)[:, None] * COLS + n[None, :],
                     mask=all_rows[:, None] & (n >= 0)[None, :], other=0.0, cache_modifier=".cg",
                 )  # fmt: skip
-                if LATE == "conv" and k == PARTS:
+                if LATE == "conv" and k == SPLIT_K:
                     late += v
                 else:
-                    whole += v
-            finish(
-                whole, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, bb, hh, all_rows, n,
+                    total += v
+            epilogue(
+                total, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, bb, hh, all_rows, n,
                 H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, FULL, GB, bias is not None, skip_bias is not None,
                 EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,
             )  # fmt: skip
@@ -205,7 +207,7 @@ def conv(
             )
         if EARLY == "conv":
             acc += late
-        finish(
+        epilogue(
             acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
             H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, BM, GB, bias is not None, skip_bias is not None,
             EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,

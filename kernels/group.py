@@ -1,4 +1,4 @@
-"""GroupNorm and its gradient on a tile that holds whole groups: pieces for the kernels that own one.
+"""GroupNorm and its gradient on a tile that holds whole groups: building blocks of the kernels that own one.
 
 A tile is ``[NB * HP, GB * CP]`` float32: NB samples of HP times (powers of two, masked beyond the horizon), GB groups
 of CP columns (a power of two, masked beyond the group's channels). ``inside`` is the mask. Means are of the COUNT

@@ -1,6 +1,7 @@
 """Noise by address: Philox4x32-10 (Salmon et al. 2011) and Box and Muller (1958), the same words on any device.
 
-key = seed (64 bits); counter = (block, sample, row, plan), where block counts groups of four elements in order. The
+key = seed (64 bits); counter = (block, sample, entry, plan), where block counts groups of four elements in order and
+entry is 0 for the first noise, k + 1 for that of denoising step k. The
 uniforms have 24 bits, so they are exact in float32; the logarithm and the sine are the polynomials of the C++ engine.
 """
 
@@ -47,8 +48,8 @@ def sin_turns(w):
 
 
 @triton.jit
-def normal(element, sample, row, address):
-    """The normals of elements (of ``[H, D]``, in order) of samples in one row; both int32 blocks of one shape.
+def normal(element, sample, entry, address):
+    """The normals of elements (of ``[H, D]``, in order) of samples in one entry; both int32 blocks of one size.
 
     address: pointer to three int32 words: low and high half of the seed, number of the plan.
     """
@@ -59,7 +60,7 @@ def normal(element, sample, row, address):
     lane = element % 4
     w0, w1, w2, w3 = philox_impl(
         (element // 4).to(tl.uint32, bitcast=True), (zero + sample).to(tl.uint32, bitcast=True),
-        (zero + row).to(tl.uint32, bitcast=True), plan, low, high,
+        (zero + entry).to(tl.uint32, bitcast=True), plan, low, high,
     )  # fmt: skip
     first = tl.where(lane < 2, w0, w2)
     second = tl.where(lane < 2, w1, w3)

@@ -24,6 +24,8 @@ from diffuser_fast import conformance as c
 from diffuser_fast import dropin
 
 torch.set_num_threads(1)
+# What was recorded, and what is drawn here, need not lie inside the limits it is normalised by.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
 BACKENDS = sorted({target.backend for target in c.targets()})
 STEPS = 6
 
@@ -139,7 +141,7 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
-    """Row by row, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
+    """Step by step, for torch draws other numbers for x as it lies in memory, and below sixteen elements."""
     policy, drawn = POLICIES[name](), []
     ours = dfx.accelerate(policy, backend="reference", noise="torch")
     torch.manual_seed(3)
@@ -158,8 +160,8 @@ def test_every_row_draws_the_originals_noise(name, batch_size, monkeypatch):
     torch.manual_seed(3)
     policy(given(policy), batch_size=batch_size)
     assert len(tape) == len(drawn) == STEPS + 1
-    for row, expected in enumerate(drawn):
-        np.testing.assert_array_equal(tape[row], expected.numpy(), err_msg=f"entry {row}")
+    for entry, expected in enumerate(drawn):
+        np.testing.assert_array_equal(tape[entry], expected.numpy(), err_msg=f"entry {entry}")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -287,7 +289,7 @@ class CDFNormalizer(Normalizer):
         (lambda: unguided(scale=0.1), "policy: default_sample_fn takes no scale"),
         (lambda: unguided(sample_fn=n_step_guided_p_sample), "policy: n_step_guided_p_sample needs a guide"),
         (lambda: unguided(kind=CDFNormalizer), "policy: its normaliser is a CDFNormalizer; GaussianNormalizer and"),
-        (lambda: guided(scale=float("nan")), "scale must be a finite number"),
+        (lambda: guided(scale=float("nan")), "scale: found .*, expected a finite number"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(make, sentence):

@@ -11,7 +11,7 @@ import torch
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
-from diffuser_fast.core.conditions import known, nothing_known
+from diffuser_fast.core.conditions import no_inpainting, parse_conditions
 from diffuser_fast.core.noise import tape as drawn
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
@@ -105,7 +105,7 @@ def test_equal_values_keep_the_order_of_samples():
     noise[:, 2] = tape(T, 1, seed=1)[:, 0]
     noise[-1, :, 0, 0] = [1, 2, 3, 4]  # not used, and so no difference
     one = planner("cpu", batch_size=4)
-    result = one._engine(4, H)(nothing_known(H, A + O), noise)
+    result = one._engine(4, H)(no_inpainting(H, A + O), noise)
     best = int(result.values[2] > result.values[0])
     assert result.order.tolist() == ([2, 0, 1, 3] if best else [0, 1, 3, 2])
     plans = one.plan({}, noise=noise)
@@ -218,15 +218,15 @@ def test_situations_are_planned_as_if_each_were_alone(backend, warm):
     several = planner(backend, warm_start=2 if warm else None)
     given, goal = obs(3, 4), {1: obs(4, 4)[:, 0]}
     noise = tape(T, 4, 3)
-    together = several.plan({0: given, 5: goal, -1: obs(9)}, noise=noise, return_chain=True)
-    assert together.actions.shape == (4, 3, H, A) and together.values.shape == (4, 3)
-    assert together.observations.shape == (4, 3, H, O) and together.chain.shape == (4, 3, T + 1, H, A + O)
-    assert together.actions.flags.c_contiguous and together.values.flags.c_contiguous
+    at_once = several.plan({0: given, 5: goal, -1: obs(9)}, noise=noise, return_chain=True)
+    assert at_once.actions.shape == (4, 3, H, A) and at_once.values.shape == (4, 3)
+    assert at_once.observations.shape == (4, 3, H, O) and at_once.chain.shape == (4, 3, T + 1, H, A + O)
+    assert at_once.actions.flags.c_contiguous and at_once.values.flags.c_contiguous
     for e in range(4):
         one = planner(backend).plan({0: given[e], 5: {1: goal[1][e]}, -1: obs(9)}, noise=noise[:, e], return_chain=True)
         for field in ("actions", "observations", "values", "chain"):
-            np.testing.assert_allclose(getattr(together, field)[e], getattr(one, field), rtol=0, atol=1e-4)
-    assert (np.diff(together.values, axis=1) < 0).all()
+            np.testing.assert_allclose(getattr(at_once, field)[e], getattr(one, field), rtol=0, atol=1e-4)
+    assert (np.diff(at_once.values, axis=1) < 0).all()
     several.reset()
     seeded = several.plan({0: given})
     address = drawn(0, 0, T, 12, H, A + O).reshape(T + 1, 4, 3, H, A + O)
@@ -269,7 +269,7 @@ def test_forms_of_a_guide(backend):
     auto, none, ranked = plan(), plan(guide=None), plan(guide=dfx.Guide(n_steps=0))
     equal(plan(guide=checkpoint().guide), auto)
     assert not none.values.any()
-    # Ranked by value: the unguided plans in another order, each with the value of its last row's input.
+    # Ranked by value: the unguided plans in another order, each with the value of its last denoising step's input.
     order = [int(np.abs(none.actions - plan).max(axis=(1, 2)).argmin()) for plan in ranked.actions]
     assert sorted(order) == [0, 1, 2]
     np.testing.assert_allclose(ranked.actions, none.actions[order], rtol=0, atol=1e-4)
@@ -294,7 +294,7 @@ def test_act_is_the_first_action_of_the_best_plan(backend):
 
 @ON_EVERY_BACKEND
 def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
-    """Written out: the best plan, shifted, noised to the entry of row R - k, and the last k rows from there."""
+    """Written out: the best plan, moved on, noised to the entry of step R - k, and the last k steps from there."""
     k, warm = 2, planner(backend, warm_start=2, seed=3)
     given = [obs(n) for n in range(3)]
     cold = planner(backend, seed=3)
@@ -305,7 +305,8 @@ def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
     ahead, noise = np.concatenate((best[1:], best[-1:])), drawn(3, 1, T, 3, H, A + O)
     x = steps.sqrt_abar[T - k] * ahead + steps.sqrt_one_minus_abar[T - k] * noise[0]
     engine = cold._engine(3, H)
-    wanted = engine(known({0: given[1]}, H, checkpoint().normalizers)[0], noise, x=x.astype(np.float32), start=T - k)
+    inpainting, _ = parse_conditions({0: given[1]}, H, checkpoint().normalizers)
+    wanted = engine(inpainting, noise, x=x.astype(np.float32), start=T - k)
     plan = wanted.x[wanted.order[0]]
     action = warm.act(given[1])
     np.testing.assert_allclose(checkpoint().normalizers.actions.normalize(action), plan[0, :A], rtol=0, atol=1e-4)
@@ -319,7 +320,7 @@ def test_plan_may_be_warm_too(backend):
     one, other = (planner(backend, warm_start=3) for _ in range(2))
     one.plan({0: obs()})
     found = one.plan({0: obs(1)}, warm=True, return_chain=True)
-    assert found.chain.shape == (3, 4, H, A + O)  # from the entry of row R - 3
+    assert found.chain.shape == (3, 4, H, A + O)  # from the entry of denoising step R - 3
     other.act(obs())
     np.testing.assert_array_equal(other.act(obs(1)), found.actions[0, 0])
     everything = planner(backend, warm_start=T)
@@ -358,8 +359,8 @@ def test_planners_run_side_by_side(backend):
 
     alone = [work(seed) for seed in range(3)]
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(work, range(3)))
-    for found, expected in zip(together, alone, strict=True):
+        beside = list(pool.map(work, range(3)))
+    for found, expected in zip(beside, alone, strict=True):
         for a, b in zip(found, expected, strict=True):
             equal(a, b)
 

@@ -1,4 +1,4 @@
-"""Right answers on the device: the conformance cases, and the noise of another engine.
+"""Right answers on the device: noise, recorded plans, the conformance cases, and the float64 that judges the suite.
 
 They run in processes of their own, several at once, because nearly all of their time is Triton compiling kernels for
 shapes that nothing else uses.
@@ -13,22 +13,19 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-
-from diffuser_fast import backends
-from diffuser_fast.backends import Seeded
-from diffuser_fast.conformance import EXACT, FACTORS, LoopCase, Target, loop_cases, op_cases, run_loops, run_ops
+from diffuser_fast.conformance import Target, loop_cases, op_cases
 from diffuser_fast.planner import CLASSES
 
-from ..ground_truth import WRONG
+from ..ground_truth import bounded, case_error, float64_error, seeded_error, traced_error
+from ..machine import ROOT
 from ..problem import problem
 from ..records import Sheet
 from ..remote import Failure, OutOfTime, Remote, sentence
 from ..workloads import workloads
 
 BACKEND = "triton"
-AGREED = 1e-4  # of engines' plans from the same seed, in normalised units
-SEEDED = "hopper/guided/b1"
+WORKLOAD = "hopper/guided/b1"  # of noise and float64
+TRACES = ROOT / "tests" / "golden"
 PARTS = 6  # the checks of a precision in so many processes
 COLUMNS = ["precision", "class", "run", "of all", "failed", "worst, of what is allowed", "where"]
 
@@ -53,39 +50,22 @@ class Part:
 
 
 def planned(precision: str, device: str) -> Iterator[tuple[str, Callable[[], float]]]:
-    """By name, in the order of their worth: noise, loops, an op of every kind, the next of every kind.
+    """By name, in the order of their worth: plans, loops, an op of every kind, the next of every kind.
 
     Classes that only state their deviation are held to whole networks, within what the suite calls wrong.
     """
-    yield "same noise", partial(_noise, precision, device)
-    target, kinds = Target(BACKEND, precision=precision, device=device), {}
+    target, kinds, claim = Target(BACKEND, precision=precision, device=device), {}, exactness(precision)
+    given = problem(workloads().find(WORKLOAD))
+    yield "same noise", partial(seeded_error, given, target, claim)
+    if precision == "float32":
+        yield "float64 of the device", partial(float64_error, given, device)
+    for folder in sorted(path.parent for path in TRACES.glob("*/golden.npz")):
+        yield f"trace {folder.name}", partial(traced_error, folder, target, claim)
     for case in op_cases():
         kinds.setdefault(case.name.split()[0], []).append(case)
-    if exactness(precision) not in FACTORS:
-        yield from ((case.name, partial(_deviation, target, case)) for case in kinds["network"])
-        return
-    for case in (*loop_cases(), *(case for cases in zip_longest(*kinds.values()) for case in cases if case)):
-        yield case.name, partial(_ratio, target, case)
-
-
-def _ratio(target: Target, case: Any) -> float:
-    run = run_loops if isinstance(case, LoopCase) else run_ops
-    return max(row.verdict.ratio for row in run(target, [case], seeds=(0,)))
-
-
-def _deviation(target: Target, case: Any) -> float:
-    pairs = zip(target.evaluate(case), EXACT.evaluate(case), strict=True)
-    return max(np.linalg.norm(found - exact) / (np.linalg.norm(exact) or 1.0) for found, exact in pairs) / WRONG
-
-
-def _noise(precision: str, device: str) -> float:
-    """Plans of the same seed: against the C++ engine, or where there is none against the reference."""
-    given, noise = problem(workloads().find(SEEDED)), Seeded(7, 1)
-    other = "cpu" if backends.why_not("cpu", given.loop) is None else "reference"
-    ours = backends.get(BACKEND).ready(given.loop, device=device, batch=4, precision=precision)
-    theirs = backends.get(other).ready(given.loop, device=None, batch=4, precision="float32")
-    error = np.abs(ours(given.known, noise).x - theirs(given.known, noise).x).max()
-    return error / (AGREED if exactness(precision) in FACTORS else WRONG)
+    mixed = [case for cases in zip_longest(*kinds.values()) for case in cases if case]
+    for case in (*loop_cases(), *mixed) if bounded(claim) else kinds["network"]:
+        yield case.name, partial(case_error, target, case, claim)
 
 
 def checked(jobs: list[tuple], at_once: int, left: Callable[[], float], say: Callable[[str], None]) -> Sheet:

@@ -1,6 +1,6 @@
 """What launching costs on this machine: a kernel, a node of a graph, a small copy and a wait.
 
-Beside a node of a graph stands what the engine's own model of latency assumes (backends/triton/tiles.py).
+Beside a node of a graph stands what the engine's own model of latency assumes (backends/triton/tiling.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from diffuser_fast.backends.triton.tiles import MODEL
+from diffuser_fast.backends.triton.tiling import MODEL
 
 from ..clocks import CLOCKS
 from ..records import Sheet

@@ -34,10 +34,10 @@ def inputs(problem: Problem, role: str) -> list[NDArray[np.float32]]:
 def _arrays(problem: Problem) -> tuple[NDArray[np.float32], ...]:
     """Of a plan: the first noise, inpainted; the values inpainted, for every plan of the batch; and a row per denoising
     step, the a, b, s of x' = a x0 + b x + s noise and the size of a guide step."""
-    steps, known = problem.loop.steps, problem.known
-    given = np.ascontiguousarray(np.broadcast_to(known.values, problem.tape[0].shape))
+    steps, inpainting = problem.loop.steps, problem.inpainting
+    given = np.ascontiguousarray(np.broadcast_to(inpainting.values, problem.tape[0].shape))
     c = np.stack([steps.a, steps.b, steps.s], axis=1).astype(np.float32)
-    return known.project(problem.tape[0]), given, c, steps.gx.astype(np.float32)[:, None]
+    return inpainting.apply(problem.tape[0]), given, c, steps.gx.astype(np.float32)[:, None]
 
 
 def assemble(

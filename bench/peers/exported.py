@@ -29,7 +29,7 @@ def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRA
     digest.update(b"".join(Path(__file__).with_name(source).read_bytes() for source in _SOURCES))
     network = given.loop.denoiser if role in ("step", "denoise") else given.loop.guide
     digest.update(network.program.digest().encode())
-    for array in (*network.weights.values(), *inputs(given, role), given.known.mask):
+    for array in (*network.weights.values(), *inputs(given, role), given.inpainting.mask):
         digest.update(array.tobytes())
     path = folder / f"{name}-{digest.hexdigest()[:16]}.{format}"
     if not path.exists():  # by a process of its own: one that only loads models holds no torch

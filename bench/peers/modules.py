@@ -34,7 +34,7 @@ class PlanModule(nn.Module):
         network = loop.denoiser if role in ("step", "denoise") else loop.guide
         program = vjp(network.program) if role in ("gradient", "climb") else network.program
         self.role, self.net = role, (form or ProgramModule)(program, network.weights)
-        self.register_buffer("mask", torch.tensor(problem.known.mask))
+        self.register_buffer("mask", torch.tensor(problem.inpainting.mask))
         self.bounds = [] if loop.clip is None else ["lo", "hi"]
         for name, bound in zip(self.bounds, loop.clip or (), strict=True):
             self.register_buffer(name, torch.tensor(bound))

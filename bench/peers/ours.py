@@ -37,13 +37,13 @@ class Ours(Candidate):
         engine = module.ready(problem.loop, device=settings.on.device, **options)
 
         def check():
-            return engine(problem.known, problem.tape, x=problem.x)
+            return engine(problem.inpainting, problem.tape, x=problem.x)
 
         if settings.clock == "cpu":
             return Ready(check, problem.answer, note=f"isa {engine.isa}")
-        kernels = len(module.launch_plan(problem.loop, batch=batch, precision=self.precision).launches)
+        kernels = len(module.launch_list(problem.loop, batch=batch, precision=self.precision).launches)
         note = f"{kernels} kernels" + (f", launched one by one: {engine.reason}" if engine.reason else "")
-        return Ready(lambda: engine(problem.known, Seeded(0, next(plans))), problem.answer, check=check, note=note)
+        return Ready(lambda: engine(problem.inpainting, Seeded(0, next(plans))), problem.answer, check=check, note=note)
 
 
 def engines(settings: Settings) -> list[Ours]:

@@ -49,7 +49,7 @@ class Eager(Candidate):
             return Ready(call, lambda found: _named(("y",) if kind == "step" else ("value", "gradient"), found))
         watch = (lambda values: (values.min().item(), values.max().item())) if self.how == "waits" else None
         loop = EagerLoop(problem.checkpoint, problem.loop, batch, clock.device, watch)
-        arrays = problem.tape, problem.known.mask, problem.known.values
+        arrays = problem.tape, problem.inpainting.mask, problem.inpainting.values
         tape, mask, given = (torch.from_numpy(a).to(clock.device) for a in arrays)
         staging = torch.empty(given.shape, pin_memory=clock.device == "cuda")
 
@@ -58,7 +58,7 @@ class Eager(Candidate):
             sample = clock.capture(sample)
 
         def run() -> list[Any]:
-            staging.numpy()[:] = problem.known.values
+            staging.numpy()[:] = problem.inpainting.values
             given.copy_(staging, non_blocking=True)
             return [tensor.cpu() for tensor in sample()]
 

@@ -63,7 +63,7 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
     import jax.numpy as jnp
     from jax import lax
 
-    loop, steps, known = problem.loop, problem.loop.steps, problem.known
+    loop, steps, inpainting = problem.loop, problem.loop.steps, problem.inpainting
     if steps.d.any() or steps.g0.any():
         raise ValueError("jax: the loop is written for samplers of one step")
     net, guide = Network(loop.denoiser.program, loop.denoiser.weights), loop.guide
@@ -75,7 +75,7 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
     times, last = jnp.asarray(steps.guide_steps), loop.rows - 1
 
     def project(x: Any, values: Any) -> Any:
-        return jnp.where(known.mask, values, x)
+        return jnp.where(inpainting.mask, values, x)
 
     def function(g: Any, tape: Any, values: Any) -> tuple[Any, ...]:
         c = {name: jnp.asarray(column) for name, column in columns.items()}
@@ -103,7 +103,7 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
             found = value(g["value"], g["guide_tables"][last], x)[0][:, 0, 0]
         return denoise(last, x), found
 
-    values = np.ascontiguousarray(np.broadcast_to(known.values, problem.tape[0].shape), np.float32)
+    values = np.ascontiguousarray(np.broadcast_to(inpainting.values, problem.tape[0].shape), np.float32)
     return function, given, [problem.tape, values]
 
 

@@ -18,15 +18,15 @@ inline void exponentials(const float* k, int ld, int length, int head, int width
   });
 }
 
-inline void linear_attention(const Step& s, const Part& part, const Work& work) {
-  const int channels = s.out.channels, head = channels / s.heads, width = padded(head);
-  const int length = s.out.length, ld = s.x.ld;
+inline void linear_attention(const CompiledOp& op, const Partition& part, const Work& work) {
+  const int channels = op.out.channels, head = channels / op.heads, width = padded(head);
+  const int length = op.out.length, ld = op.x.ld;
   float* const total = work.own;
   float* const context = total + width;
   float* const keys = context + static_cast<int64_t>(head) * width;
-  for (int b = 0; b < s.trajectories; ++b) {
+  for (int b = 0; b < op.trajectories; ++b) {
     for (int c = part.c0; c < part.c1; c += head) {
-      const float* const q = work.arena + s.x.row(b, 0) + c;
+      const float* const q = work.arena + op.x.row(b, 0) + c;
       const float *const k = q + channels, *const v = k + channels;
       exponentials(k, ld, length, head, width, keys, total);
       each_vector(0, head, [&](int e, auto lanes) {
@@ -40,14 +40,14 @@ inline void linear_attention(const Step& s, const Part& part, const Work& work) 
             for (int i = 0; i < rows; ++i) sums[i] = fma(set(keys[n * width + d + i]), value, sums[i]);
           }
           for (int i = 0; i < rows; ++i) {
-            put(context + (d + i) * width + e, mul(sums[i], set(s.q_scale / total[d + i])), lanes);
+            put(context + (d + i) * width + e, mul(sums[i], set(op.q_scale / total[d + i])), lanes);
           }
         }
         for (int n = 0; n < length; ++n) {
           Vec sum = zero();
           for (int d = 0; d < head; ++d)
             sum = fma(set(q[n * ld + d]), get(context + d * width + e, lanes), sum);
-          put(work.arena + s.out.row(b, n) + c + e, sum, lanes);
+          put(work.arena + op.out.row(b, n) + c + e, sum, lanes);
         }
       });
     }

@@ -1,8 +1,8 @@
-// Flat records of a Program -> Steps.
+// A serialized Program -> CompiledOps.
 #include <algorithm>
 #include <cstring>
 
-#include "program.h"
+#include "compiled.h"
 
 namespace df {
 namespace {
@@ -16,49 +16,50 @@ float as_float(int32_t bits) {
 View view_of(const df_program& p, int value, int n) {
   View v;
   if (value < 0) return v;
-  const int32_t* row = p.values + static_cast<int64_t>(value) * kValueFields;
-  if (row[kValueOffset] < 0) return v;
-  v.channels = row[kValueChannels];
-  v.length = row[kValueLength];
-  v.ld = row[kValueLd];
+  const int32_t* fields = p.values + static_cast<int64_t>(value) * kValueFields;
+  if (fields[kValueOffset] < 0) return v;
+  v.channels = fields[kValueChannels];
+  v.length = fields[kValueLength];
+  v.ld = fields[kValueLd];
   v.pitch = static_cast<int64_t>(v.length + 2 * p.halo) * v.ld;
-  v.origin = static_cast<int64_t>(row[kValueOffset]) * n + static_cast<int64_t>(p.halo) * v.ld;
-  v.at = v.origin + row[kValueChannel];
+  v.origin = static_cast<int64_t>(fields[kValueOffset]) * n + static_cast<int64_t>(p.halo) * v.ld;
+  v.at = v.origin + fields[kValueChannel];
   return v;
 }
 
-Step step_of(const df_program& p, const int32_t* row, int n) {
-  Step s;
-  s.op = static_cast<Opcode>(row[kOpOpcode]);
-  s.x = view_of(p, row[kOpIn], n);
-  s.y = view_of(p, row[kOpIn2], n);
-  s.out = view_of(p, row[kOpOut], n);
-  s.out2 = view_of(p, row[kOpOut2], n);
-  const int weights[] = {row[kOpW], row[kOpW2], row[kOpW3], row[kOpW4]};
-  for (int i = 0; i < 4; ++i) s.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
-  const int layout = s.is_conv() ? p.layouts[row[kOpW]] : DF_VECTOR;
-  if (layout == DF_WINOGRAD) s.way = Way::kWinograd;
-  if (layout == DF_BF16) s.way = Way::kPairs;
-  if (layout == DF_FORWARD && row[kOpTransposed] == 1 && s.op == kConv) s.way = Way::kDots;
-  s.k = row[kOpK];
-  s.stride = row[kOpStride];
-  s.pad = row[kOpPad];
-  s.transposed = row[kOpTransposed];
-  s.lo = row[kOpLo];
-  s.table = row[kOpTable];
-  s.heads = row[kOpHeads];
-  s.groups = row[kOpGroups];
-  s.eps = as_float(row[kOpEps]);
-  s.q_scale = as_float(row[kOpQScale]);
-  s.trajectories = n;
-  s.row_blocks = ceil_div(s.out.length, kRowBlock);
-  return s;
+CompiledOp op_of(const df_program& p, const int32_t* fields, int n) {
+  CompiledOp op;
+  op.opcode = static_cast<Opcode>(fields[kOpOpcode]);
+  op.x = view_of(p, fields[kOpIn], n);
+  op.y = view_of(p, fields[kOpIn2], n);
+  op.out = view_of(p, fields[kOpOut], n);
+  op.out2 = view_of(p, fields[kOpOut2], n);
+  const int weights[] = {fields[kOpW], fields[kOpW2], fields[kOpW3], fields[kOpW4]};
+  for (int i = 0; i < 4; ++i) op.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
+  const int layout = op.is_conv() ? p.layouts[fields[kOpW]] : DF_VECTOR;
+  if (layout == DF_WINOGRAD) op.algorithm = Algorithm::kWinograd;
+  if (layout == DF_PACKED_BF16) op.algorithm = Algorithm::kPackedBf16;
+  if (layout == DF_FORWARD && fields[kOpTransposed] == 1 && op.opcode == kConv)
+    op.algorithm = Algorithm::kDotAdjoint;
+  op.k = fields[kOpK];
+  op.stride = fields[kOpStride];
+  op.pad = fields[kOpPad];
+  op.transposed = fields[kOpTransposed];
+  op.lo = fields[kOpLo];
+  op.table = fields[kOpTable];
+  op.heads = fields[kOpHeads];
+  op.groups = fields[kOpGroups];
+  op.eps = as_float(fields[kOpEps]);
+  op.q_scale = as_float(fields[kOpQScale]);
+  op.trajectories = n;
+  op.row_blocks = ceil_div(op.out.length, kRowBlock);
+  return op;
 }
 
 constexpr int kMostSums = 24 * kBlock;  // floats: accumulators of the largest tile of any instruction set
 
-// Where a thread keeps x in bfloat16: rows of pairs, without padding between trajectories.
-View pairs_of(const View& x) {
+// Where a thread keeps x in packed bfloat16: rows of words, without padding between trajectories.
+View packed_view(const View& x) {
   View v;
   v.at = v.origin = 0;
   v.channels = x.channels / 2;
@@ -68,22 +69,22 @@ View pairs_of(const View& x) {
   return v;
 }
 
-// Scratch of an op: what one thread needs by itself, and what threads need together where they share rows.
-void add_scratch(const Step& s, Compiled* c) {
-  const int64_t width = padded(s.out.channels);
+// Scratch of an op: what each thread needs by itself, and what threads need in common where they share rows.
+void add_scratch(const CompiledOp& op, Compiled* c) {
+  const int64_t width = padded(op.out.channels);
   int64_t own = 0, shared = 0;
-  if (s.has_groups()) {
-    const int64_t sums = 4 * s.row_blocks * width;
-    own = 4 * width + (s.by_rows ? 0 : sums);
-    shared = s.by_rows ? s.trajectories * sums : 0;
-  } else if (s.op == kLinearAttention) {
-    const int64_t head = padded(s.out.channels / s.heads);
-    own = head * (s.out.length + head + 1);
+  if (op.has_groups()) {
+    const int64_t sums = 4 * op.row_blocks * width;
+    own = 4 * width + (op.by_rows ? 0 : sums);
+    shared = op.by_rows ? op.trajectories * sums : 0;
+  } else if (op.opcode == kLinearAttention) {
+    const int64_t head = padded(op.out.channels / op.heads);
+    own = head * (op.out.length + head + 1);
   }
-  if (s.pairs.at >= 0) own = std::max(own, s.pairs.pitch * s.trajectories);
-  if (s.way == Way::kWinograd) {
-    const int64_t points = winograd_points(s.out.length);
-    own = std::max(own, points * (static_cast<int64_t>(s.winograd_tiles) * winograd_ld(s) + kMostSums));
+  if (op.packed_x.at >= 0) own = std::max(own, op.packed_x.pitch * op.trajectories);
+  if (op.algorithm == Algorithm::kWinograd) {
+    const int64_t points = winograd_points(op.out.length);
+    own = std::max(own, points * (static_cast<int64_t>(op.winograd_tiles) * winograd_ld(op) + kMostSums));
   }
   c->own = std::max(c->own, own);
   c->shared = std::max(c->shared, shared);
@@ -95,24 +96,24 @@ Compiled compile(const df_program& p, int n, int threads, int segments, bool bf1
   Compiled c;
   c.arena = p.size * n;
   for (int i = 0; i < p.n_ops; ++i) {
-    c.steps.push_back(step_of(p, p.ops + static_cast<int64_t>(i) * kOpFields, n));
+    c.ops.push_back(op_of(p, p.ops + static_cast<int64_t>(i) * kOpFields, n));
   }
-  share(c.steps, threads);
-  for (Step& s : c.steps) {
-    if (s.way == Way::kPairs && bf16) s.pairs = pairs_of(s.x);
-    if (s.is_conv()) place_tiles(s, segments);
-    add_scratch(s, &c);
+  partition(c.ops, threads);
+  for (CompiledOp& op : c.ops) {
+    if (op.algorithm == Algorithm::kPackedBf16 && bf16) op.packed_x = packed_view(op.x);
+    if (op.is_conv()) place_tiles(op, segments);
+    add_scratch(op, &c);
   }
-  const Step* next = nullptr;
-  for (size_t i = c.steps.size(); i-- > 0;) {
-    Step& s = c.steps[i];
-    if (!s.is_conv() || s.way == Way::kDots) continue;
+  const CompiledOp* next = nullptr;
+  for (size_t i = c.ops.size(); i-- > 0;) {
+    CompiledOp& op = c.ops[i];
+    if (!op.is_conv() || op.algorithm == Algorithm::kDotAdjoint) continue;
     if (next) {
-      const int taps = next->way == Way::kWinograd ? winograd_points(next->out.length) : next->k;
-      s.next = next->w[0];
-      s.next_block = static_cast<int64_t>(taps) * pitch(next->units()) * kBlock;
+      const int taps = next->algorithm == Algorithm::kWinograd ? winograd_points(next->out.length) : next->k;
+      op.next = next->w[0];
+      op.next_block = static_cast<int64_t>(taps) * pitch(next->units()) * kBlock;
     }
-    next = &s;
+    next = &op;
   }
   for (int i = 0; i < p.n_inputs; ++i) c.inputs.push_back(view_of(p, p.inputs[i], n));
   for (int i = 0; i < p.n_outputs; ++i) c.outputs.push_back(view_of(p, p.outputs[i], n));

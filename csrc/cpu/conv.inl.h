@@ -6,8 +6,8 @@ namespace DF_TARGET {
 
 constexpr int kPerBlock = kBlock / kLanes;  // vectors in a block of weights
 
-// What a convolution multiplies: float32, a channel at a time. pairs.inl.h has another.
-struct Numbers {
+// The operands of a convolution: float32, a channel at a time. packed_bf16.inl.h has others.
+struct Float32 {
   static constexpr int kFloats = 1;  // of x to the next channel
   static constexpr int vectors(int segments, int rows) {
     return max_vectors(segments, rows);
@@ -39,7 +39,7 @@ struct Offsets {
 // The products of one tap: rows First .. Last - 1 of each segment. x: what row First reads, one pointer per segment.
 template <class Operands, int Vectors, int Segments, int First, int Last>
 inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segments * kSegment],
-                                                      const float* const* x, ptrdiff_t step, const float* w,
+                                                      const float* const* x, ptrdiff_t stride, const float* w,
                                                       const Offsets<Vectors>& offsets, ptrdiff_t ahead,
                                                       int units) {
   for (int c = 0; c < units; ++c) {
@@ -53,7 +53,7 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4
       for (int r = First; r < Last; ++r) {
-        Operands::multiply(sums, s * kSegment + r, x[s] + (r - First) * step + c * Operands::kFloats,
+        Operands::multiply(sums, s * kSegment + r, x[s] + (r - First) * stride + c * Operands::kFloats,
                            weights);
       }
     }
@@ -84,13 +84,13 @@ struct NextRange {
 template <class Operands, int Vectors, int Segments, int First = 0, int Last = kSegment, int Left = 10>
 inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][Segments * kSegment],
                                                            const Tap& tap, const float* const* x,
-                                                           ptrdiff_t step, const float* w,
+                                                           ptrdiff_t stride, const float* w,
                                                            const Offsets<Vectors>& offsets, ptrdiff_t ahead) {
   if (tap.first == First && tap.last == Last) {
-    accumulate<Operands, Vectors, Segments, First, Last>(sums, x, step, w, offsets, ahead, tap.channels);
+    accumulate<Operands, Vectors, Segments, First, Last>(sums, x, stride, w, offsets, ahead, tap.channels);
   } else if constexpr (Left > 1) {
     using Next = NextRange<First, Last>;
-    accumulate_rows<Operands, Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, step, w,
+    accumulate_rows<Operands, Vectors, Segments, Next::first, Next::last, Left - 1>(sums, tap, x, stride, w,
                                                                                     offsets, ahead);
   }
 }
@@ -98,10 +98,10 @@ inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][
 // All tiles of a run, for `Vectors` vectors of output channels. Sums of at least kChunk products are put aside and
 // start anew: a long sum of floats is the more exact for being made of shorter ones.
 template <class Operands, int Vectors, int Segments>
-void convolve(const Step& step, const Run& run, ConvArgs& a) {
+void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
   constexpr int kRows = Segments * kSegment;
-  const Tap* const taps = step.taps.data() + run.tap;
-  const Tile* const tiles = step.tiles.data() + run.tile;
+  const Tap* const taps = op.taps.data() + run.tap;
+  const Tile* const tiles = op.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   const Offsets<Vectors> offsets(a.first, a.block);
   for (int i = 0; i < run.n_tiles; ++i) {
@@ -132,7 +132,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
       }
       const float* x[Segments];
       for (int s = 0; s < Segments; ++s) x[s] = a.input + (tiles[i].input[s] + tap.input);
-      accumulate_rows<Operands, Vectors, Segments>(sums, tap, x, run.input_step, a.w + tap.weight, offsets,
+      accumulate_rows<Operands, Vectors, Segments>(sums, tap, x, run.input_stride, a.w + tap.weight, offsets,
                                                    ahead);
     }
 #pragma GCC unroll 4
@@ -140,10 +140,10 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
 #pragma GCC unroll 4
       for (int r = 0; r < kSegment; ++r) {
         if (Segments == 1 && r >= run.rows) break;
-        float* const out = a.arena + (a.out + tiles[i].out[s] + static_cast<ptrdiff_t>(r) * run.out_step);
+        float* const out = a.arena + (a.out + tiles[i].out[s] + static_cast<ptrdiff_t>(r) * run.out_stride);
         const float* const add_from =
             a.add < 0 ? nullptr
-                      : a.arena + (a.add + tiles[i].add[s] + static_cast<ptrdiff_t>(r) * run.add_step);
+                      : a.arena + (a.add + tiles[i].add[s] + static_cast<ptrdiff_t>(r) * run.add_stride);
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
           const bool whole = v < Vectors - 1 || rest >= kLanes;
@@ -160,7 +160,7 @@ void convolve(const Step& step, const Run& run, ConvArgs& a) {
   }
 }
 
-using Convolve = void (*)(const Step&, const Run&, ConvArgs&);
+using Convolve = void (*)(const CompiledOp&, const Run&, ConvArgs&);
 
 template <class Operands, int Vectors, int Segments>
 constexpr Convolve kernel() {
@@ -187,10 +187,10 @@ inline int even_vectors(int vectors, int most) { return ceil_div(vectors, ceil_d
 
 // As many as the fullest run allows.
 template <class Operands>
-inline int tile_vectors(const Step& step, const Part& part, int vectors) {
+inline int tile_vectors(const CompiledOp& op, const Partition& part, int vectors) {
   int most = Operands::vectors(1, 1);
   for (int i = part.run; i < part.end_run; ++i) {
-    const int fits = Operands::vectors(step.runs[i].segments, step.runs[i].rows);
+    const int fits = Operands::vectors(op.runs[i].segments, op.runs[i].rows);
     if (fits < most) most = fits;
   }
   return even_vectors(vectors, most);
@@ -198,35 +198,35 @@ inline int tile_vectors(const Step& step, const Part& part, int vectors) {
 
 // `input`: where the offsets of the tiles' inputs count from.
 template <class Operands>
-inline void conv(const Step& step, const Part& part, const Work& work, const float* input) {
+inline void conv(const CompiledOp& op, const Partition& part, const Work& work, const float* input) {
   const int vectors = ceil_div(part.c1 - part.c0, kLanes);
   if (vectors <= 0 || part.run == part.end_run) return;
-  const int width = tile_vectors<Operands>(step, part, vectors);
-  const ptrdiff_t block = static_cast<ptrdiff_t>(step.k) * pitch(step.units()) * kBlock;
+  const int width = tile_vectors<Operands>(op, part, vectors);
+  const ptrdiff_t block = static_cast<ptrdiff_t>(op.k) * pitch(op.units()) * kBlock;
   ConvArgs a{};
   a.block = block;
   a.input = input;
   a.arena = work.arena;
   int tiles = 0;
-  for (int i = part.run; i < part.end_run; ++i) tiles += step.runs[i].n_tiles;
+  for (int i = part.run; i < part.end_run; ++i) tiles += op.runs[i].n_tiles;
   const bool many =
       tiles >= 2 * ceil_div(width, kPerBlock);  // with few, weights come as fast as they can anyway
   // Channels outermost: a tile's weights are read from memory once and serve every run.
   for (int v = 0; v < vectors; v += width) {
     const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
-    a.w = step.w[0] + c / kBlock * block + c % kBlock;
+    a.w = op.w[0] + c / kBlock * block + c % kBlock;
     a.first = c % kBlock / kLanes;
-    a.bias = step.w[1] ? step.w[1] + c : nullptr;
+    a.bias = op.w[1] ? op.w[1] + c : nullptr;
     a.out_channels = part.c1 - c;
     a.out = c;
-    a.add = step.op == kConv && step.y.at >= 0 ? c : -1;
+    a.add = op.opcode == kConv && op.y.at >= 0 ? c : -1;
     const bool last = v + n == vectors;
-    a.ahead = !last       ? ceil_div(n, kPerBlock) * block
-              : step.next ? step.next + part.c0 / kBlock * step.next_block - a.w
-                          : 0;
-    a.tiles = last && !step.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
+    a.ahead = !last     ? ceil_div(n, kPerBlock) * block
+              : op.next ? op.next + part.c0 / kBlock * op.next_block - a.w
+                        : 0;
+    a.tiles = last && !op.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
     for (int i = part.run; i < part.end_run; ++i) {
-      kConvolve<Operands>[step.runs[i].segments - 1][n - 1](step, step.runs[i], a);
+      kConvolve<Operands>[op.runs[i].segments - 1][n - 1](op, op.runs[i], a);
     }
   }
 }

@@ -5,44 +5,45 @@
 namespace df {
 namespace {
 
-bool has(const Table& table) {
+bool has(const KernelTable& kernels) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (&table == &avx2::table) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (&table == &avx512::table) {
+  if (&kernels == &avx2::kernel_table) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (&kernels == &avx512::kernel_table) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
   }
-  if (&table == &avx512_bf16::table) return has(avx512::table) && __builtin_cpu_supports("avx512bf16");
+  if (&kernels == &avx512_bf16::kernel_table)
+    return has(avx512::kernel_table) && __builtin_cpu_supports("avx512bf16");
 #endif
-  return &table == &scalar::table;
+  return &kernels == &scalar::kernel_table;
 }
 
-const Table* const kTables[] = {
-    &scalar::table,
+const KernelTable* const kKernelTables[] = {
+    &scalar::kernel_table,
 #if defined(__x86_64__)
-    &avx2::table,
-    &avx512::table,
-    &avx512_bf16::table,
+    &avx2::kernel_table,
+    &avx512::kernel_table,
+    &avx512_bf16::kernel_table,
 #endif
 };
 
 }  // namespace
 
-const Table* table_at(int i) {
-  for (const Table* table : kTables) {
-    if (has(*table) && i-- == 0) return table;
+const KernelTable* kernel_table_at(int i) {
+  for (const KernelTable* kernels : kKernelTables) {
+    if (has(*kernels) && i-- == 0) return kernels;
   }
   return nullptr;
 }
 
-const Table* table_named(const char* isa) {
-  const Table* widest = nullptr;
-  for (const Table* table : kTables) {
-    if (!has(*table)) continue;
-    if (isa && std::strcmp(isa, table->name) == 0) return table;
-    widest = table;
+const KernelTable* kernel_table_named(const char* isa) {
+  const KernelTable* widest = nullptr;
+  for (const KernelTable* kernels : kKernelTables) {
+    if (!has(*kernels)) continue;
+    if (isa && std::strcmp(isa, kernels->name) == 0) return kernels;
+    widest = kernels;
   }
   return isa ? nullptr : widest;
 }
@@ -50,25 +51,25 @@ const Table* table_named(const char* isa) {
 }  // namespace df
 
 extern "C" const char* df_isa_name(int32_t i) {
-  const df::Table* table = df::table_at(i);
-  return table ? table->name : nullptr;
+  const df::KernelTable* kernels = df::kernel_table_at(i);
+  return kernels ? kernels->name : nullptr;
 }
 
 extern "C" int32_t df_function(const char* isa, int32_t which, const float* x, float* y, int64_t n) {
-  const df::Table* table = df::table_named(isa);
-  if (table) table->function(which, x, y, n);
-  return table != nullptr;
+  const df::KernelTable* kernels = df::kernel_table_named(isa);
+  if (kernels) kernels->function(which, x, y, n);
+  return kernels != nullptr;
 }
 
 extern "C" int32_t df_philox(const char* isa, uint64_t seed, const uint32_t* counter, uint32_t* words,
                              int64_t n) {
-  const df::Table* table = df::table_named(isa);
-  if (table) table->philox(seed, counter, words, n);
-  return table != nullptr;
+  const df::KernelTable* kernels = df::kernel_table_named(isa);
+  if (kernels) kernels->philox(seed, counter, words, n);
+  return kernels != nullptr;
 }
 
 extern "C" int32_t df_normals(const char* isa, const uint32_t* words, float* normals, int64_t n) {
-  const df::Table* table = df::table_named(isa);
-  if (table) table->normals(words, normals, n);
-  return table != nullptr;
+  const df::KernelTable* kernels = df::kernel_table_named(isa);
+  if (kernels) kernels->normals(words, normals, n);
+  return kernels != nullptr;
 }

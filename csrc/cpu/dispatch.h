@@ -1,12 +1,12 @@
-// Which table of functions this CPU takes.
+// Which kernel table this CPU takes.
 #pragma once
-#include "table.h"
+#include "kernel_table.h"
 
 namespace df {
 
 // The i-th instruction set of this CPU, narrowest first; NULL past the end.
-const Table* table_at(int i);
+const KernelTable* kernel_table_at(int i);
 // By name, or the widest for NULL; NULL if this CPU does not have it.
-const Table* table_named(const char* isa);
+const KernelTable* kernel_table_named(const char* isa);
 
 }  // namespace df

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kLargePage = 2 << 20;
 
-// Trajectories a thread takes together: enough rows to use each weight often, few enough to stay in the cache.
+// Trajectories of a group: enough rows to use each weight often, few enough to stay in the cache.
 int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 1, 32); }
 
 const df_program* program_of(const df_desc& desc, int role) {
@@ -46,8 +46,8 @@ Memory::Memory(int64_t floats) : data_(nullptr), size_(floats) {
 
 Memory::~Memory() { std::free(data_); }
 
-Engine::Engine(const df_desc& d) : desc(d), table(table_named(d.isa)) {
-  if (!table) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
+Engine::Engine(const df_desc& d) : desc(d), kernels(kernel_table_named(d.isa)) {
+  if (!kernels) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
   if (d.batch < 1 || d.horizon < 1 || d.depth < 1)
     throw std::runtime_error("batch, horizon, depth: must be positive");
   elements = static_cast<int64_t>(d.horizon) * d.depth;
@@ -73,16 +73,16 @@ Engine::~Engine() {
 }
 
 // `count` groups of the batch, as equal as they can be.
-std::vector<Group> Engine::divide(int count, int team) {
+std::vector<Group> Engine::divide(int count, int threads) {
   std::vector<Group> groups;
   for (int i = 0, first = 0; i < count; ++i) {
     const int size = (desc.batch - first) / (count - i);
     auto found = std::find_if(networks_.begin(), networks_.end(),
-                              [&](auto& x) { return x->n == size && x->team == team; });
+                              [&](auto& x) { return x->n == size && x->threads == threads; });
     if (found == networks_.end()) {
       networks_.push_back(std::make_unique<Networks>());
       networks_.back()->n = size;
-      networks_.back()->team = team;
+      networks_.back()->threads = threads;
       found = networks_.end() - 1;
     }
     groups.push_back({first, found->get()});
@@ -91,13 +91,13 @@ std::vector<Group> Engine::divide(int count, int team) {
   return groups;
 }
 
-// Threads take whole trajectories if these divide well among them, else they share every op.
+// Batch parallelism if trajectories divide well among the threads, else intra-op parallelism.
 void Engine::make_groups() {
   const int n = desc.batch, t = threads_;
   const int most = desc.group > 0 ? desc.group : natural_group(desc.horizon);
-  team_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
-  if (team_) together = divide(ceil_div(n, most), t);
-  apart = divide(team_ ? ceil_div(n, most) : std::min(n, t * ceil_div(n, t * most)), 1);
+  intra_op_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
+  if (intra_op_) intra_op_groups = divide(ceil_div(n, most), t);
+  batch_groups = divide(intra_op_ ? ceil_div(n, most) : std::min(n, t * ceil_div(n, t * most)), 1);
 }
 
 void Engine::compile_groups() {
@@ -111,8 +111,8 @@ void Engine::compile_groups() {
       if (program->size * networks->n > std::numeric_limits<int32_t>::max()) {
         throw std::runtime_error("horizon: this network needs more memory than the engine can address");
       }
-      Compiled& c = networks->programs[role];
-      c = compile(*program, networks->n, networks->team, table->segments, table->bf16);
+      Compiled& c = networks->compiled[role];
+      c = compile(*program, networks->n, networks->threads, kernels->segments, kernels->bf16);
       arena = std::max(arena, c.arena);
       shared = std::max(shared, c.shared);
       own = std::max(own, c.own);
@@ -121,12 +121,13 @@ void Engine::compile_groups() {
   shared_at = padded(static_cast<int>(arena));
   noise_at = (own + kBlock - 1) / kBlock * kBlock;
   const int64_t noise = elements + 2 * kBlock;
-  const int spaces = team_ ? 1 : std::min<int>(threads_, apart.size()), each = team_ ? threads_ : 1;
+  const int spaces = intra_op_ ? 1 : std::min<int>(threads_, batch_groups.size()),
+            each = intra_op_ ? threads_ : 1;
   for (int i = 0; i < spaces; ++i) {
     spaces_.push_back(
         std::make_unique<Space>(shared_at + shared, noise_at + noise, each, 2 * largest * elements));
     for (int role = 0; desc.profile && role < kRoles; ++role) {
-      spaces_.back()->times[role].assign(networks_[0]->programs[role].steps.size(), 0);
+      spaces_.back()->times[role].assign(networks_[0]->compiled[role].ops.size(), 0);
     }
   }
 }
@@ -142,7 +143,7 @@ struct Engine::Dispatch {
 void Engine::dispatch(void* argument, int thread) {
   Dispatch& d = *static_cast<Dispatch*>(argument);
   Engine& e = *d.engine;
-  if (d.groups->front().team() > 1) {
+  if (d.groups->front().threads() > 1) {
     for (const Group& group : *d.groups) d.job(e, group, *e.spaces_[0], thread, d.argument);
     return;
   }
@@ -159,7 +160,7 @@ void Engine::run(const std::vector<Group>& groups, Job job, void* argument) {
     has_pinned_ = true;
   }
   Dispatch d{this, &groups, job, argument, {}};
-  if (threads_ == 1 || (team_ && groups.front().team() == 1)) return dispatch(&d, 0);
+  if (threads_ == 1 || (intra_op_ && groups.front().threads() == 1)) return dispatch(&d, 0);
   if (owner_ != getpid()) {  // after a fork: the old pool is left behind
     pool_ = new Pool(threads_, cores);
     owner_ = getpid();
@@ -169,25 +170,26 @@ void Engine::run(const std::vector<Group>& groups, Job job, void* argument) {
 }
 
 void Engine::plan_each_group(Job job, void* argument) {
-  if (!team_) return for_each_group(job, argument);
+  if (!intra_op_) return for_each_group(job, argument);
   const auto start = std::chrono::steady_clock::now();
-  barrier.lost = 0;
-  const bool all = pace_.together();
-  run(all ? together : apart, job, argument);
+  barrier.lost_ns = 0;
+  const bool intra_op = adaptive_threading_.intra_op();
+  run(intra_op ? intra_op_groups : batch_groups, job, argument);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  pace_.after(seconds, static_cast<double>(barrier.lost) * 1e-9 / (seconds * threads_));
+  adaptive_threading_.after(seconds, static_cast<double>(barrier.lost_ns) * 1e-9 / (seconds * threads_));
 }
 
-void Engine::evaluate(Role role, const Group& group, Space& space, int thread, const float* row) {
-  const Compiled& c = group.networks->programs[role];
-  const Work work{space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), row, &barrier,
-                  group.team()};
+void Engine::evaluate(Role role, const Group& group, Space& space, int thread, const float* table_row) {
+  const Compiled& c = group.networks->compiled[role];
+  const Work work{
+      space.arena.data(), space.arena.data() + shared_at, space.own[thread].data(), table_row, &barrier,
+      group.threads()};
   int64_t* const ns = desc.profile && thread == 0 ? space.times[role].data() : nullptr;
-  for (size_t i = 0; i < c.steps.size(); ++i) {
-    const Step& step = c.steps[i];
-    if (step.barrier) wait_for_all(&barrier, group.team());
+  for (size_t i = 0; i < c.ops.size(); ++i) {
+    const CompiledOp& op = c.ops[i];
+    if (op.barrier) wait_for_all(&barrier, group.threads());
     const int64_t start = ns ? now_ns() : 0;
-    table->step(step, step.parts[thread], work);
+    kernels->run_op(op, op.partitions[thread], work);
     if (ns) ns[i] += now_ns() - start;
   }
 }
@@ -218,20 +220,21 @@ extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_si
 extern "C" void df_close(df_engine* engine) { delete reinterpret_cast<df::Engine*>(engine); }
 
 extern "C" const char* df_isa(const df_engine* engine) {
-  return reinterpret_cast<const df::Engine*>(engine)->table->name;
+  return reinterpret_cast<const df::Engine*>(engine)->kernels->name;
 }
 
 extern "C" int32_t df_threads(const df_engine* engine) {
   return reinterpret_cast<const df::Engine*>(engine)->threads_;
 }
 
-extern "C" int32_t df_team(const df_engine* engine) {
-  return reinterpret_cast<const df::Engine*>(engine)->team_;
+extern "C" int32_t df_intra_op(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->intra_op_;
 }
 
 extern "C" int32_t df_group(const df_engine* engine) {
   const df::Engine& e = *reinterpret_cast<const df::Engine*>(engine);
   int largest = 0;
-  for (const df::Group& group : e.team_ ? e.together : e.apart) largest = std::max(largest, group.n());
+  for (const df::Group& group : e.intra_op_ ? e.intra_op_groups : e.batch_groups)
+    largest = std::max(largest, group.n());
   return largest;
 }

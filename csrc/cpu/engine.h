@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "dispatch.h"
-#include "pace.h"
+#include "adaptive_threading.h"
 #include "pool.h"
-#include "program.h"
+#include "compiled.h"
 
 namespace df {
 
@@ -33,10 +33,10 @@ class Memory {
   int64_t size_;
 };
 
-// The programs for a group of n trajectories and a team of threads that share each op.
+// The programs compiled for a group of n trajectories and so many threads that share each op.
 struct Networks {
-  int n, team;
-  Compiled programs[kRoles];
+  int n, threads;
+  Compiled compiled[kRoles];
 };
 
 // Trajectories first .. first + n - 1 of the batch travel together.
@@ -44,10 +44,10 @@ struct Group {
   int first;
   const Networks* networks;
   int n() const { return networks->n; }
-  int team() const { return networks->team; }
+  int threads() const { return networks->threads; }
 };
 
-// Memory of one group at work; in a team every thread has its own of these.
+// Memory of one group at work.
 struct Space {
   explicit Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats)
       : arena(floats), state(state_floats) {
@@ -55,9 +55,9 @@ struct Space {
   }
   Memory arena;             // of the programs, then the scratch that threads share
   std::vector<Memory> own;  // each thread's scratch, then its noise
-  Memory state;             // x0 of the row before [n, H, D], then a gradient [n, H, D]
-  std::vector<int64_t>
-      times[kRoles];  // nanoseconds of each op, if asked for; of a team, as its first thread sees them
+  Memory state;             // previous x0 [n, H, D], then a guidance gradient [n, H, D]
+  // Nanoseconds of each op, if asked for; of threads that share ops, as the first sees them.
+  std::vector<int64_t> times[kRoles];
 };
 
 class Engine {
@@ -68,15 +68,17 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   using Job = void (*)(Engine&, const Group&, Space&, int thread, void* argument);
-  // job(group, space, thread within the group's team) for every group.
-  void for_each_group(Job job, void* argument) { run(team_ ? together : apart, job, argument); }
+  // job(group, space, thread within the group) for every group.
+  void for_each_group(Job job, void* argument) {
+    run(intra_op_ ? intra_op_groups : batch_groups, job, argument);
+  }
   // The same, alone on one thread where that has proved faster.
   void plan_each_group(Job job, void* argument);
-  // Run a program of a group; `row` is the step table's.
-  void evaluate(Role role, const Group& group, Space& space, int thread, const float* row);
+  // Run a program of a group with one row of its time-embedding tables.
+  void evaluate(Role role, const Group& group, Space& space, int thread, const float* table_row);
 
   df_desc desc;  // its arrays are copies below, except tables
-  const Table* table;
+  const KernelTable* kernels;
   int64_t elements;  // H * D
   int64_t shared_at = 0, noise_at = 0;
   std::vector<float> columns, clip;
@@ -84,11 +86,12 @@ class Engine {
   std::vector<int32_t> guide_steps;
   std::vector<float> mask;  // of the plan at hand
   std::vector<int64_t> ranks;
-  std::vector<int64_t> take_times(
-      Role role);                      // nanoseconds of each op since the last time, the mean over threads
-  std::vector<Group> apart, together;  // each thread has its own groups; all share those of `together`
+  // Nanoseconds of each op since the last time, the mean over threads.
+  std::vector<int64_t> take_times(Role role);
+  // Batch parallelism: each thread has its own groups. Intra-op parallelism: all threads share every op of each group.
+  std::vector<Group> batch_groups, intra_op_groups;
   int threads_ = 1;
-  bool team_ = false;  // there are too few trajectories for the threads
+  bool intra_op_ = false;  // there are too few trajectories for the threads
 
   Barrier barrier;
 
@@ -96,17 +99,17 @@ class Engine {
   struct Dispatch;
   static void dispatch(void* argument, int thread);
   void run(const std::vector<Group>& groups, Job job, void* argument);
-  std::vector<Group> divide(int count, int team);
+  std::vector<Group> divide(int count, int threads);
   void make_groups();
   void compile_groups();
 
   std::vector<std::unique_ptr<Networks>> networks_;
-  std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one for the team
+  std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one that all share
   Pool* pool_ = nullptr;
   pthread_t pinned_{};  // the last caller, on its core
   bool has_pinned_ = false;
   pid_t owner_ = 0;  // the process whose threads the pool has
-  Pace pace_;
+  AdaptiveThreading adaptive_threading_;
 };
 
 }  // namespace df

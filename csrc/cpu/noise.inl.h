@@ -74,7 +74,7 @@ inline void normals_of(const uint32_t (&words)[4][kCounters], float (&out)[4][kC
   }
 }
 
-inline void noise(uint64_t seed, uint32_t plan, uint32_t row, uint32_t sample, int first, int last,
+inline void noise(uint64_t seed, uint32_t plan, uint32_t entry, uint32_t sample, int first, int last,
                   float* out) {
   for (int block = first / 4; block * 4 < last; block += kCounters) {
     uint32_t words[4][kCounters];
@@ -82,7 +82,7 @@ inline void noise(uint64_t seed, uint32_t plan, uint32_t row, uint32_t sample, i
     for (int i = 0; i < kCounters; ++i) {
       words[0][i] = static_cast<uint32_t>(block + i);
       words[1][i] = sample;
-      words[2][i] = row;
+      words[2][i] = entry;
       words[3][i] = plan;
     }
     philox_rounds(seed, words);

@@ -68,13 +68,13 @@ inline void group_means(const float* sums, int blocks, int width, int c0, int c1
 }
 
 // A row block of one trajectory, and what is added up of it.
-struct Rows {
+struct RowBlock {
   const float* x;
   const float* dy;
   int ld, dy_ld, n;
 };
 
-inline void add_rows(const Rows& rows, int c0, int c1, float* out) {
+inline void add_rows(const RowBlock& rows, int c0, int c1, float* out) {
   each_vector(c0, c1, [&](int c, auto lanes) {
     Vec total = zero();
     for (int r = 0; r < rows.n; ++r) total = add(total, get(rows.x + r * rows.ld + c, lanes));
@@ -82,7 +82,7 @@ inline void add_rows(const Rows& rows, int c0, int c1, float* out) {
   });
 }
 
-inline void add_squares(const Rows& rows, int c0, int c1, const float* mean, float* out) {
+inline void add_squares(const RowBlock& rows, int c0, int c1, const float* mean, float* out) {
   each_vector(c0, c1, [&](int c, auto lanes) {
     const Vec m = get(mean + c, lanes);
     Vec total = zero();
@@ -96,7 +96,7 @@ inline void add_squares(const Rows& rows, int c0, int c1, const float* mean, flo
 
 // d = dy gamma [act'(gamma n + beta)], n the normalised x: kept in `d`, and the sums of d and of d n.
 template <bool Activated>
-inline void add_products(const Rows& rows, int c0, int c1, const float* mean, const float* scale,
+inline void add_products(const RowBlock& rows, int c0, int c1, const float* mean, const float* scale,
                          const float* gamma, const float* beta, float* d, int d_ld, float* d_sums,
                          float* products) {
   each_vector(c0, c1, [&](int c, auto lanes) {
@@ -116,22 +116,22 @@ inline void add_products(const Rows& rows, int c0, int c1, const float* mean, co
   });
 }
 
-// The stages of one op over the rows of one part, and the waits between them where threads share rows.
+// The stages of one op over a thread's share of its rows, and the waits between them where threads share rows.
 class GroupNorm {
  public:
-  GroupNorm(const Step& step, const Part& part, const Work& work)
-      : s_(step), part_(part), work_(work), u_(step.op == kConvBlock ? step.conv_out() : step.x) {
-    width_ = padded(s_.out.channels);
-    per_group_ = s_.out.channels / s_.groups;
-    count_ = static_cast<float>(per_group_) * static_cast<float>(s_.out.length);
+  GroupNorm(const CompiledOp& op, const Partition& part, const Work& work)
+      : op_(op), part_(part), work_(work), u_(op.opcode == kConvBlock ? op.conv_out() : op.x) {
+    width_ = padded(op_.out.channels);
+    per_group_ = op_.out.channels / op_.groups;
+    count_ = static_cast<float>(per_group_) * static_cast<float>(op_.out.length);
     channels_ = {work.own, work.own + width_, work.own + 2 * width_, work.own + 3 * width_};
-    gamma_ = s_.w[s_.op == kConvBlock ? 2 : 0];
-    beta_ = s_.op == kGroupNormVjp ? nullptr : s_.w[s_.op == kConvBlock ? 3 : 1];
+    gamma_ = op_.w[op_.opcode == kConvBlock ? 2 : 0];
+    beta_ = op_.opcode == kGroupNormVjp ? nullptr : op_.w[op_.opcode == kConvBlock ? 3 : 1];
   }
 
   template <class Last>
   void run(bool gradient, Last&& last) const {
-    if (s_.by_rows) {
+    if (op_.by_rows) {
       each_block([&](int b, int i) { stage(0, b, i); });
       wait();
       each_block([&](int b, int i) { stage(1, b, i); });
@@ -146,49 +146,50 @@ class GroupNorm {
       });
       return;
     }
-    for (int b = 0; b < s_.trajectories; ++b) {
+    for (int b = 0; b < op_.trajectories; ++b) {
       const int stages = gradient ? 3 : 2;
       for (int k = 0; k < stages; ++k) {
         prepare(b, k);
-        for (int i = 0; i < s_.row_blocks; ++i) add_up(k, b, i);
+        for (int i = 0; i < op_.row_blocks; ++i) add_up(k, b, i);
       }
       prepare(b, stages);
-      for (int i = 0; i < s_.row_blocks; ++i) last(b, i);
+      for (int i = 0; i < op_.row_blocks; ++i) last(b, i);
     }
   }
 
-  // y = act(gamma (x - mean) / std + beta) + table + residual
+  // y = act(gamma (x - mean) / std + beta) + step bias + residual
   template <bool Activated>
   void apply(int b, int i) const {
-    const Rows rows = rows_of(b, i);
-    float* const out = work_.arena + s_.out.row(b, i * kRowBlock);
-    const bool adds = s_.op == kConvBlock && s_.y.at >= 0;
-    const float* const residual = adds ? work_.arena + s_.y.row(b, i * kRowBlock) : nullptr;
-    const float* const table = s_.op == kConvBlock && s_.table >= 0 ? work_.table + s_.table : nullptr;
+    const RowBlock rows = rows_of(b, i);
+    float* const out = work_.arena + op_.out.row(b, i * kRowBlock);
+    const bool adds = op_.opcode == kConvBlock && op_.y.at >= 0;
+    const float* const residual = adds ? work_.arena + op_.y.row(b, i * kRowBlock) : nullptr;
+    const float* const step_bias =
+        op_.opcode == kConvBlock && op_.table >= 0 ? work_.table_row + op_.table : nullptr;
     each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
       const Vec m = get(channels_.mean + c, lanes), beta = get(beta_ + c, lanes);
       const Vec scale = mul(get(channels_.scale + c, lanes), get(gamma_ + c, lanes));
-      const Vec bias = table ? get(table + c, lanes) : zero();
+      const Vec bias = step_bias ? get(step_bias + c, lanes) : zero();
       for (int r = 0; r < rows.n; ++r) {
         Vec y = fma(sub(get(rows.x + r * rows.ld + c, lanes), m), scale, beta);
         if (Activated) y = mish(y);
-        if (table) y = add(y, bias);
-        if (adds) y = add(y, get(residual + r * s_.y.ld + c, lanes));
-        put(out + r * s_.out.ld + c, y, lanes);
+        if (step_bias) y = add(y, bias);
+        if (adds) y = add(y, get(residual + r * op_.y.ld + c, lanes));
+        put(out + r * op_.out.ld + c, y, lanes);
       }
     });
   }
 
   // dx = (d - mean(d) - n mean(d n)) / std, with d in the place of dx.
   void apply_gradient(int b, int i) const {
-    const Rows rows = rows_of(b, i);
-    float* const out = work_.arena + s_.out.row(b, i * kRowBlock);
+    const RowBlock rows = rows_of(b, i);
+    float* const out = work_.arena + op_.out.row(b, i * kRowBlock);
     each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
       const Vec m = get(channels_.mean + c, lanes), scale = get(channels_.scale + c, lanes);
       const Vec d_mean = get(channels_.d_mean + c, lanes), product = get(channels_.product_mean + c, lanes);
       for (int r = 0; r < rows.n; ++r) {
         const Vec n = mul(sub(get(rows.x + r * rows.ld + c, lanes), m), scale);
-        float* const p = out + r * s_.out.ld + c;
+        float* const p = out + r * op_.out.ld + c;
         put(p, mul(scale, fnma(n, product, sub(get(p, lanes), d_mean))), lanes);
       }
     });
@@ -200,19 +201,19 @@ class GroupNorm {
   template <class F>
   void each_block(F&& f) const {
     for (int block = part_.block; block < part_.end_block; ++block)
-      f(block / s_.row_blocks, block % s_.row_blocks);
+      f(block / op_.row_blocks, block % op_.row_blocks);
   }
 
   Sums sums_of(int b) const {
-    const int64_t size = static_cast<int64_t>(s_.row_blocks) * width_;
-    return s_.by_rows ? sums_at(work_.shared + b * 4 * size, size) : sums_at(work_.own + 4 * width_, size);
+    const int64_t size = static_cast<int64_t>(op_.row_blocks) * width_;
+    return op_.by_rows ? sums_at(work_.shared + b * 4 * size, size) : sums_at(work_.own + 4 * width_, size);
   }
 
-  Rows rows_of(int b, int i) const {
-    const int left = s_.out.length - i * kRowBlock;
+  RowBlock rows_of(int b, int i) const {
+    const int left = op_.out.length - i * kRowBlock;
     const float* const dy =
-        s_.op == kConvBlock || s_.y.at < 0 ? nullptr : work_.arena + s_.y.row(b, i * kRowBlock);
-    return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, s_.y.ld, left < kRowBlock ? left : kRowBlock};
+        op_.opcode == kConvBlock || op_.y.at < 0 ? nullptr : work_.arena + op_.y.row(b, i * kRowBlock);
+    return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, op_.y.ld, left < kRowBlock ? left : kRowBlock};
   }
 
   void stage(int k, int b, int i) const {
@@ -225,13 +226,13 @@ class GroupNorm {
     const Sums sums = sums_of(b);
     const int c0 = part_.c0, c1 = part_.c1;
     const auto means = [&](const float* of, float* out) {
-      group_means(of, s_.row_blocks, width_, c0, c1, per_group_, count_, out);
+      group_means(of, op_.row_blocks, width_, c0, c1, per_group_, count_, out);
     };
-    const bool again = s_.by_rows;  // blocks of other trajectories may have come in between
+    const bool again = op_.by_rows;  // blocks of other trajectories may have come in between
     if (k == 1 || (again && k > 1)) means(sums.x, channels_.mean);
     if (k == 2 || (again && k > 2)) {
       means(sums.squares, channels_.scale);
-      const Vec eps = set(s_.eps), one = set(1.0f);
+      const Vec eps = set(op_.eps), one = set(1.0f);
       each_vector(c0, c1, [&](int c, auto lanes) {
         const Vec std = sqrt(add(get(channels_.scale + c, lanes), eps));
         put(channels_.scale + c, div(one, std), lanes);
@@ -244,20 +245,20 @@ class GroupNorm {
   }
 
   void add_up(int k, int b, int i) const {
-    const Rows rows = rows_of(b, i);
+    const RowBlock rows = rows_of(b, i);
     const Sums sums = sums_of(b);
     const int64_t at = static_cast<int64_t>(i) * width_;
     const int c0 = part_.c0, c1 = part_.c1;
     if (k == 0) return add_rows(rows, c0, c1, sums.x + at);
     if (k == 1) return add_squares(rows, c0, c1, channels_.mean, sums.squares + at);
-    float* const d = work_.arena + s_.out.row(b, i * kRowBlock);
-    const auto products = s_.op == kNormActVjp ? add_products<true> : add_products<false>;
-    products(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d, s_.out.ld, sums.d + at,
+    float* const d = work_.arena + op_.out.row(b, i * kRowBlock);
+    const auto products = op_.opcode == kNormActVjp ? add_products<true> : add_products<false>;
+    products(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d, op_.out.ld, sums.d + at,
              sums.products + at);
   }
 
-  const Step& s_;
-  const Part& part_;
+  const CompiledOp& op_;
+  const Partition& part_;
   const Work& work_;
   const View& u_;
   int width_, per_group_;
@@ -267,36 +268,36 @@ class GroupNorm {
 };
 
 // LayerNorm over the channels of each row.
-inline void channel_norm(const Step& s, const Part& part, const Work& work) {
-  const float count = static_cast<float>(s.out.channels);
+inline void channel_norm(const CompiledOp& op, const Partition& part, const Work& work) {
+  const float count = static_cast<float>(op.out.channels);
   if (part.c0 == part.c1) return;
   for (int block = part.block; block < part.end_block; ++block) {
-    const int b = block / s.row_blocks, from = block % s.row_blocks * kRowBlock;
-    for (int t = from; t < from + kRowBlock && t < s.out.length; ++t) {
-      const float* const x = work.arena + s.x.row(b, t);
-      float* const out = work.arena + s.out.row(b, t);
+    const int b = block / op.row_blocks, from = block % op.row_blocks * kRowBlock;
+    for (int t = from; t < from + kRowBlock && t < op.out.length; ++t) {
+      const float* const x = work.arena + op.x.row(b, t);
+      float* const out = work.arena + op.out.row(b, t);
       // Sums of at most 16 channels, and then of those: a long sum of floats is the more exact for it.
       float total = 0;
-      for (int c0 = 0; c0 < s.out.channels; c0 += 16) {
+      for (int c0 = 0; c0 < op.out.channels; c0 += 16) {
         Vec part_sum = zero();
-        each_vector(c0, c0 + 16 < s.out.channels ? c0 + 16 : s.out.channels,
+        each_vector(c0, c0 + 16 < op.out.channels ? c0 + 16 : op.out.channels,
                     [&](int c, auto lanes) { part_sum = add(part_sum, get(x + c, lanes)); });
         total += sum(part_sum);
       }
       const Vec mean = set(total / count);
       total = 0;
-      for (int c0 = 0; c0 < s.out.channels; c0 += 16) {
+      for (int c0 = 0; c0 < op.out.channels; c0 += 16) {
         Vec part_sum = zero();
-        each_vector(c0, c0 + 16 < s.out.channels ? c0 + 16 : s.out.channels, [&](int c, auto lanes) {
+        each_vector(c0, c0 + 16 < op.out.channels ? c0 + 16 : op.out.channels, [&](int c, auto lanes) {
           put(out + c, sub(get(x + c, lanes), mean), lanes);
           const Vec d = get(out + c, lanes);
           part_sum = fma(d, d, part_sum);
         });
         total += sum(part_sum);
       }
-      const Vec scale = div(set(1.0f), sqrt(set(total / count + s.eps)));
-      each_vector(0, s.out.channels, [&](int c, auto lanes) {
-        put(out + c, fma(mul(get(out + c, lanes), scale), get(s.w[0] + c, lanes), get(s.w[1] + c, lanes)),
+      const Vec scale = div(set(1.0f), sqrt(set(total / count + op.eps)));
+      each_vector(0, op.out.channels, [&](int c, auto lanes) {
+        put(out + c, fma(mul(get(out + c, lanes), scale), get(op.w[0] + c, lanes), get(op.w[1] + c, lanes)),
             lanes);
       });
     }

@@ -7,13 +7,13 @@
 #include <stdexcept>
 #include <string>
 
-#include "table.h"
+#include "kernel_table.h"
 
 namespace df {
 namespace {
 
-constexpr int kLeastPatience = 4, kMostPatience = 2000;  // looks, of some 20 ns
-constexpr int kIdlePatience = 10000;                     // without a job; then a thread sleeps
+constexpr int kMinSpins = 4, kMaxSpins = 2000;  // of some 20 ns each
+constexpr int kIdleSpins = 10000;               // without a job; then a thread sleeps
 
 void pause() {
 #if defined(__x86_64__)
@@ -40,20 +40,20 @@ void wait_for_all(Barrier* barrier, int threads) {
     return;
   }
   const auto met = [&] { return barrier->phase.load(std::memory_order_acquire) != phase; };
-  const int patience = barrier->patience.load(std::memory_order_relaxed);
-  for (int i = 0; i < patience; ++i) {
+  const int spin_count = barrier->spin_count.load(std::memory_order_relaxed);
+  for (int i = 0; i < spin_count; ++i) {
     if (met()) {
-      const int more = patience + patience / 8 + 1;
-      if (i > patience / 2) barrier->patience.store(std::min(more, kMostPatience), std::memory_order_relaxed);
+      const int more = spin_count + spin_count / 8 + 1;
+      if (i > spin_count / 2) barrier->spin_count.store(std::min(more, kMaxSpins), std::memory_order_relaxed);
       return;
     }
     pause();
   }
   const int64_t start = now();
-  int looks = 0;
-  for (; !met(); ++looks) std::this_thread::yield();
-  if (looks > 4) barrier->patience.store(std::max(patience / 2, kLeastPatience), std::memory_order_relaxed);
-  barrier->lost.fetch_add(now() - start, std::memory_order_relaxed);
+  int yields = 0;
+  for (; !met(); ++yields) std::this_thread::yield();
+  if (yields > 4) barrier->spin_count.store(std::max(spin_count / 2, kMinSpins), std::memory_order_relaxed);
+  barrier->lost_ns.fetch_add(now() - start, std::memory_order_relaxed);
 }
 
 void pin(int core) {
@@ -109,7 +109,7 @@ void Pool::run(Job job, void* argument) {
   }
   job(argument, 0);
   for (int i = 0; busy_.load(std::memory_order_acquire) != 0; ++i) {
-    if (i < kMostPatience) {
+    if (i < kMaxSpins) {
       pause();
     } else {
       std::this_thread::yield();
@@ -128,7 +128,7 @@ void Pool::work(int thread) {
 }
 
 void Pool::wait_for_job(uint32_t seen) {
-  for (int i = 0; i < kIdlePatience; ++i) {
+  for (int i = 0; i < kIdleSpins; ++i) {
     if (round_.load(std::memory_order_acquire) != seen) return;
     pause();
   }

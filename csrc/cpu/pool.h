@@ -11,14 +11,14 @@
 
 namespace df {
 
-// Threads meet here; sense-reversing. A thread alone on its core sees the others within a microsecond and keeps looking;
-// where cores are fewer than threads looking is in vain, so after every vain look it looks less long before it gives its
-// core away.
+// Threads meet here; sense-reversing. A thread alone on its core sees the others within a microsecond and spins; where
+// cores are fewer than threads spinning is in vain, so every time it was, the spin count shrinks and the next thread
+// gives its core away sooner.
 struct Barrier {
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<uint32_t> phase{0};
-  alignas(64) std::atomic<int> patience{256};  // looks before the core is given away
-  std::atomic<int64_t> lost{0};                // nanoseconds of all threads after that
+  alignas(64) std::atomic<int> spin_count{256};  // before the core is given away
+  std::atomic<int64_t> lost_ns{0};               // nanoseconds of all threads after that
 };
 
 // The calling thread on one core from now on. Throws std::runtime_error with a sentence if it may not be there.

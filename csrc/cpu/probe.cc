@@ -9,7 +9,7 @@ namespace {
 struct Probe {
   Role role;
   const float* const* inputs;
-  const float* table;
+  const float* table_row;
   float* const* outputs;
   float fill;
 };
@@ -28,9 +28,9 @@ void each_element(const View& view, const Group& group, F&& f) {
 
 void run(Engine& e, const Group& group, Space& space, int thread, void* argument) {
   const Probe& probe = *static_cast<Probe*>(argument);
-  const Compiled& c = group.networks->programs[probe.role];
+  const Compiled& c = group.networks->compiled[probe.role];
   float* const arena = space.arena.data();
-  wait_for_all(&e.barrier, group.team());
+  wait_for_all(&e.barrier, group.threads());
   std::fill_n(space.own[thread].data(), space.own[thread].size(), probe.fill);
   if (thread == 0) {
     std::fill_n(arena, space.arena.size(), probe.fill);
@@ -39,9 +39,9 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
                    [&](int64_t dense, int64_t at) { arena[at] = probe.inputs[i][dense]; });
     }
   }
-  wait_for_all(&e.barrier, group.team());
-  e.evaluate(probe.role, group, space, thread, probe.table);
-  wait_for_all(&e.barrier, group.team());
+  wait_for_all(&e.barrier, group.threads());
+  e.evaluate(probe.role, group, space, thread, probe.table_row);
+  wait_for_all(&e.barrier, group.threads());
   if (thread != 0) return;
   for (size_t i = 0; i < c.outputs.size(); ++i) {
     each_element(c.outputs[i], group,
@@ -52,9 +52,9 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
 }  // namespace
 }  // namespace df
 
-extern "C" void df_run(df_engine* handle, int32_t program, const float* const* inputs, const float* table,
+extern "C" void df_run(df_engine* handle, int32_t program, const float* const* inputs, const float* table_row,
                        float* const* outputs, float fill) {
-  df::Probe probe{static_cast<df::Role>(program), inputs, table, outputs, fill};
+  df::Probe probe{static_cast<df::Role>(program), inputs, table_row, outputs, fill};
   reinterpret_cast<df::Engine*>(handle)->for_each_group(df::run, &probe);
 }
 

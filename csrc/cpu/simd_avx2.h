@@ -8,7 +8,7 @@ constexpr int kLanes = 8;
 
 // Tiles of the convolution: 4 rows x 3 vectors, or fewer rows x 4: with operands they fill 16 registers.
 constexpr int kSegments = 1;
-constexpr int kDots = 2;  // channels of a tile of an adjoint
+constexpr int kDotChannels = 2;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 3 : 4; }
 
 inline __m256i first(int n) {

@@ -8,7 +8,7 @@ constexpr int kLanes = 16;
 
 // Tiles of the convolution: segments x 4 rows x vectors = 24 accumulators.
 constexpr int kSegments = 3;
-constexpr int kDots = 4;  // channels of a tile of an adjoint
+constexpr int kDotChannels = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) {
   return segments * rows > 8 ? 2 : segments * rows > 4 ? 3 : 6;
 }
@@ -71,7 +71,7 @@ inline Vec high_halves(Vec words) { return from_bits(_mm512_and_si512(bits(words
 #if defined(DF_BF16)
 // x y of each lane's pair of bfloat16, added to the sum.
 inline Vec dot(Vec sum, Vec x, Vec y) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y); }
-// Numbers 0 .. 31 to the nearest bfloat16, in their order.
+// Float32 0 .. 31 to the nearest bfloat16, in their order.
 inline void store_bf16(float* p, Vec x, Vec y) { store(p, (Vec)_mm512_cvtne2ps_pbh(y, x)); }
 #endif
 // The sums over lanes of four vectors.

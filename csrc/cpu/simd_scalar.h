@@ -7,7 +7,7 @@ using Int = int32_t;
 constexpr int kLanes = 1;
 
 constexpr int kSegments = 1;
-constexpr int kDots = 4;  // channels of a tile of an adjoint
+constexpr int kDotChannels = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int, int) { return 4; }
 
 inline Vec zero() { return 0; }

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "table.h"
+#include "kernel_table.h"
 
 #if defined(__clang__)
 #pragma clang attribute push( \

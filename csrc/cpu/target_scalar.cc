@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "table.h"
+#include "kernel_table.h"
 
 #define DF_TARGET scalar
 #define DF_NAME "scalar"

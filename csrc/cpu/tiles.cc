@@ -3,7 +3,7 @@
 // A tap that would read padding is left out for just the rows where it would: no multiplication by zero is done.
 #include <algorithm>
 
-#include "program.h"
+#include "compiled.h"
 
 namespace df {
 namespace {
@@ -14,34 +14,34 @@ struct Segment {
   std::vector<Tap> taps;
 };
 
-// Segments that can share tiles, and the steps between their rows.
+// Segments that can share tiles, and the strides between their rows.
 struct Family {
   std::vector<Segment> segments;
-  int rows, input_step, out_step, add_step;
+  int rows, input_stride, out_stride, add_stride;
 };
 
 int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 // The input row that output t reads through tap j; -1 if it reads none.
-int input_row(const Step& s, int t, int j) {
-  int i = t * s.stride - s.pad + j;
-  if (s.transposed) {
-    const int from = t + s.pad - j;
-    if (floor_div(from, s.stride) * s.stride != from) return -1;
-    i = floor_div(from, s.stride);
+int input_row(const CompiledOp& op, int t, int j) {
+  int i = t * op.stride - op.pad + j;
+  if (op.transposed) {
+    const int from = t + op.pad - j;
+    if (floor_div(from, op.stride) * op.stride != from) return -1;
+    i = floor_div(from, op.stride);
   }
-  return i >= 0 && i < s.x.length ? i : -1;
+  return i >= 0 && i < op.x.length ? i : -1;
 }
 
 class Tiler {
  public:
-  Tiler(Step& step, int segments) : s_(step), x_(step.input()), u_(step.conv_out()), segments_(segments) {
-    phases_ = s_.transposed ? s_.stride : 1;
-    units_ = s_.units();
-    channels_ = s_.way != Way::kDirect || units_ < 2 * kChunk ? units_ : kChunk;
-    tap_ = pitch(s_.way == Way::kDots ? s_.out.channels : units_) * kBlock;
-    const int chunks = std::max(1, (2 * channels_ * s_.k + kChunk) / (2 * kChunk));
-    chunk_ = std::max(1, (2 * s_.k + chunks) / (2 * chunks));
+  Tiler(CompiledOp& op, int segments) : op_(op), x_(op.input()), u_(op.conv_out()), segments_(segments) {
+    phases_ = op_.transposed ? op_.stride : 1;
+    units_ = op_.units();
+    channels_ = op_.algorithm != Algorithm::kDirect || units_ < 2 * kChunk ? units_ : kChunk;
+    tap_ = pitch(op_.algorithm == Algorithm::kDotAdjoint ? op_.out.channels : units_) * kBlock;
+    const int chunks = std::max(1, (2 * channels_ * op_.k + kChunk) / (2 * kChunk));
+    chunk_ = std::max(1, (2 * op_.k + chunks) / (2 * chunks));
   }
 
   // The runs of all rows t0 .. t1 - 1 of trajectories b0 .. b1 - 1.
@@ -58,15 +58,15 @@ class Tiler {
 
   void across_trajectories() {
     for (int t = 0; t < u_.length; ++t) {
-      for (int b = 0; b < s_.trajectories; b += kSegment) {
-        add_segment(b, t, std::min(kSegment, s_.trajectories - b), 0, 1);
+      for (int b = 0; b < op_.trajectories; b += kSegment) {
+        add_segment(b, t, std::min(kSegment, op_.trajectories - b), 0, 1);
       }
     }
   }
 
   // Families -> runs of tiles; returns the first and one past the last.
-  Part finish(Part part) {
-    part.run = static_cast<int>(s_.runs.size());
+  Partition emit_runs(Partition part) {
+    part.run = static_cast<int>(op_.runs.size());
     for (const Family& family : families_) {
       size_t done = 0;
       const int most = family.rows == kSegment ? segments_ : 1;
@@ -76,67 +76,67 @@ class Tiler {
         done += count * width;
       }
     }
-    part.end_run = static_cast<int>(s_.runs.size());
+    part.end_run = static_cast<int>(op_.runs.size());
     families_.clear();
     return part;
   }
 
  private:
-  // Rows (b, t), (b + b_step, t + t_step), ...
-  void add_segment(int b, int t, int rows, int t_step, int b_step) {
-    const int base = s_.transposed ? floor_div(t + s_.pad, s_.stride) : t * s_.stride;
-    const int row_step = s_.transposed ? t_step / s_.stride : t_step * s_.stride;
+  // Rows (b, t), (b + b_stride, t + t_stride), ...
+  void add_segment(int b, int t, int rows, int t_stride, int b_stride) {
+    const int base = op_.transposed ? floor_div(t + op_.pad, op_.stride) : t * op_.stride;
+    const int row_stride = op_.transposed ? t_stride / op_.stride : t_stride * op_.stride;
     Segment g;
     g.rows = rows;
-    const bool adds = s_.op == kConv && s_.y.at >= 0;
+    const bool adds = op_.opcode == kConv && op_.y.at >= 0;
     g.lone.input[0] = static_cast<int>(x_.row(b, base));
     g.lone.out[0] = static_cast<int>(u_.row(b, t));
-    g.lone.add[0] = adds ? static_cast<int>(s_.y.row(b, t)) : 0;
-    for (int j = 0; j < s_.k; ++j) {
+    g.lone.add[0] = adds ? static_cast<int>(op_.y.row(b, t)) : 0;
+    for (int j = 0; j < op_.k; ++j) {
       int first = rows, last = 0;
       for (int r = 0; r < rows; ++r) {
-        if (input_row(s_, t + r * t_step, j) >= 0) {
+        if (input_row(op_, t + r * t_stride, j) >= 0) {
           first = std::min(first, r);
           last = r + 1;
         }
       }
       if (first >= last) continue;
-      const int i = input_row(s_, t + first * t_step, j);
-      const int64_t ahead = static_cast<int64_t>(i - base) * x_.ld + b_step * first * x_.pitch;
+      const int i = input_row(op_, t + first * t_stride, j);
+      const int64_t ahead = static_cast<int64_t>(i - base) * x_.ld + b_stride * first * x_.pitch;
       for (int c = 0; c < units_; c += channels_) {
-        const int chunk = s_.way == Way::kPairs ? 0
-                          : units_ > channels_  ? static_cast<int>(g.taps.size())
-                                                : j / chunk_;
+        const int chunk = op_.algorithm == Algorithm::kPackedBf16 ? 0
+                          : units_ > channels_                    ? static_cast<int>(g.taps.size())
+                                                                  : j / chunk_;
         g.taps.push_back({j * tap_ + c * kBlock, static_cast<int>(ahead) + c, std::min(channels_, units_ - c),
                           first, last, chunk});
       }
     }
-    const int input_step = static_cast<int>(row_step * x_.ld + b_step * x_.pitch);
-    const int out_step = static_cast<int>(t_step * u_.ld + b_step * u_.pitch);
-    const int add_step = adds ? static_cast<int>(t_step * s_.y.ld + b_step * s_.y.pitch) : 0;
+    const int input_stride = static_cast<int>(row_stride * x_.ld + b_stride * x_.pitch);
+    const int out_stride = static_cast<int>(t_stride * u_.ld + b_stride * u_.pitch);
+    const int add_stride = adds ? static_cast<int>(t_stride * op_.y.ld + b_stride * op_.y.pitch) : 0;
     for (Family& family : families_) {
       if (family.rows == rows && family.segments[0].taps == g.taps) {
         family.segments.push_back(g);
         return;
       }
     }
-    families_.push_back({{g}, rows, input_step, out_step, add_step});
+    families_.push_back({{g}, rows, input_stride, out_stride, add_stride});
   }
 
   void emit(const Family& family, size_t from, int width, size_t count) {
     const std::vector<Tap>& taps = family.segments[0].taps;
-    auto at = std::search(s_.taps.begin(), s_.taps.end(), taps.begin(), taps.end());
-    if (at == s_.taps.end() || taps.empty()) at = s_.taps.insert(s_.taps.end(), taps.begin(), taps.end());
+    auto at = std::search(op_.taps.begin(), op_.taps.end(), taps.begin(), taps.end());
+    if (at == op_.taps.end() || taps.empty()) at = op_.taps.insert(op_.taps.end(), taps.begin(), taps.end());
     Run run{};
-    run.tap = static_cast<int>(at - s_.taps.begin());
+    run.tap = static_cast<int>(at - op_.taps.begin());
     run.n_taps = static_cast<int>(taps.size());
-    run.tile = static_cast<int>(s_.tiles.size());
+    run.tile = static_cast<int>(op_.tiles.size());
     run.n_tiles = static_cast<int>(count);
     run.segments = width;
     run.rows = family.rows;
-    run.input_step = family.input_step;
-    run.out_step = family.out_step;
-    run.add_step = family.add_step;
+    run.input_stride = family.input_stride;
+    run.out_stride = family.out_stride;
+    run.add_stride = family.add_stride;
     for (size_t i = 0; i < count; ++i) {
       Tile tile{};
       for (int g = 0; g < width; ++g) {
@@ -145,12 +145,12 @@ class Tiler {
         tile.out[g] = lone.out[0];
         tile.add[g] = lone.add[0];
       }
-      s_.tiles.push_back(tile);
+      op_.tiles.push_back(tile);
     }
-    s_.runs.push_back(run);
+    op_.runs.push_back(run);
   }
 
-  Step& s_;
+  CompiledOp& op_;
   const View &x_, &u_;
   const int segments_;
   int phases_;
@@ -162,58 +162,58 @@ class Tiler {
 };
 
 // Tiles of up to 4 outputs in time, as many together as their input at all points leaves in half of a small L2 cache.
-void place_winograd_tiles(Step& s) {
+void place_winograd_tiles(CompiledOp& op) {
   constexpr int kBytes = 256 << 10, kWhole = kSegment * kMaxSegments;
   const auto add = [&](int b, int t0, int t1) {
     for (int t = t0; t < t1; t += kSegment) {
       Tile tile{};
-      tile.input[0] = static_cast<int>(s.x.row(b, t));
+      tile.input[0] = static_cast<int>(op.x.row(b, t));
       tile.input[1] = t;
-      tile.out[0] = static_cast<int>(s.conv_out().row(b, t));
-      tile.add[0] = s.op == kConv && s.y.at >= 0 ? static_cast<int>(s.y.row(b, t)) : 0;
-      s.tiles.push_back(tile);
+      tile.out[0] = static_cast<int>(op.conv_out().row(b, t));
+      tile.add[0] = op.opcode == kConv && op.y.at >= 0 ? static_cast<int>(op.y.row(b, t)) : 0;
+      op.tiles.push_back(tile);
     }
   };
-  const int length = s.out.length;
-  for (Part& part : s.parts) {
-    part.run = static_cast<int>(s.tiles.size());
+  const int length = op.out.length;
+  for (Partition& part : op.partitions) {
+    part.run = static_cast<int>(op.tiles.size());
     for (int block = part.block; block < part.end_block; ++block) {
-      const int b = block / s.row_blocks, t = block % s.row_blocks * kRowBlock;
+      const int b = block / op.row_blocks, t = block % op.row_blocks * kRowBlock;
       add(b, t, std::min(t + kRowBlock, length));
     }
-    part.end_run = static_cast<int>(s.tiles.size());
+    part.end_run = static_cast<int>(op.tiles.size());
   }
-  const int tile = winograd_points(length) * winograd_ld(s) * static_cast<int>(sizeof(float));
-  s.winograd_tiles =
-      std::min(std::max(kBytes / tile / kWhole, 1) * kWhole, padded(static_cast<int>(s.tiles.size())));
+  const int tile = winograd_points(length) * winograd_ld(op) * static_cast<int>(sizeof(float));
+  op.winograd_tiles =
+      std::min(std::max(kBytes / tile / kWhole, 1) * kWhole, padded(static_cast<int>(op.tiles.size())));
 }
 
 }  // namespace
 
-void place_tiles(Step& s, int segments) {
-  if (s.way == Way::kWinograd) return place_winograd_tiles(s);
-  Tiler tiler(s, s.way == Way::kDots ? 1 : segments);
-  if (!s.by_rows) {
+void place_tiles(CompiledOp& op, int segments) {
+  if (op.algorithm == Algorithm::kWinograd) return place_winograd_tiles(op);
+  Tiler tiler(op, op.algorithm == Algorithm::kDotAdjoint ? 1 : segments);
+  if (!op.by_rows) {
     // With few rows in time, or few to read, rows of several trajectories make fuller tiles.
-    const int length = s.conv_out().length, rows = s.transposed ? ceil_div(length, s.stride) : length;
-    if (s.trajectories > 1 && std::min(rows, s.x.length) < kSegment) {
+    const int length = op.conv_out().length, rows = op.transposed ? ceil_div(length, op.stride) : length;
+    if (op.trajectories > 1 && std::min(rows, op.x.length) < kSegment) {
       tiler.across_trajectories();
     } else {
-      tiler.across_time(0, s.trajectories, 0, length);
+      tiler.across_time(0, op.trajectories, 0, length);
     }
-    const Part all = tiler.finish({});
-    for (Part& part : s.parts) {
+    const Partition all = tiler.emit_runs({});
+    for (Partition& part : op.partitions) {
       part.run = all.run;
       part.end_run = all.end_run;
     }
     return;
   }
-  for (Part& part : s.parts) {
+  for (Partition& part : op.partitions) {
     for (int block = part.block; block < part.end_block; ++block) {
-      const int b = block / s.row_blocks, t = block % s.row_blocks * kRowBlock;
-      tiler.across_time(b, b + 1, t, std::min(t + kRowBlock, s.conv_out().length));
+      const int b = block / op.row_blocks, t = block % op.row_blocks * kRowBlock;
+      tiler.across_time(b, b + 1, t, std::min(t + kRowBlock, op.conv_out().length));
     }
-    part = tiler.finish(part);
+    part = tiler.emit_runs(part);
   }
 }
 

@@ -2,22 +2,23 @@
 namespace df {
 namespace DF_TARGET {
 
-// x += gx g, then what is known is put back.
-inline void guide(const Slice& s, float gx, float* x) {
+// x += gx g, then inpainting.
+inline void guidance_update(const Slice& s, float gx, float* x) {
   const Vec factor = set(gx);
   for (int t = s.t0; t < s.t1; ++t) {
     const float* const g = s.gradient + static_cast<int64_t>(t) * s.gradient_ld;
     const int64_t at = static_cast<int64_t>(t) * s.depth;
     each_vector(0, s.depth, [&](int d, auto lanes) {
       const Vec moved = fma(factor, get(g + d, lanes), get(x + at + d, lanes));
-      put(x + at + d, blend(get(s.mask + at + d, lanes), get(s.known + at + d, lanes), moved), lanes);
+      put(x + at + d, blend(get(s.mask + at + d, lanes), get(s.inpaint_values + at + d, lanes), moved),
+          lanes);
     });
   }
 }
 
-// x0 = p x + q net + g0 g, clipped; x = a x0 + b x + d before + s noise; before = x0; what is known is put back.
+// x0 = p x + q net + g0 g, clipped; x = a x0 + b x + d previous_x0 + s noise; previous_x0 = x0; then inpainting.
 inline bool update(const Slice& s, const Coefficients& k, const float* low, const float* high,
-                   const float* noise, float* before, float* x) {
+                   const float* noise, float* previous_x0, float* x) {
   Vec check = zero();  // stays zero while x is finite
   for (int t = s.t0; t < s.t1; ++t) {
     const float* const net = s.net + static_cast<int64_t>(t) * s.ld;
@@ -30,10 +31,10 @@ inline bool update(const Slice& s, const Coefficients& k, const float* low, cons
       if (g) x0 = fma(set(k.g0), get(g + d, lanes), x0);
       if (low) x0 = min(get(high + d, lanes), max(get(low + d, lanes), x0));
       Vec y = fma(set(k.a), x0, mul(set(k.b), old));
-      y = fma(set(k.d), get(before + at + d, lanes), y);
+      y = fma(set(k.d), get(previous_x0 + at + d, lanes), y);
       y = fma(set(k.s), get(drawn + d, lanes), y);
-      put(before + at + d, x0, lanes);
-      y = blend(get(s.mask + at + d, lanes), get(s.known + at + d, lanes), y);
+      put(previous_x0 + at + d, x0, lanes);
+      y = blend(get(s.mask + at + d, lanes), get(s.inpaint_values + at + d, lanes), y);
       put(x + at + d, y, lanes);
       check = fma(y, zero(), check);
     });

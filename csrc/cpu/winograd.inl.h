@@ -55,46 +55,42 @@ inline __attribute__((always_inline)) void from_points(Sum&& m, Vec (&y)[4]) {
   y[3] = add(fma(set(0.125f), half_odd, fma(set(8.0f), two_odd, one_odd)), m(Points - 1));
 }
 
-// One convolution, one thread's part of it.
+// One convolution, one thread's share of it.
 class Winograd {
  public:
-  Winograd(const Step& step, const Part& part, const Work& work)
-      : s_(step),
-        part_(part),
-        work_(work),
-        points_(winograd_points(step.out.length)),
-        ld_(winograd_ld(step)) {
-    point_ = static_cast<ptrdiff_t>(s_.winograd_tiles) * ld_;
+  Winograd(const CompiledOp& op, const Partition& part, const Work& work)
+      : op_(op), part_(part), work_(work), points_(winograd_points(op.out.length)), ld_(winograd_ld(op)) {
+    point_ = static_cast<ptrdiff_t>(op_.winograd_tiles) * ld_;
     sums_ = work.own + points_ * point_;
-    tap_ = static_cast<ptrdiff_t>(pitch(s_.x.channels)) * kBlock;
+    tap_ = static_cast<ptrdiff_t>(pitch(op_.x.channels)) * kBlock;
     block_ = points_ * tap_;
   }
 
   void run() const {
     if (part_.c0 >= part_.c1) return;
-    for (int first = part_.run; first < part_.end_run; first += s_.winograd_tiles) {
-      const int left = part_.end_run - first, n = left < s_.winograd_tiles ? left : s_.winograd_tiles;
-      for (int i = 0; i < n; ++i) transform(s_.tiles[first + i], i);
+    for (int first = part_.run; first < part_.end_run; first += op_.winograd_tiles) {
+      const int left = part_.end_run - first, n = left < op_.winograd_tiles ? left : op_.winograd_tiles;
+      for (int i = 0; i < n; ++i) input_transform(op_.tiles[first + i], i);
       multiply(first, n);
     }
   }
 
  private:
   // The input of one tile at all points.
-  void transform(const Tile& tile, int at) const {
+  void input_transform(const Tile& tile, int at) const {
     const float* const x = work_.arena + tile.input[0];
     float* const out = work_.own + static_cast<ptrdiff_t>(at) * ld_;
-    const int t = tile.input[1], ld = s_.x.ld;
-    each_vector(0, s_.x.channels, [&](int c, auto lanes) __attribute__((always_inline)) {
+    const int t = tile.input[1], ld = op_.x.ld;
+    each_vector(0, op_.x.channels, [&](int c, auto lanes) __attribute__((always_inline)) {
       const auto point = [&](int p, Vec v)
                              __attribute__((always_inline)) { put(out + p * point_ + c, v, lanes); };
       const auto inside = [&](int r) __attribute__((always_inline)) { return get(x + r * ld + c, lanes); };
       const auto edge = [&](int r) __attribute__((always_inline)) {
-        return t + r >= 0 && t + r < s_.x.length ? get(x + r * ld + c, lanes) : zero();
+        return t + r >= 0 && t + r < op_.x.length ? get(x + r * ld + c, lanes) : zero();
       };
       if (points_ == kFewPoints) {
         to_few_points(edge, point);
-      } else if (t >= 2 && t + 5 < s_.x.length) {
+      } else if (t >= 2 && t + 5 < op_.x.length) {
         to_points([&](int r) __attribute__((always_inline)) { return inside(r - 2); }, point);
       } else {
         to_points([&](int r) __attribute__((always_inline)) { return edge(r - 2); }, point);
@@ -114,10 +110,10 @@ class Winograd {
       const bool last = v + wide == vectors;
       const int blocks = ceil_div(wide, kPerBlock);
       const bool many = groups > blocks;  // with few, weights come as fast as they can anyway
-      const float* const w = s_.w[0] + c / kBlock * block_ + c % kBlock;
-      const ptrdiff_t next = !last     ? blocks * block_
-                             : s_.next ? s_.next + part_.c0 / kBlock * s_.next_block - w
-                                       : 0;
+      const float* const w = op_.w[0] + c / kBlock * block_ + c % kBlock;
+      const ptrdiff_t next = !last      ? blocks * block_
+                             : op_.next ? op_.next + part_.c0 / kBlock * op_.next_block - w
+                                        : 0;
       int at = 0;
       for (int g = 0; g < groups + (whole * kSegment < n); ++g) {
         const bool rest = g == groups;
@@ -152,7 +148,7 @@ class Winograd {
     constexpr int kChannels = 64;
     const Offsets<Vectors> offsets(c % kBlock / kLanes, block_);
     for (int p = 0; p < points_; ++p, w += tap_) {
-      for (int from = 0; from < s_.x.channels; from += kChannels) {
+      for (int from = 0; from < op_.x.channels; from += kChannels) {
         Vec sums[Vectors][Segments * kSegment];
 #pragma GCC unroll 8
         for (auto& row : sums) {
@@ -161,7 +157,7 @@ class Winograd {
         }
         const float* x[Segments];
         for (int s = 0; s < Segments; ++s) x[s] = work_.own + p * point_ + (at + s * kSegment) * ld_ + from;
-        const int left = s_.x.channels - from, n = left < kChannels ? left : kChannels;
+        const int left = op_.x.channels - from, n = left < kChannels ? left : kChannels;
         accumulate_first<Vectors, Segments>(sums, x, w + from * kBlock, offsets, ahead, n,
                                             Segments > 1 ? kSegment : rows);
 #pragma GCC unroll 8
@@ -175,7 +171,7 @@ class Winograd {
       }
     }
     for (int r = 0; r < (Segments > 1 ? Segments * kSegment : rows); ++r) {
-      finish<Vectors>(s_.tiles[first + at + r], sums_ + r * Vectors * points_ * kLanes, c);
+      output_transform<Vectors>(op_.tiles[first + at + r], sums_ + r * Vectors * points_ * kLanes, c);
     }
   }
 
@@ -184,7 +180,7 @@ class Winograd {
   void accumulate_first(Vec (&sums)[Vectors][Segments * kSegment], const float* const* x, const float* w,
                         const Offsets<Vectors>& offsets, ptrdiff_t ahead, int channels, int rows) const {
     if (rows == Last) {
-      accumulate<Numbers, Vectors, Segments, 0, Last>(sums, x, ld_, w, offsets, ahead, channels);
+      accumulate<Float32, Vectors, Segments, 0, Last>(sums, x, ld_, w, offsets, ahead, channels);
     } else if constexpr (Segments == 1 && Last > 1) {
       accumulate_first<Vectors, Segments, Last - 1>(sums, x, w, offsets, ahead, channels, rows);
     }
@@ -192,10 +188,10 @@ class Winograd {
 
   // Sums of one tile -> its outputs.
   template <int Vectors>
-  void finish(const Tile& tile, const float* sums, int c) const {
-    const int left = s_.out.length - tile.input[1], rows = left < kSegment ? left : kSegment;
-    const View& u = s_.conv_out();
-    const bool adds = s_.op == kConv && s_.y.at >= 0;
+  void output_transform(const Tile& tile, const float* sums, int c) const {
+    const int left = op_.out.length - tile.input[1], rows = left < kSegment ? left : kSegment;
+    const View& u = op_.conv_out();
+    const bool adds = op_.opcode == kConv && op_.y.at >= 0;
     for (int v = 0; v < Vectors; ++v, sums += points_ * kLanes, c += kLanes) {
       const auto sum = [&](int p) __attribute__((always_inline)) { return load(sums + p * kLanes); };
       Vec y[4];
@@ -204,7 +200,7 @@ class Winograd {
       } else {
         from_points<kManyPoints>(sum, y);
       }
-      const Vec bias = s_.w[1] ? load(s_.w[1] + c) : zero();
+      const Vec bias = op_.w[1] ? load(op_.w[1] + c) : zero();
       const int n = part_.c1 - c < kLanes ? part_.c1 - c : kLanes;
       float* const out = work_.arena + tile.out[0] + c;
       const float* const add_from = work_.arena + tile.add[0] + c;
@@ -212,7 +208,7 @@ class Winograd {
       for (int r = 0; r < kSegment; ++r) {
         if (r >= rows) break;
         Vec value = add(y[r], bias);
-        if (adds) value = add(value, load(add_from + static_cast<ptrdiff_t>(r) * s_.y.ld, n));
+        if (adds) value = add(value, load(add_from + static_cast<ptrdiff_t>(r) * op_.y.ld, n));
         if (n == kLanes) {
           store(out + static_cast<ptrdiff_t>(r) * u.ld, value);
         } else {
@@ -222,8 +218,8 @@ class Winograd {
     }
   }
 
-  const Step& s_;
-  const Part& part_;
+  const CompiledOp& op_;
+  const Partition& part_;
   const Work& work_;
   const int points_;
   const int ld_;     // floats from one tile to the next at a point

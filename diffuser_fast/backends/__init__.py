@@ -1,4 +1,4 @@
-"""The register of backends: what can run a sampling loop here, what cannot, and why."""
+"""The registry of backends: what can run a sampling loop here, what cannot, and why."""
 
 from __future__ import annotations
 

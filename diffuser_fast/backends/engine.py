@@ -7,19 +7,20 @@ from typing import Protocol
 
 from numpy.typing import NDArray
 
-from ..core.conditions import Known
+from ..core.conditions import Inpainting
 from ..core.loop import Result, SamplingLoop
 
 
 @dataclass(frozen=True)
 class Seeded:
-    """Noise that the engine draws itself: Philox at (seed, plan, row, sample, element); see core/noise.py."""
+    """Noise that the engine draws itself: Philox at (seed, plan, entry, sample, element); see core/noise.py."""
 
     seed: int
     plan: int
 
 
-Noise = Seeded | NDArray  # or a tape, float32 [R + 1, N, H, D]: entry 0 the first noise, entry k + 1 of row k
+# Or a tape, float32 [R + 1, N, H, D]: entry 0 the first noise, entry k + 1 that of denoising step k.
+Noise = Seeded | NDArray
 
 
 class Engine(Protocol):
@@ -27,7 +28,7 @@ class Engine(Protocol):
 
     def __call__(
         self,
-        known: Known,
+        inpainting: Inpainting,
         noise: Noise,
         *,
         x: NDArray | None = None,
@@ -36,12 +37,13 @@ class Engine(Protocol):
         candidates: int | None = None,
         chain: bool = False,
     ) -> Result:
-        """Denoise N plans together.
+        """Denoise N plans at once.
 
-        known: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of row ``start``
-        (warm start, restart); otherwise the first noise. tables: step tables of this plan (denoiser ``[R, S]``,
-        guide's or None), where they depend on a condition. candidates: plans are ranked within groups of this many
-        (default N). A number that is not finite raises FloatingPointError naming the row.
+        inpainting: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of denoising
+        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan
+        (denoiser ``[R, S]``, guide's or None), where they depend on a condition. candidates: plans are ranked within
+        groups of this many (default N). A number that is not finite raises FloatingPointError naming the denoising
+        step.
         """
         ...
 
@@ -62,5 +64,5 @@ class Backend(Protocol):
         precision: str,
         threads: int | None = None,
     ) -> Engine:
-        """Everything on the load clock: lowering, packing, placement, capture."""
+        """All that happens at load: lowering, packing, memory planning, capture."""
         ...

@@ -73,15 +73,15 @@ def unpack_vector(packed: NDArray, channels: int) -> NDArray[np.float32]:
     return packed[:channels].copy()
 
 
-def together(arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """The same arrays in one piece of memory, each at a cache line; the whole at a large page."""
+def contiguous(arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Copies of the arrays in one piece of memory, each at a cache line; the whole at a large page."""
     sizes = [-(-array.nbytes // _LINE) * _LINE for array in arrays]
     memory = np.empty(sum(sizes) + _PAGE, np.uint8)  # numpy asks for large pages by itself
     at = -memory.ctypes.data % _PAGE
-    views = []
+    copies = []
     for array, size in zip(arrays, sizes, strict=True):
-        view = memory[at : at + array.nbytes].view(np.float32).reshape(array.shape)
-        view[...] = array
-        views.append(view)
+        copy = memory[at : at + array.nbytes].view(np.float32).reshape(array.shape)
+        copy[...] = array
+        copies.append(copy)
         at += size
-    return views
+    return copies

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.conditions import Known
-from ..core.loop import Network, Result, SamplingLoop, ranking
+from ..core.conditions import Inpainting
+from ..core.loop import Network, Result, SamplingLoop, not_finite, ranking
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
 from .engine import Noise, Seeded
@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def run(
     program: Program, weights: Mapping[str, Tensor], inputs: Sequence[Tensor], table: Tensor | None = None
 ) -> list[Tensor]:
-    """Evaluate a program. inputs: ``[B, C, H]`` each; table: ``[S]``, or ``[B, S]`` where steps differ."""
+    """Evaluate a program. inputs: ``[B, C, H]`` each; table: a row of the time tables ``[S]``, or ``[B, S]``."""
     values = dict(zip(program.inputs, inputs, strict=True))
     for op in program.ops:
         ins = [values[i] for i in op.ins]
@@ -151,34 +151,34 @@ def ready(
 
 
 class ReferenceEngine:
-    """The sampling loop as written in core/loop.py, one torch op at a time."""
+    """The sampling loop as core/loop.py words it, one torch op at a time: read it to know the algorithm."""
 
     def __init__(self, loop: SamplingLoop, device: torch.device, batch: int, dtype: torch.dtype) -> None:
         self.loop, self.batch, self.device, self.dtype = loop, batch, device, dtype
         self.denoiser = self._weights(loop.denoiser)
         self.guide = self._weights(loop.guide) if loop.guide else {}
-        self.seed_gradient = torch.ones(batch, 1, 1, dtype=dtype, device=device)
+        self.dy = torch.ones(batch, 1, 1, dtype=dtype, device=device)
 
     def __call__(
-        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         loop, steps = self.loop, self.loop.steps
         net_tables, guide_tables = self._tables(tables)
-        mask, given = torch.tensor(known.mask, device=self.device), self._tensor(known.values)
+        mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
 
-        def project(x: Tensor) -> Tensor:
+        def inpaint(x: Tensor) -> Tensor:
             return torch.where(mask, given, x)
 
         with torch.no_grad():
-            state = project(self._tensor(x) if x is not None else self._noise(noise, 0))
+            state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0))
             values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
             states = [state]
             for k in range(start, loop.rows):
                 for _ in range(steps.guide_steps[k]):
                     values, gradient = self._gradient(state, guide_tables[k])
-                    state = project(state + steps.gx[k] * gradient)
+                    state = inpaint(state + steps.gx[k] * gradient)
                 if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
                     values = self._value(state, guide_tables[k])
                 x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables[k])
@@ -187,13 +187,12 @@ class ReferenceEngine:
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
                 if k == start:
-                    before = x0
-                state = project(
-                    steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * before + steps.s[k] * self._noise(noise, k + 1)
-                )
-                before = x0
+                    previous_x0 = x0
+                update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0
+                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1))
+                previous_x0 = x0
                 if not torch.isfinite(state).all():
-                    raise FloatingPointError(f"row {k} (t = {steps.t[k]}): the plan is no longer finite")
+                    raise not_finite(steps, k)
                 states.append(state)
         values = values.cpu().numpy()
         dtype = np.float64 if self.dtype == torch.float64 else np.float32
@@ -204,16 +203,16 @@ class ReferenceEngine:
             chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
         )
 
-    def _denoise(self, x: Tensor, row: Tensor) -> Tensor:
-        (y,) = run(self.loop.denoiser.program, self.denoiser, [x.transpose(1, 2)], row)
+    def _denoise(self, x: Tensor, table: Tensor) -> Tensor:
+        (y,) = run(self.loop.denoiser.program, self.denoiser, [x.transpose(1, 2)], table)
         return y.transpose(1, 2)
 
-    def _value(self, x: Tensor, row: Tensor) -> Tensor:
-        (y,) = run(self.loop.guide.program, self.guide, [x.transpose(1, 2)], row)
+    def _value(self, x: Tensor, table: Tensor) -> Tensor:
+        (y,) = run(self.loop.guide.program, self.guide, [x.transpose(1, 2)], table)
         return y.reshape(-1)
 
-    def _gradient(self, x: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        y, dx = run(self.loop.guide.gradient, self.guide, [x.transpose(1, 2), self.seed_gradient], row)
+    def _gradient(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        y, dx = run(self.loop.guide.gradient, self.guide, [x.transpose(1, 2), self.dy], table)
         return y.reshape(-1), dx.transpose(1, 2)
 
     def _noise(self, noise: Noise, entry: int) -> Tensor:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from . import show
+from .options import guide_options, load_checkpoint, load_options, with_guide
 
 
 @click.command()
 @click.argument("source")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--value", help="A value checkpoint to include.")
-@click.option("--normalizer", help="A JSON sidecar of statistics to include.")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@load_options
+@guide_options
 @show.json_option
-def command(source: str, target: Path, value: str | None, normalizer: str | None, dtype: str, as_json: bool) -> None:
+def command(source: str, target: Path, dtype: str, as_json: bool, **options: Any) -> None:
     """Write SOURCE (any format ``load`` knows) to TARGET, a native file: one safetensors with everything in it."""
-    from ..formats import load, native
+    from ..formats import native
 
-    checkpoint = load(source, value=value, normalizer=normalizer)
+    checkpoint = with_guide(load_checkpoint(source, options), options)
     native.save(checkpoint, target, dtype=dtype)
     record = {"path": str(target), "bytes": target.stat().st_size, "dtype": dtype}
     if as_json:

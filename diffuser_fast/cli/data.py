@@ -1,8 +1,9 @@
-"""``diffuser-fast data``: the published recipe for Maze2D data, into one HDF5 file with D4RL's fields."""
+"""``diffuser-fast data``: the published recipes for data sets, each into one HDF5 file with D4RL's fields."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,12 +15,31 @@ SIZES = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 @click.command()
 @click.argument("env")
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: data/ENV.hdf5.")
-@click.option("--steps", type=click.IntRange(min=1), help="Default: D4RL's 1, 2 or 4 million by layout.")
+@click.option("--steps", type=click.IntRange(min=1), help="Default: as many as D4RL's data set of this name has.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--noisy", is_flag=True, help="Add 0.5 N(0, 1) to the actions.")
+@click.option("--noisy", is_flag=True, help="Mazes: add 0.5 N(0, 1) to the actions.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Bodies: processes.")
 @show.json_option
-def command(env: str, out: Path | None, steps: int | None, seed: int, noisy: bool, as_json: bool) -> None:
-    """Collect a data set in ENV (maze2d-umaze, maze2d-medium, maze2d-large) with the waypoint controller."""
+def command(
+    env: str, out: Path | None, steps: int | None, seed: int, noisy: bool, workers: int, as_json: bool
+) -> None:  # fmt: skip
+    """Collect a data set for ENV.
+
+    maze2d-umaze, maze2d-medium, maze2d-large: the waypoint controller. hopper-medium, hopper-medium-replay,
+    hopper-medium-expert, hopper-expert, and the same of walker2d and halfcheetah: the bundled behaviour policies, in
+    Gymnasium's v5 bodies (their levels are this package's, not D4RL's).
+    """
+    from ..envs.locomotion import is_locomotion
+
+    if not is_locomotion(env):
+        _maze(env, out, steps, seed, noisy, as_json)
+    elif noisy:
+        raise click.UsageError("--noisy: only mazes have it; the behaviour policies sample their actions")
+    else:
+        _body(env, out, steps, seed, workers, as_json)
+
+
+def _maze(env: str, out: Path | None, steps: int | None, seed: int, noisy: bool, as_json: bool) -> None:
     from ..control.collect import collect
     from ..envs import layout_of
 
@@ -33,6 +53,23 @@ def command(env: str, out: Path | None, steps: int | None, seed: int, noisy: boo
         show.emit(record)
     else:
         click.echo(f"{out}: {steps:,} steps, {record.get('successes', 0):,} goals reached")
+
+
+def _body(env: str, out: Path | None, steps: int | None, seed: int, workers: int, as_json: bool) -> None:
+    from ..control.behavior import default_steps, record
+    from ..envs import names
+
+    out = out or Path("data") / f"{names.parse(env)}.hdf5"
+    with show.progress(f"collecting {env}", steps or default_steps(env), quiet=as_json) as update:
+        made: dict[str, Any] = record(
+            env, steps, out, seed=seed, workers=workers, progress=lambda done, total: update(done)
+        )
+    if as_json:
+        show.emit({"path": str(out), **{k: _plain(v) for k, v in made.items()}})
+        return
+    mean = f", mean return {made['mean_return']:.0f}" if "mean_return" in made else ""
+    error = f" +- {made['standard_error']:.0f}" if "standard_error" in made else ""
+    click.echo(f"{out}: {made['n_steps']:,} steps, {made['episodes']:,} whole episodes{mean}{error}")
 
 
 def _plain(value: object) -> object:

@@ -8,31 +8,49 @@ from typing import Any
 import click
 
 from . import show
+from .demo_body import STEPS, bundled, demo
 
 NAME = "maze2d-umaze"
 
 
 @click.command()
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--checkpoint", default=NAME, show_default=True, help="A bundled name or a path.")
-@click.option("--episodes", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--env", help="maze2d-umaze, or a body: hopper, walker2d, halfcheetah. Default: the checkpoint's.")
+@click.option("--checkpoint", help=f"A bundled name or a path. Default: the environment's, or {NAME}.")
+@click.option("--episodes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a maze.")
+@click.option("--steps", type=click.IntRange(min=1, max=1000), default=STEPS, show_default=True, help="Of a body.")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--threads", type=int, help="Default: the cores there are.")
 @click.option("--seed", type=int, default=7, show_default=True)
 @show.json_option
 def command(
-    out: Path, checkpoint: str, episodes: int, backend: str, threads: int | None, seed: int, as_json: bool
-) -> None:
-    """Plan through a MuJoCo maze, score episodes, time the engine against torch eager, and leave a PNG and a GIF."""
+    out: Path, env: str | None, checkpoint: str | None, episodes: int, steps: int, backend: str, threads: int | None,
+    seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Plan through a MuJoCo maze, score episodes, time the engine against torch eager, and leave a PNG and a GIF.
+
+    With --env hopper: plan at every step of a hopping body, and leave a GIF of the body and its plans.
+    """
     import numpy as np
 
     from .. import Planner, load
     from ..control.rollout import goal_conditions, rollout
+    from ..envs import names
+    from ..envs.locomotion import is_locomotion
     from .latency import engine_vs_eager
     from .pictures import denoising_picture, rollout_film
 
-    planner = Planner(load(checkpoint), backend, threads=threads, seed=seed)
-    env = str(planner.checkpoint.metadata["env"])
+    if env is not None and is_locomotion(env):
+        checkpoint = checkpoint or bundled(names.parse(env).family)
+    checkpoint = checkpoint or NAME
+    loaded = load(checkpoint)
+    env = env or str(loaded.metadata.get("env") or "")
+    if not env:
+        raise click.UsageError("--checkpoint: it does not say which environment it is for; give --env")
+    if is_locomotion(env):
+        demo(checkpoint, env, out, backend=backend, threads=threads, seed=seed, steps=steps, as_json=as_json)
+        return
+    planner = Planner(loaded, backend, threads=threads, seed=seed)
     with show.progress(f"{episodes} episodes of {env}", 1, quiet=as_json) as update:
         result = rollout(
             planner, env, episodes=episodes, seed=seed, progress=lambda done, total: update(done, total=total)

@@ -20,6 +20,7 @@ PACKAGES = {
     "gymnasium": "environments",
     "mujoco": "environments",
     "h5py": "data sets",
+    "minari": "Minari's data sets",
     "matplotlib": "pictures",
     "PIL": "GIFs",
     "triton": "GPU kernels",

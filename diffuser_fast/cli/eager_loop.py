@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.checkpoint import Checkpoint
-from ..core.conditions import Known
+from ..core.conditions import Inpainting
 from ..core.loop import SamplingLoop
 from .eager import EagerValue, eager_network
 
@@ -48,7 +48,7 @@ class EagerLoop:
         # The original looks at the value in every row, also where its gradient is then multiplied by zero.
         self.guide_steps = int(loop.steps.guide_steps.max())
 
-    def __call__(self, known: Known, noise: NDArray | Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, known: Inpainting, noise: NDArray | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """noise: a tape ``[R + 1, N, H, D]``, or None for torch's own."""
         mask, given = (torch.from_numpy(array).to(self.device) for array in (known.mask, known.values))
         return self.sample(mask, given, None if noise is None else torch.as_tensor(noise).to(self.device))

@@ -8,18 +8,16 @@ from typing import Any
 import click
 
 from . import show
+from .options import load_checkpoint, load_options
 
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("--value", help="A value checkpoint.")
-@click.option("--normalizer", help="A JSON sidecar of statistics.")
+@load_options
 @show.json_option
-def command(checkpoint: str, value: str | None, normalizer: str | None, as_json: bool) -> None:
+def command(checkpoint: str, as_json: bool, **options: Any) -> None:
     """Describe CHECKPOINT: a native file, a folder of the original's, or a bundled name."""
-    from ..formats import load
-
-    record = describe(load(checkpoint, value=value, normalizer=normalizer))
+    record = describe(load_checkpoint(checkpoint, options))
     if as_json:
         show.emit(record)
     else:

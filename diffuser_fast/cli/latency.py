@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.conditions import known
+from ..core.conditions import parse_conditions
 from ..planner import Planner
 
 PERCENTILES = (50, 99)
@@ -32,7 +32,7 @@ def engine_vs_eager(planner: Planner, conditions: Mapping[int, Any], seconds: fl
 
     loop = planner.loop
     eager = EagerLoop(planner.checkpoint, loop, planner.batch_size)
-    given, situations = known(conditions, loop.horizon, planner.checkpoint.normalizers)
+    given, situations = parse_conditions(conditions, loop.horizon, planner.checkpoint.normalizers)
     if situations is not None:
         raise ValueError("conditions: one situation is timed, not several at once")
     sides["torch eager"] = lambda: eager(given)

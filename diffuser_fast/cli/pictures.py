@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..control.locomotion import BodyRollout
     from ..control.rollout import Rollout
 
 # Shares of the denoising steps that are shown: order appears late.
@@ -59,11 +60,19 @@ def rollout_film(path: Path, result: Rollout, episode: int, *, every: int = 4, f
             start=seen[0, :2],
             point=seen[i, :2],
             target=result.targets[episode],
-            tile=72,
+            cell=72,
         )
         for i in range(0, len(seen), every)
     )
     return write_gif(path, frames, fps=fps)
+
+
+def body_film(path: Path, result: BodyRollout, *, every: int = 5, steps: int = 500, fps: float = 25.0) -> Path:
+    """The first episode of a body as a GIF: at most ``steps`` steps, the plan ahead of the body in colours of time."""
+    from ..envs import write_gif
+    from ..envs.silhouette import film
+
+    return write_gif(path, film(result.env, result.qpos, result.plans[:steps], every=every), fps=fps)
 
 
 def _figure(panels: int, size: float) -> Figure:

@@ -14,29 +14,35 @@ from .options import make_planner, planner_options
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("--obs", required=True, help='The observation now, JSON: "[1, 1, 0, 0]".')
-@click.option("--goal", help="The observation at the end of the horizon, JSON.")
-@click.option("--condition", "conditions", multiple=True, help='Further ones, JSON: \'{"12": {"0": 2.5}}\'.')
+@click.option("--obs", required=True, help='The observation now, JSON: "[1, 1, 0, 0]", or some of it: \'{"0": 1}\'.')
+@click.option("--goal", help="The observation at the end of the horizon, JSON, likewise.")
+@click.option("--condition", multiple=True, help='Further ones, JSON: \'{"12": {"0": 2.5}}\'.')
+@click.option(
+    "--noise",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="A tape instead of --seed: .npy, float32 [steps + 1, plans, horizon, actions + observations].",
+)
+@click.option("--chain", is_flag=True, help="With --json: every denoising step of the best plan too.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of the plans (Maze2D).")
+@click.option("--env", help="The maze of --picture. Default: the one the checkpoint was trained for.")
 @planner_options
 @show.json_option
 def command(
-    checkpoint: str, obs: str, goal: str | None, conditions: tuple[str, ...], picture: Path | None, as_json: bool,
-    **options: Any,
+    checkpoint: str, obs: str, goal: str | None, condition: tuple[str, ...], noise: Path | None, chain: bool,
+    picture: Path | None, env: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Plan with CHECKPOINT from an observation, in physical units, and print the first action and the latency."""
     planner = make_planner(checkpoint, **options)
-    given: dict[int, Any] = {0: _json("--obs", obs)}
+    given: dict[int, Any] = {0: _given("--obs", _json("--obs", obs))}
     if goal is not None:
-        given[-1] = _json("--goal", goal)
-    for text in conditions:
-        for time, value in _json("--condition", text).items():
-            given[int(time)] = {int(d): v for d, v in value.items()} if isinstance(value, dict) else value
-    plans = planner.plan(given)
+        given[-1] = _given("--goal", _json("--goal", goal))
+    for text in condition:
+        given |= _conditions(_json("--condition", text))
+    plans = planner.plan(given, noise=None if noise is None else _tape(noise), return_chain=chain)
     if picture:
         from .pictures import plan_picture
 
-        plan_picture(picture, str(planner.checkpoint.metadata.get("env", "")), plans.observations)
+        plan_picture(picture, env or str(planner.checkpoint.metadata.get("env", "")), plans.observations)
     if as_json:
         show.emit(
             {
@@ -47,6 +53,8 @@ def command(
                 "latency_ms": plans.latency_ms,
                 "backend": planner.backend,
                 "exactness": plans.exactness,
+                "clipped": plans.clipped,
+                **({"chain": plans.chain[0].tolist()} if chain else {}),
             }
         )
         return
@@ -55,6 +63,8 @@ def command(
     click.echo(f"to            {_numbers(plans.observations[0, -1])}")
     click.echo(f"value         {plans.values[0]:.4g} (best of {len(plans.values)})")
     click.echo(f"{plans.latency_ms:.2f} ms on backend {planner.backend}, {plans.exactness}")
+    if plans.clipped:
+        click.echo("what was given lies beyond the data's limits: plans hold the nearest values inside them")
 
 
 def _json(option: str, text: str) -> Any:
@@ -62,6 +72,31 @@ def _json(option: str, text: str) -> Any:
         return json.loads(text)  # accepts NaN, which conditions then refuse by name
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint=option) from None
+
+
+def _given(option: str, value: Any) -> Any:
+    """An observation, or some dimensions of one: JSON has no whole numbers for keys."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return {int(dimension): number for dimension, number in value.items()}
+    except ValueError:
+        raise click.BadParameter(f"found {list(value)}, expected dimensions as keys", param_hint=option) from None
+
+
+def _conditions(record: Any) -> dict[int, Any]:
+    if not isinstance(record, dict) or not all(key.strip().lstrip("-").isdigit() for key in record):
+        raise click.BadParameter("expected times as keys, '{\"12\": [...]}'", param_hint="--condition")
+    return {int(time): _given("--condition", value) for time, value in record.items()}
+
+
+def _tape(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):  # numpy's own words are about switching its safety off
+        raise click.BadParameter(f"{path}: not an array of numbers in .npy", param_hint="--noise") from None
 
 
 def _numbers(array: Any) -> str:

@@ -15,8 +15,8 @@ from .options import make_planner, planner_options
 @click.argument("checkpoint")
 @click.option("--env", help="Default: the one the checkpoint was trained for.")
 @click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--replan", type=click.IntRange(min=1), help="Plan again every so many steps. Default: plan once.")
-@click.option("--together", type=click.IntRange(min=1), default=25, show_default=True, help="Episodes side by side.")
+@click.option("--replan", type=click.IntRange(min=1), help="Mazes: plan again every so many steps. Default: plan once.")
+@click.option("--together", type=click.IntRange(min=1), help="Mazes: episodes side by side. Default: 25.")
 @click.option("--gif", type=click.Path(dir_okay=False, path_type=Path), help="A film of the first episode.")
 @planner_options
 @show.json_option
@@ -24,20 +24,30 @@ def command(
     checkpoint: str, env: str | None, episodes: int, replan: int | None, together: int, gif: Path | None,
     as_json: bool, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """Run episodes with CHECKPOINT and print the D4RL-normalised score with its standard error."""
+    """Run episodes with CHECKPOINT and print the D4RL-normalised score with its standard error.
+
+    Episode e begins from seed + e. In a maze the planned states are followed; a body (hopper, walker2d, halfcheetah)
+    plans at every step and takes the best plan's first action.
+    """
     from ..control.rollout import rollout
+    from ..envs.locomotion import is_locomotion
 
     planner = make_planner(checkpoint, seed=seed, **options)
     env = env or str(planner.checkpoint.metadata.get("env") or "")
     if not env:
         raise click.UsageError("the checkpoint does not say which environment it is for: name one with --env")
+    if is_locomotion(env):
+        if replan or together:
+            raise click.UsageError("--replan, --together: only mazes have them; a body plans at every step")
+        _body(planner, checkpoint, env, episodes, seed, gif, as_json)
+        return
     with show.progress(f"{episodes} episodes of {env}", 1, quiet=as_json) as update:
 
         def progress(done: int, total: int) -> None:
             update(done, total=total)
 
         result = rollout(
-            planner, env, episodes=episodes, replan=replan, seed=seed, together=together, progress=progress
+            planner, env, episodes=episodes, replan=replan, seed=seed, together=together or 25, progress=progress
         )
     if gif:
         from .pictures import rollout_film
@@ -58,3 +68,32 @@ def command(
     )
     latency = ", ".join(f"{name} {ms:.1f} ms" for name, ms in record["call_latency_ms"].items())
     click.echo(f"planning calls of {record['plans_per_call']} plans on backend {planner.backend}: {latency}")
+
+
+def _body(
+    planner: Any, checkpoint: str, env: str, episodes: int, seed: int, gif: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    from ..control.locomotion import rollout_body
+
+    with show.progress(f"{episodes} episodes of {env}", 1, quiet=as_json) as update:
+        result = rollout_body(
+            planner, env, episodes=episodes, seed=seed, progress=lambda done, total: update(done, total=total)
+        )
+    if gif:
+        from .pictures import body_film
+
+        body_film(gif, result)
+    record = {
+        "checkpoint": checkpoint, "backend": planner.backend, "exactness": planner.exactness, **result.summary(),
+    }  # fmt: skip
+    if as_json:
+        show.emit(record)
+        return
+    score, total = (
+        f"{record[name]:.1f}" + ("" if record[error] is None else f" +- {record[error]:.1f}")
+        for name, error in (("score", "standard_error"), ("return", "return_standard_error"))
+    )
+    click.echo(f"return {total}, score {score} (D4RL's scale, v5 body) over {episodes} episodes of "
+               f"{record['length']:.0f} steps")  # fmt: skip
+    latency = ", ".join(f"{name} {ms:.1f} ms" for name, ms in record["call_latency_ms"].items())
+    click.echo(f"{record['plans']} plans, the best of {planner.batch_size}, on backend {planner.backend}: {latency}")

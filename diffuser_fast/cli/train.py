@@ -5,53 +5,55 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import show
+from .dataset import dataset_options, read_dataset
+from .recipe_options import given_fields, recipe_options
+
+if TYPE_CHECKING:
+    from ..train.recipe import Recipe
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
-@click.option("--steps", type=click.IntRange(min=1), help="Default 20000.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Default 32.")
-@click.option("--lr", type=float, help="Default 3e-4.")
-@click.option("--horizon", type=int, help="Default: the published one of the data's maze.")
-@click.option("--diffusion-steps", type=int, help="T. Default: the published one of the data's maze.")
-@click.option("--target", type=click.Choice(["planner", "value"]), help="Default planner.")
-@click.option("--seed", type=int, help="Default 0.")
+@dataset_options
 @click.option("--recipe", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="A recipe.json instead.")
+@recipe_options
 @click.option("--device", help="cuda, cpu; default: a GPU if there is one.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "float32"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "float32"]),
+    default="auto",
+    show_default=True,
+    help="Of the multiplications.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
 @click.option("--save-every", type=click.IntRange(min=1), default=1000, show_default=True)
 @show.json_option
 def command(
-    data: Path, out: Path, recipe: Path | None, device: str | None, precision: str, threads: int | None,
-    save_every: int, as_json: bool, **choices: object,
+    data: str, out: Path, recipe: Path | None, device: str | None, precision: str, threads: int | None,
+    save_every: int, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train on DATA (HDF5 or NPZ) in the folder OUT; the same command again goes on from where it stopped.
+    """Train on DATA in the folder OUT; the same command again goes on from where it stopped.
 
-    Ctrl-C pauses: the step is finished and everything is saved.
+    DATA: an HDF5 or NPZ file (D4RL's, or of the same names), robomimic's HDF5, a Minari folder, or a name in Minari's
+    store. Ctrl-C pauses: the step is finished and everything is saved.
     """
     import torch
 
-    from ..data import load_dataset
-    from ..train.recipe import Recipe, published
     from ..train.trainer import Trainer
 
     if threads:
         torch.set_num_threads(threads)
-    episodes = load_dataset(data)
+    given = given_fields(options)
+    episodes = read_dataset(data, **options)
     env = str(episodes.attributes.get("env_id", ""))
-    names = {"diffusion_steps": "n_timesteps"}
-    given = {names.get(k, k): v for k, v in choices.items() if v is not None}
     stored = out / "recipe.json"
-    if recipe or stored.exists():
-        base = Recipe.from_json(json.loads((recipe or stored).read_text()))
-    else:
-        base = published(env)
+    base = _read_recipe(recipe or stored) if recipe or stored.exists() else _published(env, given)
     trainer = Trainer(
         dataclasses.replace(base, **given), episodes, out, device=device, precision=precision,
         metadata={"env": env, "data": {k: _plain(v) for k, v in episodes.attributes.items()}},
@@ -75,6 +77,31 @@ def command(
     else:
         again = "" if finished else "; the same command goes on from here"
         click.echo(f"{path}: {trainer.step:,} of {steps:,} steps{again}")
+
+
+def _read_recipe(path: Path) -> Recipe:
+    from ..train.recipe import Recipe
+
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError:
+        raise ValueError(f"{path}: not JSON") from None
+    try:
+        return Recipe.from_json(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _published(env: str, given: dict[str, Any]) -> Recipe:
+    """The recipe of an environment, or whoever's has said what is not the same for all of them."""
+    from ..train.recipe import Recipe, published
+
+    try:
+        return published(env, str(given.get("target", "planner")))
+    except ValueError as error:
+        if {"horizon", "n_timesteps"} <= given.keys():
+            return Recipe()
+        raise ValueError(f"{error}; or give --horizon and --diffusion-steps, or a --recipe") from None
 
 
 def _plain(value: object) -> object:

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.conditions import Known
+from ..core.conditions import Inpainting
 from ..core.guidance import Guide
 from ..core.loop import Network, Result, SamplingLoop, sampling_loop
 from ..core.samplers import step_table
@@ -25,9 +25,9 @@ class LoopCase:
     """A sampling loop and what one plan is made from.
 
     gentle: noise that grows slowly, instead of the cosine schedule, whose last step magnifies an error in epsilon a
-    hundredfold. n_steps, eta: the sampler's. horizon: H if not the trained one. known: a name of ``KNOWN``. g0: the
-    gradient that is added to x0, in every row but the last. own_tables: step tables of this plan, other than the
-    loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
+    hundredfold. n_steps, eta: the sampler's. horizon: H if not the trained one. mask: a name of ``MASKS``. g0: the
+    gradient that is added to x0, in every denoising step but the last. own_tables: time tables of this plan, other than
+    the loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
     """
 
     name: str
@@ -42,7 +42,7 @@ class LoopCase:
     n_steps: int | None = None
     eta: float | None = None
     horizon: int | None = None
-    known: str = "first"
+    mask: str = "first"
     g0: float = 0.0
     own_tables: bool = False
     batch: int = 8
@@ -58,13 +58,13 @@ class LoopCase:
         return _loop(replace(self, seed=0))
 
     @cached_property
-    def given(self) -> Known:
-        """What is known of the trajectory."""
-        rng, (horizon, depth) = self._rng("known"), (self.loop.horizon, self.loop.transition_dim)
+    def inpainting(self) -> Inpainting:
+        """What is given of the trajectory."""
+        rng, (horizon, depth) = self._rng("inpainting"), (self.loop.horizon, self.loop.transition_dim)
         mask = np.zeros((horizon, depth), bool)
-        each = KNOWN[self.known](mask)
+        each = MASKS[self.mask](mask)
         numbers = rng.normal(0, 0.7, (self.batch if each else 1, horizon, depth))
-        return Known(mask, np.where(mask, numbers, 0))
+        return Inpainting(mask, np.where(mask, numbers, 0))
 
     @cached_property
     def tape(self) -> NDArray[np.float32]:
@@ -74,7 +74,7 @@ class LoopCase:
 
     @cached_property
     def tables(self) -> Tables | None:
-        """Step tables of this plan: the loop's, disturbed; or None, which stands for the loop's own."""
+        """Time tables of this plan: the loop's, disturbed; or None, which stands for the loop's own."""
         if not self.own_tables:
             return None
         rng, guide = self._rng("tables"), self.loop.guide
@@ -87,7 +87,7 @@ class LoopCase:
     def plan(self, engine, **overrides) -> Result:
         """One call of an engine on this case, chain included; ``overrides`` are the call's own arguments."""
         arguments = {"tables": self.tables, "candidates": self.candidates, "chain": True, **overrides}
-        return engine(arguments.pop("known", self.given), arguments.pop("noise", self.tape), **arguments)
+        return engine(arguments.pop("inpainting", self.inpainting), arguments.pop("noise", self.tape), **arguments)
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng([zlib.crc32(f"{self.name} {what}".encode()), self.seed])
@@ -111,8 +111,8 @@ def _loop(case: LoopCase) -> SamplingLoop:
     return loop
 
 
-def row_of(loop: SamplingLoop, k: int) -> SamplingLoop:
-    """Row k alone, as a loop of one row: to judge a row by itself, from a given x."""
+def single_step(loop: SamplingLoop, k: int) -> SamplingLoop:
+    """Denoising step k alone, as a loop of one step: to judge it by itself, from a given x."""
 
     def cut(network: Network) -> Network:
         return replace(network, tables=network.tables[k : k + 1])
@@ -122,8 +122,8 @@ def row_of(loop: SamplingLoop, k: int) -> SamplingLoop:
     return replace(loop, denoiser=cut(loop.denoiser), guide=guide, steps=replace(loop.steps, **columns))
 
 
-def _given(*where: tuple[int, slice], each: bool = False):
-    """Marks places (time, dimensions) in a mask ``[H, D]``; ``each``: every plan of the batch has its own values."""
+def _mask(*where: tuple[int, slice], each: bool = False):
+    """Marks (time, dimensions) in a mask ``[H, D]``; ``each``: every plan of the batch has its own values."""
 
     def mark(mask: NDArray[np.bool_]) -> bool:
         for time, dims in where:
@@ -134,23 +134,23 @@ def _given(*where: tuple[int, slice], each: bool = False):
 
 
 _OBS, _ALL = slice(2, None), slice(None)  # as if there were two actions
-KNOWN = {
-    "nothing": _given(),
-    "first": _given((0, _OBS)),
-    "first and last": _given((0, _OBS), (-1, _OBS)),
-    "parts": _given((0, slice(2, 3)), (1, slice(3, None, 2)), (-2, slice(2, 4))),
-    "each its own": _given((0, _OBS), (2, slice(3, None)), each=True),
-    "an action": _given((0, _ALL), (1, slice(0, 1))),
-    "everything": _given((_ALL, _ALL)),
+MASKS = {
+    "nothing": _mask(),
+    "first": _mask((0, _OBS)),
+    "first and last": _mask((0, _OBS), (-1, _OBS)),
+    "parts": _mask((0, slice(2, 3)), (1, slice(3, None, 2)), (-2, slice(2, 4))),
+    "each its own": _mask((0, _OBS), (2, slice(3, None)), each=True),
+    "an action": _mask((0, _ALL), (1, slice(0, 1))),
+    "everything": _mask((_ALL, _ALL)),
 }
 
 
 @cache
 def loop_cases() -> tuple[LoopCase, ...]:
-    """The table. Names are unique, and seeds of a case give it other noise and other conditions.
+    """The case table of loops. Names are unique, and seeds of a case give it other noise and other conditions.
 
     No GroupNorm here has fewer than four numbers in a group: with two, the norm of two that happen to be close turns
-    rounding into a lottery that no yardstick can judge in a whole loop. The table of ops has those.
+    rounding into a lottery that no yardstick can judge in a whole loop. The case table of ops has those.
     """
     hopper = {"horizon": 32, "transition_dim": 14, "dim": 16}
     cheetah = {"horizon": 4, "transition_dim": 23, "dim": 16, "dim_mults": (1, 4, 8)}
@@ -167,9 +167,9 @@ def loop_cases() -> tuple[LoopCase, ...]:
     cases = (
         # As the named workloads sample, at half their width.
         case("hopper", UNetSpec(**hopper), ValueSpec(**hopper), Guide(0.1, 2, 2), n_train=5),
-        case("hopper unguided", UNetSpec(**hopper), n_train=8, known="nothing"),
+        case("hopper unguided", UNetSpec(**hopper), n_train=8, mask="nothing"),
         case("halfcheetah", UNetSpec(**cheetah, attention=True), ValueSpec(**cheetah), Guide(0.001, 2, 4), n_train=6),
-        case("maze2d", UNetSpec(**maze), n_train=8, clip=True, known="first and last", batch=2),
+        case("maze2d", UNetSpec(**maze), n_train=8, clip=True, mask="first and last", batch=2),
         case(
             "hopper at full width",
             UNetSpec(**{**hopper, "dim": 32}),
@@ -185,7 +185,7 @@ def loop_cases() -> tuple[LoopCase, ...]:
             clip=True,
             n_train=16,
             n_steps=2,
-            known="first and last",
+            mask="first and last",
             batch=1,
         ),
         # Predictions and clipping.
@@ -201,20 +201,20 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("value without a middle", unet, ValueSpec(**small, middle="none"), strong),
         case("gradient added to x0", unet, value, Guide(n_steps=0), g0=0.2),
         case("gradient added to x and to clipped x0", unet, value, strong, g0=0.2, clip=True),
-        case("situations with candidates", unet, value, strong, batch=9, candidates=3, known="each its own"),
+        case("situations with candidates", unet, value, strong, batch=9, candidates=3, mask="each its own"),
         # Widths, depths and lengths.
         case("five levels", UNetSpec(16, 5, dim=16, dim_mults=(1, 2, 2, 2, 4)), n_train=4),
         case("one level", UNetSpec(3, 4, dim=16, dim_mults=(1,))),
         case("dim 24", UNetSpec(12, 9, dim=24, dim_mults=(1, 2)), ValueSpec(12, 9, dim=24, dim_mults=(1, 8)), strong),
         case("dim 48", UNetSpec(10, 8, dim=48, dim_mults=(1, 2)), n_train=4),
         case("kernel 3, groups 4", UNetSpec(8, 6, dim=12, dim_mults=(1, 3), kernel_size=3, groups=4)),
-        case("narrow", UNetSpec(2, 1, dim=8, dim_mults=(1, 2), groups=2), known="nothing", batch=1),
+        case("narrow", UNetSpec(2, 1, dim=8, dim_mults=(1, 2), groups=2), mask="nothing", batch=1),
         case("value of odd lengths, H 20", UNetSpec(20, **odd), ValueSpec(20, **odd), strong, n_train=4),
         case("value of odd lengths, H 12", UNetSpec(12, **odd), ValueSpec(12, **odd, middle="none"), strong, n_train=4),
         case("another horizon", unet, horizon=14),
         case("attention", UNetSpec(**small, attention=True), n_train=4),
         # Samplers.
-        case("one row", unet, value, strong, n_train=1),
+        case("one denoising step", unet, value, strong, n_train=1),
         case("ddpm, strided", unet, value, strong, **strided),
         case("ddim", unet, sampler="ddim", **strided),
         case("ddim, eta 1, guided", unet, value, strong, sampler="ddim", eta=1.0, **strided),
@@ -224,12 +224,12 @@ def loop_cases() -> tuple[LoopCase, ...]:
             "dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided
         ),
         # What is given.
-        case("parts of observations", unet, value, strong, known="parts"),
-        case("each its own conditions", unet, known="each its own"),
-        case("an action is given", unet, known="an action"),
-        case("everything is given", unet, value, strong, known="everything", n_train=2),
+        case("parts of observations", unet, value, strong, mask="parts"),
+        case("each its own conditions", unet, mask="each its own"),
+        case("an action is given", unet, mask="an action"),
+        case("everything is given", unet, value, strong, mask="everything", n_train=2),
         case("tables of this plan", unet, value, strong, own_tables=True),
-        case("seventeen plans", unet, value, strong, n_train=3, batch=17, known="each its own"),
+        case("seventeen plans", unet, value, strong, n_train=3, batch=17, mask="each its own"),
     )
     assert len({case.name for case in cases}) == len(cases)
     return cases

@@ -1,7 +1,7 @@
 """The case table of ops: every kind at sizes 1, 2, 3, odd, no multiple of a vector's width, and the largest in use.
 
 The largest are those of the named workloads: 512 channels in with five taps, horizon 384, one dense head. A case draws
-its numbers from its name and a seed, so that it is the same case whatever else the table holds.
+its numbers from its name and a seed, so that it is the same case whatever other cases there are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OpCase:
     """One op (or a few that engines treat as one) and its numbers, all float32.
 
     like: how the inputs are drawn, see ``DRAWS``. weights: by name; inputs: ``[batch, C, H]`` each; table: one row of
-    step tables ``[S]``, or None.
+    time tables ``[S]``, or None.
     """
 
     name: str
@@ -84,14 +84,14 @@ DRAWS = {
 
 @cache
 def op_cases() -> tuple[OpCase, ...]:
-    """The table. Names are unique; every kind of core/ops.py occurs alone."""
+    """The case table of ops. Names are unique; every kind of core/ops.py occurs alone."""
     cases = (*_convs(), *_norms(), *_elementwise(), *_attentions(), *_blocks(), *_networks())
     assert len({case.name for case in cases}) == len(cases)
     return cases
 
 
 def _single(kind: str, ins: list[Shape], outs: list[Shape], weights: dict[str, tuple[int, ...]], **attrs) -> Program:
-    """A program of one op. A step table is three columns longer than the op reads, where it reads one."""
+    """A program of one op. Its time table is three columns wider than the op reads, where it reads one."""
     width = attrs["table"] + outs[0][0] + 3 if attrs.get("table", -1) >= 0 else 0
     numbers = tuple(range(len(ins) + len(outs)))
     op = Op(kind, numbers[len(ins) :], numbers[: len(ins)], tuple(weights), attrs)
@@ -206,10 +206,10 @@ def _elementwise() -> Iterator[OpCase]:
         yield OpCase(f"concat {a}+{b}x{h}", _single("concat", [(a, h), (b, h)], [(a + b, h)], {}))
     for c, lo, width, h in ((1, 0, 1, 1), (7, 0, 3, 5), (7, 3, 4, 2), (33, 16, 17, 3), (512, 256, 256, 4)):
         yield OpCase(f"slice {lo}:{lo + width} of {c}x{h}", _single("slice", [(c, h)], [(width, h)], {}, lo=lo))
-    yield from _views()
+    yield from _aliases()
 
 
-def _views() -> Iterator[OpCase]:
+def _aliases() -> Iterator[OpCase]:
     """Values that engines need not copy: what is concatenated or sliced lies in one buffer, and must survive there."""
     b = Builder((5, 6))
     yield OpCase("add x + x", b.done(b.add(0, 0)))

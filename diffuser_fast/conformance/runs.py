@@ -1,4 +1,4 @@
-"""The table run on a target: rows of verdicts, for tests, bench and ``diffuser-fast doctor --check``."""
+"""The case table run on a target: a verdict for each case, for tests, bench and ``diffuser-fast doctor --check``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.loop import Result
-from .loops import LoopCase, loop_cases, row_of
+from .loops import LoopCase, loop_cases, single_step
 from .ops import OpCase, op_cases
 from .targets import EXACT, REFERENCE, Target, targets
 from .yardstick import Verdict, judge
@@ -18,8 +18,8 @@ from .yardstick import Verdict, judge
 SEEDS = (0, 1, 2)
 
 
-class Row(NamedTuple):
-    """One verdict: on which case, on what of it ("output 0", "x", "values", "row 3"), by which target."""
+class CaseResult(NamedTuple):
+    """One verdict: on which case, on what of it ("output 0", "x", "values", "denoising step 3"), by which target."""
 
     case: str
     what: str
@@ -30,7 +30,9 @@ class Row(NamedTuple):
         return f"{self.case}: {self.what} on {self.target}: {self.verdict}"
 
 
-def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+def run_ops(
+    target: Target, cases: Iterable[OpCase] | None = None, seeds: Iterable[int] = SEEDS
+) -> Iterator[CaseResult]:
     """Every output of every op case, judged."""
     for case in op_cases() if cases is None else cases:
         seeded = [_drawn(case, seed) for seed in seeds]
@@ -38,10 +40,12 @@ def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Iterab
         own, exact = ([_evaluated(t, one) for one in seeded] for t in (REFERENCE, EXACT))
         for n in range(len(case.program.outputs)):
             parts = ([outputs[n] for outputs in group] for group in (found, own, exact))
-            yield Row(case.name, f"output {n}", target, judge(*parts, exactness=target.exactness))
+            yield CaseResult(case.name, f"output {n}", target, judge(*parts, exactness=target.exactness))
 
 
-def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS) -> Iterator[Row]:
+def run_loops(
+    target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS
+) -> Iterator[CaseResult]:
     """Every loop case from noise to plan: x and, where there is a guide, values."""
     for case in loop_cases() if cases is None else cases:
         engine, seeded = target.ready(case.loop, case.batch), [case.seeded(seed) for seed in seeds]
@@ -49,23 +53,25 @@ def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: It
         own, exact = ([_planned(t, one) for one in seeded] for t in (REFERENCE, EXACT))
         for field in ("x", "values") if case.loop.guide else ("x",):
             parts = ([getattr(result, field) for result in group] for group in (found, own, exact))
-            yield Row(case.name, field, target, judge(*parts, exactness=target.exactness))
+            yield CaseResult(case.name, field, target, judge(*parts, exactness=target.exactness))
 
 
-def run_rows(
+def run_steps(
     target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS[:2]
-) -> Iterator[Row]:
-    """Every row of every loop case by itself, from the x that the float32 reference had there (teacher-forced)."""
+) -> Iterator[CaseResult]:
+    """Every denoising step of every loop case by itself, from the x that the float32 reference had (teacher-forced)."""
     for case in loop_cases() if cases is None else cases:
         seeded = tuple(case.seeded(seed) for seed in seeds)
         for k in range(case.loop.rows):
-            found, own, exact = _after_row(target, k, seeded), *(_judged_by(t, k, seeded) for t in (REFERENCE, EXACT))
-            yield Row(case.name, f"row {k}", target, judge(found, own, exact, exactness=target.exactness))
+            found, own, exact = _after_step(target, k, seeded), *(_judged_by(t, k, seeded) for t in (REFERENCE, EXACT))
+            yield CaseResult(
+                case.name, f"denoising step {k}", target, judge(found, own, exact, exactness=target.exactness)
+            )
 
 
-def _after_row(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
-    """x after row k alone, begun at the x that the float32 reference has there."""
-    engine = target.ready(row_of(cases[0].loop, k), cases[0].batch)
+def _after_step(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
+    """x after denoising step k alone, begun at the x that the float32 reference has there."""
+    engine = target.ready(single_step(cases[0].loop, k), cases[0].batch)
     return [
         case.plan(
             engine,
@@ -78,23 +84,25 @@ def _after_row(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDAr
 
 
 def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A few seconds of the table on each of these backends: dicts of case, backend, ratio (passed up to 1), passed.
+    """A few seconds of the case table on each of these backends.
 
-    A row per kind of op, the worst of its cases, and a row per loop. Needs torch, for the reference is the yardstick.
+    Returns dicts of case, backend, ratio (passed up to 1), passed: one for each kind of op, the worst of its cases, and
+    one for each loop. Needs torch, for the reference is the yardstick.
     """
     loops = [case for case in loop_cases() if case.name in QUICK_LOOPS]
-    rows = []
+    found = []
     for target in targets(names):
         worst: dict[str, Verdict] = {}
-        for row in (*run_ops(target, [c for c in op_cases() if _is_small(c)], seeds=(0,)), *run_loops(target, loops)):
-            name = row.case.split()[0] if row.what.startswith("output") else f"loop: {row.case}"
-            if name not in worst or row.verdict.ratio > worst[name].ratio:
-                worst[name] = row.verdict
-        rows += [
+        ops = run_ops(target, [case for case in op_cases() if _is_small(case)], seeds=(0,))
+        for result in (*ops, *run_loops(target, loops)):
+            name = result.case.split()[0] if result.what.startswith("output") else f"loop: {result.case}"
+            if name not in worst or result.verdict.ratio > worst[name].ratio:
+                worst[name] = result.verdict
+        found += [
             {"case": name, "backend": str(target), "ratio": verdict.ratio, "passed": verdict.passed}
             for name, verdict in worst.items()
         ]
-    return rows
+    return found
 
 
 QUICK_LOOPS = ("one guide step", "epsilon, clipped", "attention", "dpm_solver_pp_2m")
@@ -125,4 +133,4 @@ def _judged_by(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDAr
     # The next x is what the reference had, except where a multistep sampler had looked further back.
     if target == REFERENCE and not cases[0].loop.steps.d[k]:
         return [_planned(target, case).chain[:, k + 1] for case in cases]
-    return _after_row(target, k, cases)
+    return _after_step(target, k, cases)

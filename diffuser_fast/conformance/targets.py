@@ -19,7 +19,7 @@ CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}  # 
 
 @dataclass(frozen=True)
 class Target:
-    """backend: its name in the register. isa: of the CPU engine. precision, device: as of ``Planner``."""
+    """backend: its name in the registry. isa: of the CPU engine. precision, device: as of ``Planner``."""
 
     backend: str
     isa: str | None = None

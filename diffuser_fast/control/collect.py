@@ -10,15 +10,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..core.scalars import whole
 from ..data.files import check_writable, save_stream
 from ..data.stream import Stream
 from ..envs.layouts import layout_of
-from ..envs.maze2d import Maze2dEnv
+from ..envs.maze2d import GOAL_RADIUS, Maze2dEnv
 from .waypoints import WaypointController
 
-RECIPE = "waypoint-pd-1"  # to be changed whenever the same seed would give other data
+RECIPE = "waypoint-pd-2"  # to be changed whenever the same seed would give other data
 NOISE = 0.5  # deviation of the action noise of a noisy stream
-ROWS_AT_ONCE = 8192  # steps between two calls of `progress`
+STEPS_AT_ONCE = 8192  # steps between two calls of `progress`
 
 
 def collect(
@@ -31,37 +32,37 @@ def collect(
 ) -> Stream:
     """Record `n_steps` steps in a maze (Multi2D shares Maze2D's data); the same seed gives the same stream.
 
-    Each target is a random free tile + U(-0.1, 0.1); on success, or after the maze's episode cap, the next
+    Each target is a random free cell + U(-0.1, 0.1); on success, or after the maze's episode cap, the next
     one is drawn and the point goes on from where it is. noisy: add 0.5 N(0, 1) to each action (then clipped
     to [-1, 1]).
 
     path: also write an HDF5 file there, whole or not at all. progress(done, n_steps) is called now and then.
 
-    The stream: observations [N, 4], actions [N, 2], rewards 0, terminals and timeouts False, infos goal,
-    qpos, qvel (each float32 [N, 2]); attributes env_id, seed, n_steps, recipe, noisy, default_goal [2],
-    successes, version.
+    The stream: observations [N, 4], actions [N, 2], rewards those of the Maze2D task (1 where the step ends
+    within 0.5 of the maze's default goal, wherever the controller was sent), terminals and timeouts False,
+    infos goal, qpos, qvel (each float32 [N, 2]); attributes env_id, seed, n_steps, recipe, noisy,
+    default_goal [2], successes, version.
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps: found {n_steps}, expected at least 1")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: found {seed!r}, expected an integer, 0 or more")
+    n_steps, seed = whole("n_steps", n_steps, 1), whole("seed", seed, 0)
     layout = layout_of(env_id)
     if path is not None:
         check_writable(path)  # before hours of work, not after
     observations, actions, goals = (np.empty((n_steps, dim), np.float32) for dim in (4, 2, 2))
     successes = 0
     steps = _steps(Maze2dEnv(layout, random_target=True), seed, noisy)
-    for start in range(0, n_steps, ROWS_AT_ONCE):
-        rows = [next(steps) for _ in range(min(ROWS_AT_ONCE, n_steps - start))]
-        block, table = slice(start, start + len(rows)), np.array(rows)
-        observations[block], actions[block], goals[block] = table[:, :4], table[:, 4:6], table[:, 6:8]
-        successes += int(table[:, 8].sum())
+    for start in range(0, n_steps, STEPS_AT_ONCE):
+        part = np.array([next(steps) for _ in range(min(STEPS_AT_ONCE, n_steps - start))])
+        where = slice(start, start + len(part))
+        observations[where], actions[where], goals[where] = part[:, :4], part[:, 4:6], part[:, 6:8]
+        successes += int(part[:, 8].sum())
         if progress is not None:
-            progress(start + len(rows), n_steps)
+            progress(start + len(part), n_steps)
+    after = np.vstack((observations[1:, :2], np.float32(next(steps)[:2])))
+    distance = np.linalg.norm(after - layout.default_goal, axis=1)
     stream = Stream(
         observations=observations,
         actions=actions,
-        rewards=np.zeros(n_steps, np.float32),
+        rewards=(distance <= GOAL_RADIUS).astype(np.float32),
         terminals=np.zeros(n_steps, bool),
         timeouts=np.zeros(n_steps, bool),
         infos={"goal": goals, "qpos": observations[:, :2], "qvel": observations[:, 2:]},

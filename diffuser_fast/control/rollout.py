@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.scalars import whole
 from ..envs import make, normalized_score
 from ..planner import Planner
 from .tracking import inverse_dynamics_action, waypoint_action
@@ -64,8 +65,8 @@ def rollout(
     side by side, whose plans are made in one call (1 gives the latency of single plans). Episode e starts from
     ``seed + e``, however many run together. progress(steps done, steps in all).
     """
-    if episodes < 1 or together < 1 or (replan is not None and replan < 1):
-        raise ValueError(f"episodes, together, replan: found {episodes}, {together}, {replan}, expected at least 1")
+    episodes, together, seed = whole("episodes", episodes, 1), whole("together", together, 1), whole("seed", seed, 0)
+    replan = None if replan is None else whole("replan", replan, 1)
     _check(planner, env)
     parts = []
     done, total = 0, None
@@ -137,8 +138,11 @@ def _report(progress: Callable[[int, int], None] | None, before: int, total: int
 
 
 def _check(planner: Planner, env: str) -> None:
-    if (planner.checkpoint.observation_dim, planner.checkpoint.action_dim) != (4, 2):
+    made = make(env)  # which says so itself if it is no maze
+    found = (planner.checkpoint.observation_dim, planner.checkpoint.action_dim)
+    expected = (made.observation_space.shape[0], made.action_space.shape[0])
+    if found != expected:
         raise ValueError(
-            f"env: {env} has 4 observations and 2 actions; the checkpoint was trained for "
-            f"{planner.checkpoint.observation_dim} and {planner.checkpoint.action_dim}"
+            f"env: {env} has {expected[0]} observations and {expected[1]} actions; the checkpoint was trained for "
+            f"{found[0]} and {found[1]}"
         )

@@ -1,4 +1,4 @@
-"""The waypoint controller that recorded D4RL's Maze2D data: shortest tile paths, followed by a PD law."""
+"""The waypoint controller that recorded D4RL's Maze2D data: shortest cell paths, followed by a PD law."""
 
 import math
 
@@ -13,20 +13,20 @@ JITTER = 0.2  # every waypoint but the last is moved by -U(0, JITTER) per coordi
 SWEEPS, DISCOUNT = 50, 0.99
 MOVES = ((0, -1), (0, 1), (-1, 0), (1, 0))  # in this order where several are equally short
 
-Tile = tuple[int, int]
+Cell = tuple[int, int]
 
 
-def tile_values(layout: Layout, target: Tile) -> np.ndarray:
-    """Value iteration on the free tiles, float64 [rows, columns].
+def cell_values(layout: Layout, target: Cell) -> np.ndarray:
+    """Value iteration on the free cells, float64 [rows, columns].
 
-    V(target) = 1, elsewhere V = 0.99 max V(neighbour): after 50 sweeps (as many as there are free tiles, if
-    that is more) V = 0.99^distance. Walls and tiles out of reach have 0.
+    V(target) = 1, elsewhere V = 0.99 max V(neighbour): after 50 sweeps (as many as there are free cells, if
+    that is more) V = 0.99^distance. Walls and cells out of reach have 0.
     """
-    open_tiles = np.pad(~layout.walls, 1)
-    values = np.zeros(open_tiles.shape)
-    for _ in range(max(SWEEPS, len(layout.free_tiles))):
+    open_cells = np.pad(~layout.walls, 1)
+    values = np.zeros(open_cells.shape)
+    for _ in range(max(SWEEPS, len(layout.free_cells))):
         best = np.max([np.roll(values, (-w, -h), (0, 1)) for w, h in MOVES], axis=0)
-        values = np.where(open_tiles, DISCOUNT * best, 0.0)
+        values = np.where(open_cells, DISCOUNT * best, 0.0)
         values[target[0] + 1, target[1] + 1] = 1.0
     return values[1:-1, 1:-1]
 
@@ -40,33 +40,33 @@ class WaypointController:
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout = layout
         self._rng = rng
-        self._next_tiles: dict[Tile, dict[Tile, Tile]] = {}  # target -> tile -> the tile to go to
+        self._next_cells: dict[Cell, dict[Cell, Cell]] = {}  # target -> cell -> the cell to go to
         self._waypoints: list[tuple[float, float]] = []
 
-    def path(self, start: Tile, target: Tile) -> list[Tile]:
-        """Tiles from after `start` to `target` inclusive, a shortest path; [target] where they are the same.
+    def path(self, start: Cell, target: Cell) -> list[Cell]:
+        """Cells from after `start` to `target` inclusive, a shortest path; [target] where they are the same.
 
         Raises ValueError if `target` cannot be reached from `start`.
         """
-        if target not in self._next_tiles:
-            self._next_tiles[target] = self._greedy(target)
-        next_tile, tiles = self._next_tiles[target], [start]
-        while tiles[-1] != target:
-            if tiles[-1] not in next_tile:
-                raise ValueError(f"target: found tile {target}, which cannot be reached from tile {start}")
-            tiles.append(next_tile[tiles[-1]])
-        return tiles[1:] or [target]
+        if target not in self._next_cells:
+            self._next_cells[target] = self._greedy(target)
+        next_cell, cells = self._next_cells[target], [start]
+        while cells[-1] != target:
+            if cells[-1] not in next_cell:
+                raise ValueError(f"target: found cell {target}, which cannot be reached from cell {start}")
+            cells.append(next_cell[cells[-1]])
+        return cells[1:] or [target]
 
     def aim(self, x: float, y: float, target_x: float, target_y: float) -> None:
-        """Plan from (x, y) to the tile nearest to the target; that tile's index is the last waypoint."""
+        """Plan from (x, y) to the cell nearest to the target; that cell's index is the last waypoint."""
         start = (round(x), round(y))
         if not self.layout.is_free(start):
-            # Rounding is 0.2 off the tiles' true borders: close to a wall it can name the wall.
-            start = self.layout.tile_of(x, y)
-        tiles = self.path(start, (round(target_x), round(target_y)))
-        jitter = self._rng.uniform(0.0, JITTER, (len(tiles), 2))
+            # Rounding is 0.2 off the cells' true borders: close to a wall it can name the wall.
+            start = self.layout.cell_of(x, y)
+        cells = self.path(start, (round(target_x), round(target_y)))
+        jitter = self._rng.uniform(0.0, JITTER, (len(cells), 2))
         jitter[-1] = 0.0
-        self._waypoints = [(w - dw, h - dh) for (w, h), (dw, dh) in zip(tiles, jitter.tolist(), strict=True)]
+        self._waypoints = [(w - dw, h - dh) for (w, h), (dw, dh) in zip(cells, jitter.tolist(), strict=True)]
         self._index = 0
         self._last = (x, y)
 
@@ -84,12 +84,12 @@ class WaypointController:
         ay = P_GAIN * (wy - y) + D_GAIN * vy
         return max(-1.0, min(1.0, ax)), max(-1.0, min(1.0, ay)), solved
 
-    def _greedy(self, target: Tile) -> dict[Tile, Tile]:
-        values = tile_values(self.layout, target)
+    def _greedy(self, target: Cell) -> dict[Cell, Cell]:
+        values = cell_values(self.layout, target)
         out = {}
-        for w, h in self.layout.free_tiles:
+        for w, h in self.layout.free_cells:
             neighbours = [(w + dw, h + dh) for dw, dh in MOVES if self.layout.is_free((w + dw, h + dh))]
-            best = max(neighbours, key=lambda tile: values[tile], default=None)
+            best = max(neighbours, key=lambda cell: values[cell], default=None)
             if best is not None and values[best] > 0:
                 out[w, h] = best
         return out

@@ -1,1 +1,1 @@
-"""The ground floor: what a diffusion planner is, as data. numpy only; no device, no torch, no files."""
+"""The bottom layer: what a diffusion planner is, as data. numpy only; no device, no torch, no files."""

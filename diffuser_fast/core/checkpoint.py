@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import as_numbers
 from .guidance import Guide
 from .lower import lower
 from .normalizers import Normalizers
+from .scalars import flag, whole
 from .schedule import Schedule
 from .spec import Spec, UNetSpec, ValueSpec
 
@@ -34,7 +36,10 @@ class Weights:
             raise ValueError(f"weights: missing {_some(missing)}, not expected {_some(extra)}")
         checked = {}
         for name, shape in expected.items():
-            array = np.ascontiguousarray(self.arrays[name], np.float32)
+            given = self.arrays[name]
+            array = as_numbers(f"weights: {name}", given, np.float32, finite=False)
+            # A tensor's memory is its network's, which may go on learning.
+            array = np.ascontiguousarray(array) if isinstance(given, np.ndarray) else np.array(array, order="C")
             if array.shape != shape:
                 raise ValueError(f"weights: {name} has shape {list(array.shape)}, the spec needs {list(shape)}")
             if not np.isfinite(array).all():
@@ -42,6 +47,9 @@ class Weights:
             array.setflags(write=False)
             checked[name] = array
         object.__setattr__(self, "arrays", MappingProxyType(checked))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Weights, (self.spec, dict(self.arrays))  # a view of a dictionary cannot be copied or sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,8 @@ class Checkpoint:
         if not isinstance(self.unet.spec, UNetSpec):
             raise ValueError("unet: its spec must be a UNetSpec")
         depth = self.unet.spec.transition_dim
+        object.__setattr__(self, "action_dim", whole("action_dim", self.action_dim))
+        object.__setattr__(self, "clip_denoised", flag("clip_denoised", self.clip_denoised))
         if not 0 <= self.action_dim < depth:
             raise ValueError(f"action_dim: found {self.action_dim}, expected 0 to {depth - 1} (transition_dim {depth})")
         if self.prediction not in ("x0", "epsilon"):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .samplers import StepTable
+from .scalars import flag, real, whole
 
 
 @dataclass(frozen=True)
 class Guide:
     """How the value network's gradient moves a plan (Janner et al. 2022, algorithm 1, as released).
 
-    scale: multiplies the gradient. n_steps: gradient steps per row, each at the row's own noise level, on x before
-    the network sees it; 0 samples unguided and ranks by value. t_stopgrad: rows with t below it are not moved.
+    scale: multiplies the gradient. n_steps: gradient steps per denoising step, each at that step's own noise level,
+    on x before the network sees it; 0 samples unguided and ranks by value. t_stopgrad: denoising steps with t below it
+    are not guided.
     scale_by_variance: multiply by the posterior variance too (the original's ``scale_grad_by_std`` does this).
     """
 
@@ -25,16 +26,14 @@ class Guide:
     scale_by_variance: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scale, (int, float)) or not math.isfinite(self.scale):
-            raise ValueError(f"Guide: scale must be a finite number, found {self.scale!r}")
+        object.__setattr__(self, "scale", real("scale", self.scale))
         for name in ("n_steps", "t_stopgrad"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-                raise ValueError(f"Guide: {name} must be a whole number, at least 0, found {value!r}")
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0))
+        object.__setattr__(self, "scale_by_variance", flag("scale_by_variance", self.scale_by_variance))
 
 
 def guided(steps: StepTable, guide: Guide) -> StepTable:
-    """``steps`` with the guide's columns. Rows it does not move have no guide steps: their guide is a no-op."""
+    """``steps`` with the guide's columns. Rows whose guidance update would be zero have no guide steps."""
     factor = steps.variance if guide.scale_by_variance else np.ones(steps.rows)
     gx = np.where(steps.t >= guide.t_stopgrad, guide.scale * factor, 0.0)
     return replace(steps, gx=gx, guide_steps=np.where(gx != 0, guide.n_steps, 0))

@@ -1,7 +1,7 @@
 """Spec -> Program: the networks of the original, op by op.
 
 Each lowering gives two programs: ``net`` over the trajectory, and ``time`` from the embedding of the denoising step
-to one row of step tables. Weight names are the package's own; formats translate to them.
+to one row of the time-embedding tables. Weight names are the package's own; formats translate to them.
 Source: Janner et al. 2022, appendix C; the released TemporalUnet, ValueFunction and TemporalValue.
 """
 
@@ -17,7 +17,7 @@ HEADS, HEAD_DIM = 4, 32  # of the original's linear attention
 
 @dataclass(frozen=True)
 class Lowered:
-    """net: ``[D, H]`` (+ step tables) -> output; time: embedding ``[dim, 1]`` -> step-table row ``[S, 1]``."""
+    """net: ``[D, H]`` (and a row of time tables) -> output; time: embedding ``[dim, 1]`` -> that row, ``[S, 1]``."""
 
     net: Program
     time: Program
@@ -35,7 +35,7 @@ def lower(spec: Spec, horizon: int | None = None) -> Lowered:
     return _lower_unet(spec, horizon) if isinstance(spec, UNetSpec) else _lower_value(spec)
 
 
-class _Network:
+class _NetworkBuilder:
     """Builds ``net`` and ``time`` side by side: each step_bias of the one is a projection in the other."""
 
     def __init__(self, spec: Spec, horizon: int) -> None:
@@ -45,13 +45,13 @@ class _Network:
         hidden = self.time.mish(self.time.conv(0, "time.linear1", 4 * spec.dim, k=1))
         self.embedding = self.time.conv(hidden, "time.linear2", spec.dim, k=1)
         self.activated = self.time.mish(self.embedding)
-        self.row: int | None = None  # the step-table row so far
+        self.biases: int | None = None  # all projections so far, concatenated: a row of the time tables
 
     def step_bias(self, x: int, name: str, *, activated: bool = True) -> int:
         """x + Linear(Mish(embedding)), or without the Mish."""
         source = self.activated if activated else self.embedding
         part = self.time.conv(source, name, self.net.shapes[x][0], k=1)
-        self.row = part if self.row is None else self.time.concat(self.row, part)
+        self.biases = part if self.biases is None else self.time.concat(self.biases, part)
         return self.net.step_bias(x)
 
     def conv_norm_mish(self, x: int, name: str, channels: int) -> int:
@@ -81,12 +81,12 @@ class _Network:
         return net.add(net.conv(mixed, f"{name}.out", channels, k=1), x)
 
     def done(self, output: int) -> Lowered:
-        assert self.row is not None and self.net.table_width == self.time.shapes[self.row][0]
-        return Lowered(self.net.done(output), self.time.done(self.row))
+        assert self.biases is not None and self.net.table_width == self.time.shapes[self.biases][0]
+        return Lowered(self.net.done(output), self.time.done(self.biases))
 
 
 def _lower_unet(spec: UNetSpec, horizon: int) -> Lowered:
-    n = _Network(spec, horizon)
+    n = _NetworkBuilder(spec, horizon)
     widths = [spec.dim * mult for mult in spec.dim_mults]
     x, skips = 0, []
     for i, width in enumerate(widths):
@@ -105,7 +105,7 @@ def _lower_unet(spec: UNetSpec, horizon: int) -> Lowered:
 
 
 def _lower_value(spec: ValueSpec) -> Lowered:
-    n = _Network(spec, spec.horizon)
+    n = _NetworkBuilder(spec, spec.horizon)
     x = 0
     for i, mult in enumerate(spec.dim_mults):
         x = n.level(x, f"down{i}", spec.dim * mult)
@@ -116,7 +116,7 @@ def _lower_value(spec: ValueSpec) -> Lowered:
             x = n.residual_block(x, f"mid{i}.block", width)
             x = n.net.conv(x, f"mid{i}.downsample", width, k=3, stride=2)
     channels, length = n.net.shapes[x]
-    # The head is dense over [flattened x, embedding]; the embedding's columns and the bias go to the step table.
+    # The head is dense over [flattened x, embedding]; the embedding's columns and the bias go to the time tables.
     x = n.net.conv(x, "head.linear1", channels * length // 2, k=length, pad=0, bias=False)
     x = n.net.mish(n.step_bias(x, "head.time", activated=False))
     return n.done(n.net.conv(x, "head.linear2", 1, k=1))

@@ -1,8 +1,8 @@
 """Noise addressed by what it is for, so that any engine, thread or batch draws the same number.
 
 Philox4x32-10 (Salmon et al. 2011) turns an address into four 32-bit words; Box and Muller (1958) turn two words into
-two normals. The address: key = seed (64 bits); counter = (block, sample, row, plan), where block counts groups of four
-elements of ``[H, D]`` in order, and row 0 is the first noise, row k + 1 that of row k.
+two normals. The address: key = seed (64 bits); counter = (block, sample, entry, plan), where block counts groups of
+four elements of ``[H, D]`` in order; entry 0 is the first noise, entry k + 1 that of denoising step k.
 
 The uniforms have 24 bits, so they are exact in float32 on every device; what remains is each device's log, sine and
 cosine. This module computes them in float64 and rounds once: engines agree with it to a bound they state.
@@ -37,23 +37,23 @@ def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     bits = words >> np.uint32(8)
     radius = np.sqrt(-2 * np.log((bits[..., 0::2].astype(np.float64) + 1) * 2.0**-24))
     angle = 2 * np.pi * (bits[..., 1::2].astype(np.float64) * 2.0**-24)
-    pairs = np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
-    return pairs.reshape(words.shape).astype(np.float32)
+    found = np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
+    return found.reshape(words.shape).astype(np.float32)
 
 
-def draw(seed: int, plan: int, row: int, samples: int, horizon: int, transition_dim: int) -> NDArray[np.float32]:
-    """The noise of one row of a plan: float32 ``[samples, H, D]``."""
+def draw(seed: int, plan: int, entry: int, samples: int, horizon: int, transition_dim: int) -> NDArray[np.float32]:
+    """One entry of a plan's noise: float32 ``[samples, H, D]``."""
     elements = horizon * transition_dim
     blocks = -(-elements // 4)
     counter = np.zeros((samples, blocks, 4), np.uint32)
     counter[..., 0] = np.arange(blocks)
     counter[..., 1] = np.arange(samples)[:, None]
-    counter[..., 2] = row
+    counter[..., 2] = entry
     counter[..., 3] = plan & 0xFFFFFFFF
-    flat = normals(philox(counter, seed)).reshape(samples, -1)[:, :elements]
-    return np.ascontiguousarray(flat).reshape(samples, horizon, transition_dim)
+    elementwise = normals(philox(counter, seed)).reshape(samples, -1)[:, :elements]
+    return np.ascontiguousarray(elementwise).reshape(samples, horizon, transition_dim)
 
 
 def tape(seed: int, plan: int, rows: int, samples: int, horizon: int, transition_dim: int) -> NDArray[np.float32]:
-    """All the noise of a plan: float32 ``[rows + 1, samples, H, D]``, entry 0 the first noise, entry k + 1 of row k."""
-    return np.stack([draw(seed, plan, row, samples, horizon, transition_dim) for row in range(rows + 1)])
+    """All the noise of a plan of ``rows`` denoising steps: float32 ``[rows + 1, samples, H, D]``."""
+    return np.stack([draw(seed, plan, entry, samples, horizon, transition_dim) for entry in range(rows + 1)])

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import as_numbers
+
 # The original clips a whole array to [-1, 1] when any element is outside by more than this.
 LIMITS_TOLERANCE = 1e-4
 
@@ -35,13 +37,17 @@ class Gaussian:
     @classmethod
     def fit(cls, data: ArrayLike) -> Gaussian:
         """Means and standard deviations over ``data [N, dim]``; a constant dimension gets std 1."""
-        data = _table(data)
+        data = _samples(data)
         stds = data.std(axis=0)
         return cls(data.mean(axis=0), np.where(stds > 0, stds, 1.0))
 
     def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
         """Physical ``[..., dim]`` to normalised, float64."""
         return (np.asarray(x, np.float64) - self.means) / self.stds
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of ``[..., dim]`` do not come back as they were: none, it has no limits."""
+        return np.zeros(np.shape(x), bool)
 
     def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised ``[..., dim]`` to physical, float64. ``whole_array`` only matters to ``Limits``."""
@@ -58,8 +64,8 @@ class Limits:
     def __post_init__(self) -> None:
         _freeze(self, "mins", "maxs")
         if not (self.maxs > self.mins).all():
-            flat = np.flatnonzero(~(self.maxs > self.mins)).tolist()
-            raise ValueError(f"maxs: must exceed mins in every dimension, they do not in {flat}")
+            wrong = np.flatnonzero(~(self.maxs > self.mins)).tolist()
+            raise ValueError(f"maxs: must exceed mins in every dimension, they do not in {wrong}")
 
     @property
     def dim(self) -> int:
@@ -69,7 +75,7 @@ class Limits:
     @classmethod
     def fit(cls, data: ArrayLike) -> Limits:
         """Extremes over ``data [N, dim]``; a constant dimension c gets [c - 1, c + 1], so that it maps to 0."""
-        data = _table(data)
+        data = _samples(data)
         low, high = data.min(axis=0), data.max(axis=0)
         pad = np.where(high > low, 0.0, 1.0)
         return cls(low - pad, high + pad)
@@ -77,6 +83,10 @@ class Limits:
     def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
         """Physical ``[..., dim]`` to normalised, float64; values outside the limits map outside [-1, 1]."""
         return 2 * (np.asarray(x, np.float64) - self.mins) / (self.maxs - self.mins) - 1
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of physical ``[..., dim]`` do not come back as they were: ``unnormalize`` clips them to the limits."""
+        return np.abs(self.normalize(x)) > 1 + LIMITS_TOLERANCE
 
     def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
         """Normalised ``[..., H, dim]`` to physical, float64.
@@ -166,7 +176,7 @@ def normalizer_kind(name: str) -> type[Gaussian] | type[Limits]:
 def _freeze(record: Any, *names: str) -> None:
     shapes = set()
     for name in names:
-        array = np.array(getattr(record, name), np.float64)
+        array = np.array(as_numbers(name, getattr(record, name), finite=False))
         if array.ndim != 1 or not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers of shape [dim], found shape {array.shape}")
         array.setflags(write=False)
@@ -176,8 +186,8 @@ def _freeze(record: Any, *names: str) -> None:
         raise ValueError(f"{' and '.join(names)}: lengths differ: {sorted(s[0] for s in shapes)}")
 
 
-def _table(data: ArrayLike) -> NDArray[np.float64]:
-    data = np.asarray(data, np.float64)
+def _samples(data: ArrayLike) -> NDArray[np.float64]:
+    data = as_numbers("data", data, finite=False)
     if data.ndim != 2 or not len(data):
         raise ValueError(f"data: expected [N, dim] with N > 0, found shape {data.shape}")
     return data

@@ -1,4 +1,4 @@
-"""The dozen kinds of op that every network of this family is made of, and how each is written for C++.
+"""The dozen kinds of op that every network of this family is made of, and the names of their records for C++.
 
 A value is ``[B, C, H]`` in meaning; how it lies in memory is an engine's business. ``backends/reference.py`` says
 what each op computes; this file says what it takes.
@@ -24,7 +24,8 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
 * conv: ``w`` is ``[out, in, k]``, or ``[in, out, k]`` when transposed: the adjoint of a conv is the same ``w`` with
   ``transposed`` flipped. The output length is the output's shape, written down, since strides make it ambiguous.
   ``r`` is added to the result. A dense layer over ``[C, H]`` is a conv with ``k = H`` and no padding.
-* step_bias adds ``tables[row, table : table + C]``, one number per channel, chosen by the denoising step.
+* step_bias adds ``tables[k, table : table + C]``, one number per channel, k the denoising step: from the time-embedding
+  tables.
 * conv_block = conv, group_norm, act, then step_bias (unless ``table`` is -1), then ``+ r``. Its second output, if it
   has one, is the convolution's result u, which norm_act_vjp needs.
 * norm_act_vjp: the gradient of act(group_norm(u)) with respect to u, given that of its result.
@@ -33,7 +34,6 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 
 ACTS = ("mish",)
@@ -69,12 +69,12 @@ KINDS: dict[str, Kind] = {
     "norm_act_vjp": Kind(13, (2, 2), (2, 2), attrs=(*_NORM, "act")),
 }
 
-# One op as C++ sees it: a row of int32. Absent operands are -1; eps and q_scale are the bits of a float32.
+# One op as C++ sees it (passes/serialize.py): a record of int32 fields.
 OP_FIELDS = (
     "opcode", "out", "out2", "in", "in2", "w", "w2", "w3", "w4",
     "k", "stride", "pad", "transposed", "groups", "eps", "act", "table", "lo", "heads", "q_scale",
 )  # fmt: skip
-# One value as C++ sees it (see passes/place.py): where it lies in the arena of a group of trajectories.
+# One value as C++ sees it: its shape and its View (passes/memory.py).
 VALUE_FIELDS = ("channels", "length", "offset", "ld", "channel")
 
 
@@ -104,22 +104,6 @@ def op_flops(op, shapes) -> int:
 def op_weight_bytes(op, weights) -> int:
     """Bytes of float32 weights one op reads."""
     return 4 * sum(math.prod(weights[name]) for name in op.weights)
-
-
-def op_row(op) -> list[int]:
-    """One op as a row of ``OP_FIELDS``; weights are numbered by the program that owns it (``op_row`` leaves -1)."""
-    row = dict.fromkeys(OP_FIELDS, -1)
-    row["opcode"] = KINDS[op.kind].opcode
-    row.update(zip(("out", "out2"), op.outs, strict=False))
-    row.update(zip(("in", "in2"), op.ins, strict=False))
-    for name, value in op.attrs.items():
-        if name == "act":
-            row[name] = ACTS.index(value)
-        elif name in ("eps", "q_scale"):
-            row[name] = struct.unpack("<i", struct.pack("<f", value))[0]
-        else:
-            row[name] = int(value)
-    return list(row.values())
 
 
 def header() -> str:

@@ -38,7 +38,7 @@ class Program:
     """Ops in order over numbered values; every value is written once.
 
     shapes: (C, H) of each value. inputs, outputs: value numbers. weights: name -> shape of each weight.
-    table_width: S, the length of one row of step tables (0: the program does not depend on the step).
+    table_width: S, the columns of the time-embedding tables (0: the program does not depend on the denoising step).
     """
 
     ops: tuple[Op, ...]
@@ -157,7 +157,7 @@ class Builder:
         return self.emit("slice", (x,), (channels, self.shapes[x][1]), lo=lo)
 
     def step_bias(self, x: int) -> int:
-        """Adds the next C columns of the step table to x."""
+        """Adds the next C columns of the time tables to x."""
         table = self.table_width
         self.table_width += self.shapes[x][0]
         return self.emit("step_bias", (x,), self.shapes[x], table=table)

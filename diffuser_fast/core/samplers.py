@@ -1,8 +1,8 @@
 """A sampler is a table of numbers: schedule -> StepTable. The only place where sampler maths exists.
 
-Row k takes x (at the noise of step t) towards less noise:
+Denoising step k, row k of the table, takes x (at the noise of training step t) towards less noise:
 
-    x0 = p x + q net(x, t);   x0 = clip(x0);   x' = a x0 + b x + d x0_before + s noise
+    x0 = p x + q net(x, t);   x0 = clip(x0);   x' = a x0 + b x + d previous_x0 + s noise
 
 Sources: DDPM, Ho et al. 2020, equations 6, 7 and 15; DDIM, Song et al. 2021, equations 12 and 16;
 DPM-Solver++(2M), Lu et al. 2022, algorithm 2.
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .scalars import real, whole
 from .schedule import Schedule
 
 COLUMNS = ("p", "q", "a", "b", "d", "s", "variance", "sqrt_abar", "sqrt_one_minus_abar", "gx", "g0")
@@ -23,10 +24,10 @@ COLUMNS = ("p", "q", "a", "b", "d", "s", "variance", "sqrt_abar", "sqrt_one_minu
 
 @dataclass(frozen=True, eq=False)
 class StepTable:
-    """R rows; columns are float64 ``[R]``, ``t`` and ``guide_steps`` int64 ``[R]``.
+    """R rows, one per denoising step; columns are float64 ``[R]``, ``t`` and ``guide_steps`` int64 ``[R]``.
 
     t: the step the network sees. p, q: x0 from x and the network. a, b, d, s: the update.
-    variance: of the posterior of this (respaced) transition. sqrt_abar, sqrt_one_minus_abar: of x at row entry,
+    variance: of the posterior of this (respaced) transition. sqrt_abar, sqrt_one_minus_abar: of x at entry of the step,
     for warm starts. Guidance (see guidance.py): ``guide_steps`` times x += gx * dvalue/dx before the network;
     x0 += g0 * dvalue/dx after it.
     """
@@ -56,15 +57,13 @@ class StepTable:
 
     @property
     def rows(self) -> int:
-        """R, the number of network evaluations of a plan."""
+        """R, the number of denoising steps."""
         return len(self.t)
 
 
 def step_grid(n_train: int, n_steps: int | None) -> NDArray[np.int64]:
     """Training steps visited, from T - 1 down to 0: all of them, or round(linspace(T - 1, 0, n))."""
-    n = n_train if n_steps is None else n_steps
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= n_train:
-        raise ValueError(f"n_steps: found {n!r}, expected a whole number from 1 to {n_train} (the training steps)")
+    n = n_train if n_steps is None else whole("n_steps", n_steps, 1, n_train)  # no more than the training steps
     return np.round(np.linspace(n_train - 1, 0, n)).astype(np.int64)
 
 
@@ -87,8 +86,7 @@ def ddpm(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = No
 
 def ddim(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None, eta: float = 0.0) -> StepTable:
     """DDIM; eta = 0 is deterministic, eta = 1 has DDPM's variance."""
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta: found {eta}, expected a number from 0 to 1")
+    eta = real("eta", eta, 0, 1)
     t = step_grid(schedule.n_steps, n_steps)
     abar, after = _abar_pairs(schedule, t)
     variance = _posterior_variance(abar, after)
@@ -99,19 +97,19 @@ def ddim(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = No
 
 
 def dpm_solver_pp_2m(schedule: Schedule, *, prediction: str = "x0", n_steps: int | None = None) -> StepTable:
-    """DPM-Solver++(2M), multistep, deterministic. Its grid ends at t = 0, which leaves noise: a clean row ends it."""
+    """DPM-Solver++(2M), multistep, deterministic. Its grid ends at t = 0, which leaves noise: a clean step ends it."""
     t = step_grid(schedule.n_steps, n_steps)
     abar, after = _abar_pairs(schedule, t)
     a, b, d = np.ones(len(t)), np.zeros(len(t)), np.zeros(len(t))  # the last row: x' = x0
     log_snr = 0.5 * np.log(abar / (1 - abar))
-    before = None
+    previous = None
     for k in range(len(t) - 1):
         h = log_snr[k + 1] - log_snr[k]
         gain = -np.sqrt(abar[k + 1]) * np.expm1(-h)
-        ratio = 0.0 if before is None else h / (2 * before)
+        ratio = 0.0 if previous is None else h / (2 * previous)
         a[k], d[k] = gain * (1 + ratio), -gain * ratio
         b[k] = np.sqrt(1 - abar[k + 1]) / np.sqrt(1 - abar[k])
-        before = h
+        previous = h
     return _table(schedule, t, prediction, a=a, b=b, d=d, s=0.0, variance=_posterior_variance(abar, after))
 
 
@@ -132,7 +130,7 @@ def step_table(name: str, schedule: Schedule, *, prediction: str, n_steps: int |
 
 
 def _abar_pairs(schedule: Schedule, t: NDArray) -> tuple[NDArray, NDArray]:
-    """abar at each row's entry, and at its exit (1 after the last)."""
+    """abar at each step's entry, and at its exit (1 after the last)."""
     abar = schedule.alphas_cumprod[t]
     return abar, np.append(abar[1:], 1.0)
 

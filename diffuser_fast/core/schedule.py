@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import as_numbers
+from .scalars import whole
+
 # The buffers of the original's GaussianDiffusion that a sampler needs.
 BUFFERS = (
     "betas",
@@ -42,7 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in BUFFERS:
-            array = np.array(getattr(self, name), np.float64)
+            array = np.array(as_numbers(f"schedule: {name}", getattr(self, name), finite=False))
             if array.shape != np.shape(self.betas) or array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"schedule: {name} must be finite numbers of shape [T], found shape {array.shape}")
             array.setflags(write=False)
@@ -61,8 +64,8 @@ class Schedule:
         betas = np.asarray(betas, np.float64)
         alphas = 1 - betas
         ac = np.cumprod(alphas)
-        before = np.append(1.0, ac[:-1])
-        variance = betas * (1 - before) / (1 - ac)
+        previous = np.append(1.0, ac[:-1])
+        variance = betas * (1 - previous) / (1 - ac)
         return cls(
             betas=betas,
             alphas_cumprod=ac,
@@ -70,8 +73,8 @@ class Schedule:
             sqrt_recipm1_alphas_cumprod=np.sqrt(1 / ac - 1),
             posterior_variance=variance,
             posterior_log_variance_clipped=np.log(np.maximum(variance, 1e-20)),
-            posterior_mean_coef1=betas * np.sqrt(before) / (1 - ac),
-            posterior_mean_coef2=(1 - before) * np.sqrt(alphas) / (1 - ac),
+            posterior_mean_coef1=betas * np.sqrt(previous) / (1 - ac),
+            posterior_mean_coef2=(1 - previous) * np.sqrt(alphas) / (1 - ac),
         )
 
     @classmethod
@@ -85,8 +88,7 @@ class Schedule:
 
 def cosine(n_steps: int, s: float = 0.008) -> Schedule:
     """The cosine schedule over ``n_steps`` training steps, betas at most 0.999 (the original's)."""
-    if n_steps < 1:
-        raise ValueError(f"n_steps: found {n_steps}, expected at least 1")
+    n_steps = whole("n_steps", n_steps, 1)
     # The original spaces n + 1 points over [0, n + 1]: the same as the usual i / n.
     x = np.linspace(0, n_steps + 1, n_steps + 1)
     ac = np.cos((x / (n_steps + 1) + s) / (1 + s) * np.pi / 2) ** 2

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .scalars import flag, whole
+from .spelling import setting
+
 MAX_HORIZON = 1 << 16
 
 
@@ -34,6 +37,7 @@ class UNetSpec:
 
     def __post_init__(self) -> None:
         _check_sizes(self)
+        object.__setattr__(self, "attention", flag("attention", self.attention))
         self.check_horizon(self.horizon)
 
     @property
@@ -43,7 +47,7 @@ class UNetSpec:
 
     def check_horizon(self, horizon: int) -> None:
         """Raise ValueError if the network cannot run at this horizon."""
-        _check_int("horizon", horizon, 1, MAX_HORIZON)
+        horizon = whole("horizon", horizon, 1, MAX_HORIZON)
         if horizon % self.stride:
             below = horizon - horizon % self.stride
             near = [str(h) for h in (below, below + self.stride) if h]
@@ -71,7 +75,6 @@ class ValueSpec:
 
     def __post_init__(self) -> None:
         _check_sizes(self)
-        _check_int("horizon", self.horizon, 1, MAX_HORIZON)
         if self.middle not in ("narrowing", "none"):
             raise ValueError(f"middle: found {self.middle!r}, expected 'narrowing' or 'none'")
         narrowest = self.dim * self.dim_mults[-1] // (4 if self.middle == "narrowing" else 1)
@@ -85,7 +88,7 @@ class ValueSpec:
         if horizon != self.horizon:
             raise ValueError(
                 f"horizon: the value network was trained for {self.horizon}, found {horizon}; "
-                f"its dense head cannot change length (guide=None plans without it)"
+                f"its dense head cannot change length ({setting('guide', 'None', 'none')} plans without it)"
             )
 
 
@@ -117,24 +120,27 @@ def spec_from_json(record: dict[str, Any]) -> Spec:
         raise ValueError(f"spec: {error}") from None
 
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name}: found {value!r}, expected a whole number from {low} to {high}")
+# Whole numbers that both networks have, and their range.
+_SIZES = {
+    "horizon": (1, MAX_HORIZON),
+    "transition_dim": (1, 4096),
+    "groups": (1, 4096),
+    "dim": (4, 4096),
+    "kernel_size": (1, 31),
+}
 
 
 def _check_sizes(spec: Spec) -> None:
-    _check_int("transition_dim", spec.transition_dim, 1, 4096)
-    _check_int("groups", spec.groups, 1, 4096)
-    _check_int("dim", spec.dim, 4, 4096)
-    _check_int("kernel_size", spec.kernel_size, 1, 31)
+    for name, limits in _SIZES.items():
+        object.__setattr__(spec, name, whole(name, getattr(spec, name), *limits))
     if spec.kernel_size % 2 == 0:
         raise ValueError(f"kernel_size: found {spec.kernel_size}, expected an odd number")
     if spec.dim % 2:
         raise ValueError(f"dim: found {spec.dim}, expected an even number (half sines, half cosines)")
     if not isinstance(spec.dim_mults, tuple) or not 1 <= len(spec.dim_mults) <= 12:
         raise ValueError(f"dim_mults: found {spec.dim_mults!r}, expected a tuple of 1 to 12 whole numbers")
+    object.__setattr__(spec, "dim_mults", tuple(whole("dim_mults", mult, 1, 4096) for mult in spec.dim_mults))
     for mult in spec.dim_mults:
-        _check_int("dim_mults", mult, 1, 4096)
         if spec.dim * mult % spec.groups:
             raise ValueError(
                 f"dim_mults: {spec.dim} x {mult} channels cannot be split into {spec.groups} groups of GroupNorm"

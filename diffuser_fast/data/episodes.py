@@ -10,6 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
+from ..core.arrays import as_numbers
+from ..core.scalars import whole
+from ..core.spelling import setting
+from .fields import FIELDS, Choice
 from .files import load_stream
 from .stream import Stream
 
@@ -22,7 +26,7 @@ class Episodes:
 
     observations: float32 [N, O]; actions: float32 [N, A]; rewards: float32 [N];
     lengths: int64 [P], each at least 1; terminated: bool [P], the task ended the path, not a timeout;
-    attributes and source: the stream's.
+    attributes, source, recorded: the stream's.
     """
 
     observations: np.ndarray
@@ -32,6 +36,7 @@ class Episodes:
     terminated: np.ndarray
     attributes: Mapping[str, object] = field(default_factory=dict)
     source: str = "episodes"
+    recorded: tuple[str, ...] = FIELDS
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -47,32 +52,46 @@ class Episodes:
         return np.concatenate((self.actions, self.observations), axis=1)
 
 
-def load_dataset(path, goal=None) -> Episodes:
-    """Read an HDF5 or NPZ file and cut it into paths.
+def load_dataset(path, goal=None, *, fields: Choice | None = None, episode_steps: int | None = None) -> Episodes:
+    """Read a data set (see `load_stream`, which takes `fields`) and cut it into paths.
 
     With a goal [2], given here or found in the file's attribute `default_goal` (files of `diffuser-fast data`
-    have it), the Maze2D way (`split_at_goal`); otherwise at terminals and timeouts (`split_at_ends`). Errors
-    name the file.
+    have it), the Maze2D way (`split_at_goal`); otherwise at terminals and timeouts, or every `episode_steps`
+    where no timeouts are recorded (`split_at_ends`). Errors name the file.
     """
-    stream = load_stream(path)
+    stream = load_stream(path, fields)
     if goal is None and "default_goal" not in stream.attributes:
-        return split_at_ends(stream)
+        return split_at_ends(stream, episode_steps)
     return split_at_goal(stream, goal)
 
 
-def split_at_ends(stream: Stream) -> Episodes:
+def split_at_ends(stream: Stream, episode_steps: int | None = None) -> Episodes:
     """Paths end at recorded terminals and timeouts; what follows the last of them is unfinished and dropped.
 
-    Raises ValueError when the stream marks no end at all.
+    episode_steps: the cap of an episode, for streams that record no timeouts: a path also ends after so many
+    steps. Raises ValueError when the stream marks no end at all.
     """
     ends = np.flatnonzero(stream.terminals | stream.timeouts)
+    if episode_steps is not None and not stream.timeouts.any():
+        ends = _capped(ends, len(stream), whole("episode_steps", episode_steps, 1))
     if not len(ends):
+        where, after = setting("goal", "(x, y)", "X,Y"), setting("episode_steps", "N", "N")
+        field = setting("fields", "{'terminals': NAME}", "terminals=NAME")
         raise ValueError(
-            f"{stream.source}: terminals, timeouts: found no step marked in either, "
-            "expected at least one finished path (a Maze2D stream needs goal=(x, y), its maze's default goal)"
+            f"{stream.source}: terminals, timeouts: found no step marked in either, expected at least one finished "
+            f"path; {where} cuts a Maze2D stream at its maze's default goal, {after} others at their episodes' cap, "
+            f"{field} names ends that are called otherwise"
         )
     starts = np.concatenate(([0], ends[:-1] + 1))
     return _gather(stream, starts, ends + 1, stream.terminals[ends])
+
+
+def _capped(ends: np.ndarray, steps: int, cap: int) -> np.ndarray:
+    """``ends`` and, between them and after the last, every ``cap``-th step."""
+    starts = np.concatenate(([0], ends + 1))
+    stops = np.append(ends + 1, steps)
+    cuts = [np.arange(start + cap, stop + 1, cap) - 1 for start, stop in zip(starts, stops)]
+    return np.unique(np.concatenate((ends, *cuts)))
 
 
 def split_at_goal(stream: Stream, goal=None, radius: float = GOAL_RADIUS) -> Episodes:
@@ -88,9 +107,10 @@ def split_at_goal(stream: Stream, goal=None, radius: float = GOAL_RADIUS) -> Epi
     """
     if goal is None:
         if "default_goal" not in stream.attributes:
-            raise ValueError(f"{stream.source}: goal: found None and no attribute 'default_goal', expected goal=(x, y)")
+            cure = setting("goal", "(x, y)", "X,Y")
+            raise ValueError(f"{stream.source}: goal: found None and no attribute 'default_goal', expected {cure}")
         goal = stream.attributes["default_goal"]
-    goal = np.asarray(goal, dtype=np.float64)
+    goal = as_numbers("goal", goal, finite=False)
     if goal.shape != (2,) or not np.isfinite(goal).all():
         raise ValueError(f"{stream.source}: goal: found {goal.tolist()}, expected two finite numbers")
     if stream.observations.shape[1] < 2:
@@ -121,4 +141,5 @@ def _gather(stream: Stream, starts: np.ndarray, stops: np.ndarray, terminated: n
         terminated=terminated,
         attributes=stream.attributes,
         source=stream.source,
+        recorded=stream.recorded,
     )

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.scalars import real
+from ..core.spelling import setting
 from .episodes import Episodes
 from .windows import Windows
 
@@ -14,8 +16,7 @@ def returns_to_go(episodes: Episodes, discount: float, termination_penalty: floa
     termination_penalty: added to the last reward of every path that terminated (the released code uses -100
     in locomotion); None adds nothing. Raises ValueError for a discount outside [0, 1].
     """
-    if not 0.0 <= discount <= 1.0:
-        raise ValueError(f"discount: found {discount}, expected a number in [0, 1]")
+    discount = real("discount", discount, 0, 1)
     rewards = episodes.rewards.astype(np.float64)
     lasts = episodes.starts + episodes.lengths - 1
     if termination_penalty is not None:
@@ -51,18 +52,20 @@ class ValueWindows:
         termination_penalty: float | None = None,
         normed: bool = False,
     ) -> "ValueWindows":
-        """Pair `windows` (made from `episodes`) with returns-to-go; `normed` maps their range to [-1, 1]."""
+        """Pair `windows` (made from `episodes`) with returns-to-go; `normed` maps their range to [-1, 1].
+
+        Raises ValueError for targets that say nothing: rewards that were not recorded, or one return for all.
+        """
         if len(windows.transitions_n) != len(episodes.observations) + 1:
             raise ValueError(
                 f"windows: found {len(windows.transitions_n) - 1} steps, expected those of episodes, "
                 f"{len(episodes.observations)}"
             )
         values = returns_to_go(episodes, discount, termination_penalty)[windows.starts]
+        _check_informative(episodes, values)
         if not normed:
             return cls(windows, values.astype(np.float32))
         low, high = float(values.min()), float(values.max())
-        if low == high:
-            raise ValueError(f"normed: found one return {low} for all windows, expected a range to map to [-1, 1]")
         return cls(windows, (2.0 * (values - low) / (high - low) - 1.0).astype(np.float32), low, high)
 
     def __len__(self) -> int:
@@ -72,3 +75,14 @@ class ValueWindows:
         """n windows drawn uniformly with replacement: (float32 [n, H, A + O] normalised, float32 [n])."""
         chosen = rng.integers(len(self), size=n)
         return self.windows[chosen], self.values[chosen]
+
+
+def _check_informative(episodes: Episodes, values: np.ndarray) -> None:
+    if "rewards" not in episodes.recorded:
+        cure = setting("fields", "{'rewards': NAME}", "rewards=NAME")
+        raise ValueError(
+            f"{episodes.source}: rewards: found none, which a value network learns from; {cure} names them"
+        )
+    if np.ptp(values) == 0:
+        same = "0 at every step" if not episodes.rewards.any() else f"the same return, {values[0]:g}, for all windows"
+        raise ValueError(f"{episodes.source}: rewards: found {same}, which a value network can learn nothing from")

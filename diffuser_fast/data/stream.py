@@ -4,14 +4,13 @@ A stream knows what happened at each step; where its episodes begin and end is d
 `episodes.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-FIELDS = ("observations", "actions", "rewards", "terminals", "timeouts")
-FLAGS = ("terminals", "timeouts")
-REQUIRED = ("observations", "actions")
+from ..core.arrays import as_numbers
+from .fields import FIELDS, FLAGS, REQUIRED, choose
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +20,8 @@ class Stream:
     observations: float32 [N, O], before the step; actions: float32 [N, A]; rewards: float32 [N]; terminals:
     bool [N], the step ended the task; timeouts: bool [N], the record was cut after the step for another
     reason; infos: more arrays of length N; attributes: what is known of the whole, such as `env_id`, `seed`
-    and `default_goal`; source: where it came from, for messages.
+    and `default_goal`; source: where it came from, for messages; recorded: the fields that were there, the
+    others being zeros and False.
     """
 
     observations: np.ndarray
@@ -32,6 +32,7 @@ class Stream:
     infos: Mapping[str, np.ndarray] = field(default_factory=dict)
     attributes: Mapping[str, object] = field(default_factory=dict)
     source: str = "stream"
+    recorded: tuple[str, ...] = FIELDS
 
     def __post_init__(self) -> None:
         _check(self)
@@ -41,30 +42,34 @@ class Stream:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], attributes: Mapping | None = None, source: str = "arrays") -> Stream:
-    """A Stream from arrays under D4RL's names; `infos/x` becomes `infos["x"]`, other extra names are ignored.
+    """A Stream from arrays or tensors under D4RL's or Gymnasium's names (`terminations`, `truncations`).
 
-    `observations` and `actions` are required. Missing rewards are zeros, missing terminals and timeouts are
-    False; a column [N, 1] is read as [N]. Raises ValueError naming source and field.
+    `infos/x` becomes `infos["x"]`, other extra names are ignored. `observations` and `actions` are required.
+    Missing rewards are zeros, missing terminals and timeouts are False; a column [N, 1] is read as [N]. Raises
+    ValueError naming source and field.
     """
-    require(arrays, source)
-    fields = {}
+    chosen = choose(arrays, None, source)
+    fields, steps = {}, None
     for name in FIELDS:
         dtype = bool if name in FLAGS else np.float32
-        array = np.asarray(arrays.get(name, np.zeros(len(arrays["observations"]), dtype)))
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"{source}: {name}: found dtype {array.dtype}, expected numbers")
+        if name in chosen:
+            array = _numbers(f"{source}: {name}", arrays[chosen[name][0]], np.float32 if dtype is np.float32 else None)
+            steps = len(array) if steps is None and array.ndim else steps
+        else:
+            array = np.zeros(steps or 0, dtype)
         if name not in REQUIRED and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         fields[name] = np.ascontiguousarray(array, dtype=dtype)
     infos = {name[6:]: np.asarray(array) for name, array in arrays.items() if name.startswith("infos/")}
-    return Stream(**fields, infos=infos, attributes=dict(attributes or {}), source=source)
+    attributes = dict(attributes or {})
+    return Stream(**fields, infos=infos, attributes=attributes, source=source, recorded=tuple(chosen))
 
 
-def require(names: Iterable[str], source: str) -> None:
-    """ValueError unless `names` holds the fields no stream can do without."""
-    for name in REQUIRED:
-        if name not in names:
-            raise ValueError(f"{source}: no field {name!r}: found {sorted(names)}, expected D4RL's {', '.join(FIELDS)}")
+def _numbers(name: str, array: np.ndarray, dtype: type | None) -> np.ndarray:
+    try:
+        return as_numbers(name, array, dtype, finite=False)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _check(stream: Stream) -> None:

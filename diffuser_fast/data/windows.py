@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.normalizers import Normalizers
+from ..core.scalars import whole
+from ..core.spelling import setting
 from .episodes import Episodes
 
 # Normalisers work in float64; normalising block by block keeps that from tripling the memory.
@@ -48,13 +50,12 @@ class Windows:
         arrays have that length (1000 in locomotion); None leaves only the path's own length. Raises
         ValueError for a horizon below 1, a path longer than max_path_length, or if there is no window.
         """
-        if horizon < 1:
-            raise ValueError(f"horizon: found {horizon}, expected at least 1")
+        horizon = whole("horizon", horizon, 1)
         longest = int(episodes.lengths.max())
         if max_path_length is not None and longest > max_path_length:
             raise ValueError(
                 f"{episodes.source}: found a path of {longest} steps, "
-                f"expected at most max_path_length={max_path_length}"
+                f"expected at most {setting('max_path_length', str(max_path_length), str(max_path_length))}"
             )
         counts = episodes.lengths - (1 if use_padding else horizon)
         if use_padding and max_path_length is not None:

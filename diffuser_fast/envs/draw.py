@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import colours
-from .layouts import TILE_CENTRE, Layout
+from .layouts import CELL_CENTRE, Layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def draw_maze(ax: Axes, layout: Layout, *, start=None, target=None) -> None:
     """Walls and floor, a ring at `start` and a star at `target` ([2] each, or None), without ticks."""
     rows, columns = layout.shape
-    edge = TILE_CENTRE - 0.5
+    edge = CELL_CENTRE - 0.5
     picture = np.where(layout.walls[..., None], colours.WALL, colours.FLOOR).astype(np.uint8)
     ax.imshow(picture, extent=(edge, edge + columns, edge + rows, edge), interpolation="nearest")
     ax.set_xticks([])

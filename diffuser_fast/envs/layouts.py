@@ -1,8 +1,8 @@
-"""Maze layouts: tiles as text and as arrays, and the three mazes of D4RL's Maze2D.
+"""Maze layouts: cells as text and as arrays, and the three mazes of D4RL's Maze2D.
 
-Two coordinate systems meet here. Tiles are addressed by integers (row, column). The point's position q = (x,
+Two coordinate systems meet here. Cells are addressed by integers (row, column). The point's position q = (x,
 y) runs along (row, column), but its body rests at 1.2 while wall (row, column) is centred at (row + 1, column
-+ 1): the centre of a tile is at q = tile - 0.2, and tile w covers q in [w - 0.7, w + 0.3].
++ 1): the centre of a cell is at q = cell - 0.2, and cell w covers q in [w - 0.7, w + 0.3].
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from . import names
 
 WALL, EMPTY, GOAL = "#", "O", "G"
-TILE_CENTRE = -0.2  # q of a tile's centre, minus the tile's index
+CELL_CENTRE = -0.2  # q of a cell's centre, minus the cell's index
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Layout:
             raise ValueError(f"layout {self.name!r}: expected rows of one length, found {list(map(len, self.rows))}")
         odd = set("".join(self.rows)) - {WALL, EMPTY, GOAL}
         if odd:
-            raise ValueError(f"layout {self.name!r}: found tiles {sorted(odd)}, expected only '#', 'O' and 'G'")
+            raise ValueError(f"layout {self.name!r}: found cells {sorted(odd)}, expected only '#', 'O' and 'G'")
         if sum(row.count(GOAL) for row in self.rows) > 1:
-            raise ValueError(f"layout {self.name!r}: found more than one goal tile 'G', expected at most one")
-        if not self.free_tiles:
-            raise ValueError(f"layout {self.name!r}: found no free tile, expected at least one 'O' or 'G'")
+            raise ValueError(f"layout {self.name!r}: found more than one goal cell 'G', expected at most one")
+        if not self.free_cells:
+            raise ValueError(f"layout {self.name!r}: found no free cell, expected at least one 'O' or 'G'")
 
     @classmethod
     def from_string(cls, name: str, text: str, max_episode_steps: int) -> "Layout":
@@ -49,38 +49,38 @@ class Layout:
     @cached_property
     def walls(self) -> np.ndarray:
         """bool [rows, columns], True where a wall stands; read-only."""
-        walls = np.array([[tile == WALL for tile in row] for row in self.rows])
+        walls = np.array([[cell == WALL for cell in row] for row in self.rows])
         walls.flags.writeable = False
         return walls
 
     @cached_property
-    def free_tiles(self) -> tuple[tuple[int, int], ...]:
-        """(row, column) of every empty tile in reading order, then of the goal tile."""
-        return self._tiles(EMPTY) + self._tiles(GOAL)
+    def free_cells(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of every empty cell in reading order, then of the goal cell."""
+        return self._cells(EMPTY) + self._cells(GOAL)
 
     @cached_property
-    def goal_tile(self) -> tuple[int, int]:
-        """(row, column) of `G`, or of the first empty tile where there is no `G`."""
-        return (self._tiles(GOAL) or self._tiles(EMPTY))[0]
+    def goal_cell(self) -> tuple[int, int]:
+        """(row, column) of `G`, or of the first empty cell where there is no `G`."""
+        return (self._cells(GOAL) or self._cells(EMPTY))[0]
 
     @property
     def default_goal(self) -> np.ndarray:
-        """The target [2] float64 of Maze2D, in q coordinates. D4RL puts it at the tile's index, 0.2 off the
+        """The target [2] float64 of Maze2D, in q coordinates. D4RL puts it at the cell's index, 0.2 off the
         centre.
         """
-        return np.array(self.goal_tile, dtype=np.float64)
+        return np.array(self.goal_cell, dtype=np.float64)
 
-    def _tiles(self, kind: str) -> tuple[tuple[int, int], ...]:
-        return tuple((w, h) for w, row in enumerate(self.rows) for h, tile in enumerate(row) if tile == kind)
+    def _cells(self, kind: str) -> tuple[tuple[int, int], ...]:
+        return tuple((w, h) for w, row in enumerate(self.rows) for h, cell in enumerate(row) if cell == kind)
 
-    def is_free(self, tile: tuple[int, int]) -> bool:
+    def is_free(self, cell: tuple[int, int]) -> bool:
         """Whether (row, column) lies inside the maze and is no wall."""
-        w, h = tile
+        w, h = cell
         return 0 <= w < len(self.rows) and 0 <= h < len(self.rows[0]) and self.rows[w][h] != WALL
 
-    def tile_of(self, x: float, y: float) -> tuple[int, int]:
-        """The tile that covers the point q = (x, y)."""
-        return math.floor(x - TILE_CENTRE + 0.5), math.floor(y - TILE_CENTRE + 0.5)
+    def cell_of(self, x: float, y: float) -> tuple[int, int]:
+        """The cell that covers the point q = (x, y)."""
+        return math.floor(x - CELL_CENTRE + 0.5), math.floor(y - CELL_CENTRE + 0.5)
 
 
 LAYOUTS = {

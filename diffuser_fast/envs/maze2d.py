@@ -2,7 +2,7 @@
 
 Observation float64 [4]: x, y, vx, vy. Action float32 [2]: forces in [-1, 1]. Reward 1 while the point is
 within 0.5 of the target, else 0. An episode never terminates; the registered environments are truncated at
-the maze's cap of 300, 600 or 800 steps. Maze2D always aims at the `G` tile, Multi2D draws a new target at
+the maze's cap of 300, 600 or 800 steps. Maze2D always aims at the `G` cell, Multi2D draws a new target at
 every reset.
 """
 
@@ -28,7 +28,7 @@ class Maze2dEnv(gymnasium.Env):
     """A point mass that must reach, and stay near, `target`.
 
     layout: a `Layout`, or a name such as "umaze" or "maze2d-large-v1".
-    random_target: draw the target at reset (Multi2D) instead of keeping it on the goal tile (Maze2D).
+    random_target: draw the target at reset (Multi2D) instead of keeping it on the goal cell (Maze2D).
     render_mode: None or "rgb_array", drawn without OpenGL.
 
     Without Gymnasium's wrappers (that is, made by calling the class) nothing truncates: the cap is
@@ -56,7 +56,7 @@ class Maze2dEnv(gymnasium.Env):
         return np.array(self._target)
 
     def set_target(self, target=None) -> None:
-        """Aim at `target` [2]; without an argument at a random free tile + U(-0.1, 0.1)."""
+        """Aim at `target` [2]; without an argument at a random free cell + U(-0.1, 0.1)."""
         if target is None:
             target = self._random_place()
         x, y = _finite("target", target, 2)
@@ -72,9 +72,9 @@ class Maze2dEnv(gymnasium.Env):
         return np.concatenate((self.point.qpos, self.point.qvel))
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """A random free tile + U(-0.1, 0.1), velocity 0.1 N(0, 1), and for Multi2D a new target.
+        """A random free cell + U(-0.1, 0.1), velocity 0.1 N(0, 1), and for Multi2D a new target.
 
-        Maze2D keeps its target, which is the goal tile until someone sets another. options: any of `qpos`,
+        Maze2D keeps its target, which is the goal cell until someone sets another. options: any of `qpos`,
         `qvel`, `target` (each [2]) sets that quantity instead. Its draw is made all the same, so what is not
         set does not depend on what is.
         """
@@ -115,9 +115,9 @@ class Maze2dEnv(gymnasium.Env):
         return rasterise(self.layout, target=self._target, point=self.point.qpos)
 
     def _random_place(self) -> np.ndarray:
-        tiles = self.layout.free_tiles
-        tile = tiles[self.np_random.integers(len(tiles))]
-        return np.array(tile) + self.np_random.uniform(-JITTER, JITTER, 2)
+        cells = self.layout.free_cells
+        cell = cells[self.np_random.integers(len(cells))]
+        return np.array(cell) + self.np_random.uniform(-JITTER, JITTER, 2)
 
 
 def _finite(argument: str, value, size: int) -> list[float]:

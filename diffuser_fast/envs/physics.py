@@ -8,7 +8,9 @@ for the mass m of a sphere of radius 0.1 and density 1000.
 """
 
 import functools
+import importlib.util
 import math
+import os
 
 import numpy as np
 
@@ -49,7 +51,7 @@ _XML = """
 
 
 def mjcf(layout: Layout) -> str:
-    """The MJCF model of a maze: one box per wall tile, one sphere on two slide joints, two motors.
+    """The MJCF model of a maze: one box per wall cell, one sphere on two slide joints, two motors.
 
     D4RL gives every geom the margin 0.002 at a time when a pair took the larger of both. Newer releases of
     MuJoCo may combine them otherwise, so here the sphere alone carries it: the pair's margin is 0.002 either
@@ -72,11 +74,22 @@ def mjcf(layout: Layout) -> str:
 
 
 def import_mujoco():
-    """The mujoco module, or an ImportError that names the cure."""
+    """The mujoco module, or an ImportError that names the cure.
+
+    Nothing here draws by OpenGL, but MuJoCo opens what `MUJOCO_GL` names while it is imported: where that is not
+    installed, it is imported without.
+    """
     try:
         import mujoco
-    except ImportError as error:
-        raise ImportError("Maze2D needs MuJoCo: pip install diffuser-fast[envs]") from error
+    except Exception as error:  # of whatever kind the OpenGL it found chose
+        chosen = os.environ.get("MUJOCO_GL")
+        if chosen is None or importlib.util.find_spec("mujoco") is None:
+            raise ImportError("Maze2D needs MuJoCo: pip install diffuser-fast[envs]", name="mujoco") from error
+        os.environ["MUJOCO_GL"] = "disable"
+        try:
+            import mujoco
+        finally:
+            os.environ["MUJOCO_GL"] = chosen
     return mujoco
 
 

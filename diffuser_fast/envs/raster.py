@@ -15,7 +15,7 @@ import numpy as np
 
 from . import colours
 from .draw import path_array
-from .layouts import TILE_CENTRE, Layout
+from .layouts import CELL_CENTRE, Layout
 from .physics import RADIUS
 
 SUPERSAMPLE = 3  # drawn this many times larger, then averaged: Pillow's lines are not smooth by themselves
@@ -31,9 +31,9 @@ def rasterise(
     target=None,
     point=None,
     alpha: float = 0.25,
-    tile: int = 24,
+    cell: int = 24,
 ) -> np.ndarray:
-    """A picture of whatever is given, uint8 [rows * tile, columns * tile, 3]. From the bottom up:
+    """A picture of whatever is given, uint8 [rows * cell, columns * cell, 3]. From the bottom up:
 
     target [2]: a faint disc with the radius that earns the reward, and a dot above all lines;
     paths [B, H, 2 or more]: coloured by time, with opacity `alpha`, the first (a Planner's best) on top;
@@ -41,13 +41,13 @@ def rasterise(
     trail [n, 2 or more]: where the point has been, dark (fewer than two positions draw nothing);
     start [2]: a ring; point [2]: a ball of true size.
     """
-    _, ImageDraw = _import_pillow()
-    scale = tile * SUPERSAMPLE
+    _, ImageDraw = import_pillow()
+    scale = cell * SUPERSAMPLE
     image = _background(layout, scale).copy()
     draw = ImageDraw.Draw(image, "RGBA")
 
     def pixels(positions) -> list[tuple[float, float]]:
-        return list(map(tuple, ((np.asarray(positions)[..., 1::-1] - TILE_CENTRE + 0.5) * scale).tolist()))
+        return list(map(tuple, ((np.asarray(positions)[..., 1::-1] - CELL_CENTRE + 0.5) * scale).tolist()))
 
     def disc(centre, radius: float, **style) -> None:
         (column, row), r = pixels([centre])[0], radius * scale
@@ -82,7 +82,7 @@ def write_gif(path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
     GIF counts in hundredths of a second: fps is rounded to 100 / n. Raises ValueError without frames or for a
     wrong shape.
     """
-    Image, _ = _import_pillow()
+    Image, _ = import_pillow()
     path, images = Path(path), []
     for i, frame in enumerate(frames):
         frame = np.asarray(frame)
@@ -110,13 +110,13 @@ def write_gif(path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
 
 @functools.lru_cache(maxsize=16)
 def _background(layout: Layout, scale: int):
-    Image, _ = _import_pillow()
-    tiles = np.where(layout.walls[..., None], colours.WALL, colours.FLOOR).astype(np.uint8)
+    Image, _ = import_pillow()
+    cells = np.where(layout.walls[..., None], colours.WALL, colours.FLOOR).astype(np.uint8)
     rows, columns = layout.shape
-    return Image.fromarray(tiles).resize((columns * scale, rows * scale), Image.Resampling.NEAREST)
+    return Image.fromarray(cells).resize((columns * scale, rows * scale), Image.Resampling.NEAREST)
 
 
-def _import_pillow():
+def import_pillow():
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
+from ..core.spelling import named
 from . import janner, native
 from .native import save
 from .sidecar import read_normalizers
@@ -32,7 +33,8 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
     kind = sniff(path)
     if kind == "native":
         if facts:
-            raise TypeError(f"load: {', '.join(facts)} cannot be given for {path}, a native file says it all")
+            given = ", ".join(named(f"load.{name}") for name in facts)
+            raise TypeError(f"{given}: cannot be given for {path}, a native file says it all")
         checkpoint = native.load(native_file(path))
     else:
         checkpoint = janner.load(path, find_value=value is None, find_normalizer=normalizer is None, **facts)

@@ -22,6 +22,7 @@ from ..core.checkpoint import Checkpoint, Weights
 from ..core.normalizers import Normalizers
 from ..core.schedule import Schedule
 from ..core.spec import Spec
+from ..core.spelling import setting
 from . import janner_keys as keys
 from .janner_config import Config, guide_of, read_configs
 from .janner_state import epoch_of, read_state, states
@@ -70,7 +71,8 @@ def load(
     """
     trained = _read(Path(path), epoch)
     if trained.is_value:
-        raise ValueError(f"{trained.file}: a value network; it goes beside a U-Net, as load(..., value=path)")
+        cure = setting("value", "path", "PATH", call="load(..., {})")
+        raise ValueError(f"{trained.file}: a value network; it goes beside a U-Net, as {cure}")
     normalizers = None
     if find_normalizer and (sidecar := trained.file.parent / SIDECAR).is_file():
         normalizers = read_normalizers(sidecar)
@@ -78,7 +80,8 @@ def load(
     with _about(trained.file):
         horizon = _horizon(trained, horizon)
         if horizon is None:
-            raise ValueError("its horizon is not known: no model_config.pkl is beside it; pass horizon=")
+            cure = setting("load.horizon", "")
+            raise ValueError(f"its horizon is not known: no model_config.pkl is beside it; pass {cure}")
         unet = keys.unet_weights(trained.network, horizon)
         _check_model(model, unet.spec)
         facts = _facts(trained, unet.spec.transition_dim, action_dim, prediction, clip_denoised)
@@ -182,7 +185,7 @@ def _facts(
         "clip_denoised": {config.file: clip if config else None, "the argument": clip_denoised},
     }
     facts = {name: _agreed(name, where) for name, where in sources.items()}
-    unknown = [f"{name}=" for name, fact in facts.items() if fact is None]
+    unknown = [setting(f"load.{name}", "") for name, fact in facts.items() if fact is None]
     if unknown:
         raise ValueError(f"no diffusion_config.pkl is beside it; pass {', '.join(unknown)} to load it")
     return facts

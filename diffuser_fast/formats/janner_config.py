@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.guidance import Guide
+from .inert import Array
 from .unpickle import Name, Record, read_pickle
 
 FILES = (
@@ -76,6 +77,10 @@ def plain(value: Any, depth: int = 2) -> Any:
         return value
     if isinstance(value, str) and len(value) <= 1000:
         return value
+    if isinstance(value, slice):
+        return str(value)
+    if isinstance(value, Array) and value.array.size <= 64:
+        return plain(value.array.tolist(), depth)
     if isinstance(value, (list, tuple)) and depth and len(value) <= 64:
         return [plain(item, depth - 1) for item in value]
     if isinstance(value, dict) and depth and len(value) <= 64:

@@ -17,6 +17,7 @@ from ..core.checkpoint import Weights
 from ..core.lower import lower
 from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
+from ..core.spelling import setting
 
 State = Mapping[str, NDArray]
 
@@ -119,7 +120,8 @@ def value_weights(network: State, horizon: int | None, guess: int | None) -> Wei
     elif horizon is None and guess is not None and shortest <= guess <= longest:
         horizon = guess
     elif horizon is None:
-        raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it; pass horizon=")
+        cure = f"; pass {setting('load_value.horizon', '')}" if guess is None else f", and the U-Net's is {guess}"
+        raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it{cure}")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
     return _weights(ValueSpec(horizon=horizon, middle=middle, **sizes), network, slot=2)

@@ -1,14 +1,18 @@
-"""The original's ``state_<epoch>.pt``: found by number, read by torch's weights_only reader, given as numpy arrays."""
+"""The original's ``state_<epoch>.pt``: found by number, read as inert data, given as numpy arrays."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import as_numbers
+from ..core.scalars import plain
 from .janner_keys import some
+from .state_dict import plain_keys
+from .torch_file import read_torch
 
 
 def states(folder: Path) -> dict[int, Path]:
@@ -23,29 +27,23 @@ def epoch_of(file: Path) -> int | None:
 
 
 def read_state(file: Path) -> tuple[dict[str, NDArray], int | None]:
-    """The "ema" state dict as numpy arrays (float32, wider where the file is), and the step it was written at."""
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(
-            f"{file}: a checkpoint of PyTorch's; pip install diffuser-fast[torch] reads it "
-            "(diffuser-fast convert then writes one that needs no torch)"
-        ) from None
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"its pickle asks for {asked[1]}" if asked else str(error).split("\n")[0]
-        raise ValueError(f"{file}: refused by torch's weights_only reader: {what}; nothing was run") from None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive raises whatever its bytes lead to
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{file}: cut short or not a checkpoint ({type(error).__name__}: {reason})") from None
+    """The "ema" state dict as numpy arrays (float32, wider where the file is), and the step it was written at.
+
+    Keys are the bare network's, whatever wrapped it when they were written (torch.compile, DataParallel).
+    """
+    content = read_torch(file)
     ema = content.get("ema") if isinstance(content, dict) else None
-    if not isinstance(ema, dict) or not all(isinstance(v, torch.Tensor) for v in ema.values()):
+    if not isinstance(ema, dict) or not all(hasattr(v, "dtype") for v in ema.values()):
         found = some(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{file}: expected a record with 'step', 'model' and 'ema', found {found}")
-    wide = {key: v.numpy() if v.dtype == torch.float64 else v.float().numpy() for key, v in ema.items()}
-    step = content.get("step")
-    return wide, step if isinstance(step, int) else None
+    try:
+        arrays = {key: _wide(key, value) for key, value in plain_keys(ema).items()}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: {error}") from None
+    step = plain(content.get("step"))
+    return arrays, step if type(step) is int else None
+
+
+def _wide(key: str, value: object) -> NDArray:
+    double = str(value.dtype).endswith("float64")
+    return as_numbers(key, value, np.float64 if double else np.float32, finite=False)

@@ -25,10 +25,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from ..core.checkpoint import Checkpoint, Weights
+from ..core.contents import START, looks_like
 from ..core.guidance import Guide
 from ..core.normalizers import Normalizers
 from ..core.schedule import BUFFERS, Schedule
 from ..core.spec import spec_from_json, spec_to_json
+from ..core.spelling import setting
 
 FORMAT, VERSION = "diffuser-fast", 1
 DTYPES = {"float32": np.float32, "float16": np.float16}
@@ -82,7 +84,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     record, tensors = _read(path)
     if record.get("unet", "") is None:
-        raise ValueError(f"{path}: it holds a value network only; load(planner, value=path) takes it")
+        cure = setting("value", "path", str(path), call="load(planner, {})")
+        raise ValueError(f"{path}: it holds a value network only; {cure} takes it")
     with _naming(path):
         return _checkpoint(record, tensors)
 
@@ -100,12 +103,24 @@ def load_value(path: str | os.PathLike[str]) -> tuple[Weights, Schedule, dict[st
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    record = _read_record(path, read_header(path))
+    header = read_header(path)
+    record = _read_record(path, header)
+    halves = {name: entry for name, entry in header.items() if entry.get("dtype") == "BF16"}
     try:
         with safe_open(path, framework="numpy") as file:
-            return record, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name not in halves}  # noqa: SIM118
+        return record, tensors | {name: _bfloat16(path, entry) for name, entry in halves.items()}
+    except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: its tensors cannot be read ({error})") from None
+
+
+def _bfloat16(path: Path, entry: Mapping[str, Any]) -> NDArray[np.float32]:
+    """A tensor in the upper halves of float32 numbers, which numpy has no type for (someone cast the file)."""
+    start, stop = entry["data_offsets"]
+    with open(path, "rb") as file:
+        data = 8 + int.from_bytes(file.read(8), "little")
+    halves = np.fromfile(path, "<u2", (stop - start) // 2, offset=data + start)
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 @contextlib.contextmanager
@@ -128,11 +143,11 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     with open(path, "rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= MAX_HEADER:
-            raise ValueError(f"{path}: not a safetensors file (it does not start with the length of a JSON header)")
-        text = file.read(length)
-    if text[:1] != b"{":
-        raise ValueError(f"{path}: not a safetensors file (no JSON header)")
+        text = file.read(length if length <= MAX_HEADER else START)
+    if length < 2 or length > MAX_HEADER or text[:1] != b"{":
+        looks = looks_like((start + text)[:START])
+        why = f"it looks like {looks}" if looks != "nothing known" else "it does not start with a JSON header"
+        raise ValueError(f"{path}: not a safetensors file ({why})")
     if len(text) < length:
         raise ValueError(f"{path}: cut short; it has {size} bytes, its header alone needs {8 + length}")
     try:

@@ -2,7 +2,8 @@
 
 The original pickles its configurations together with their classes. Python's own reader would import those classes
 (they are not installed, and no longer load on a new Python) and run whatever a foreign file asks for. Here a class is
-a ``Name``, an object of it a ``Record``, and a call is refused, except the few that make plain containers.
+a ``Name``, an object of it a ``Record``, and a call is refused, except the few that make plain containers, numbers,
+paths and slices, which are made here (inert.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..core.contents import START, looks_like
+from .inert import STAND_INS, Array, DType, Refused
 
 LIMIT = 1 << 20  # bytes of a file, and elements copied; a configuration has under a thousand of either
 KEY_LENGTH = 16  # members of a tuple that is a key
@@ -39,12 +43,9 @@ class Record:
     state: dict[Any, Any] = field(default_factory=dict)
 
 
-class Refused(ValueError):
-    """The pickle asks for something that is no plain data; the sentence says what."""
-
-
 def read_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object in a file, made of None, numbers, strings, bytes, containers, ``Name`` and ``Record`` alone.
+    """The object in a file: None, numbers, strings, bytes, slices, containers, ``Name``, ``Record``, and arrays of
+    numbers as ``inert.Array``, nothing else.
 
     Raises ValueError naming the file: no pickle, cut short, larger than a configuration, or asking for a call.
     Shared and recursive references are kept as they are, so what walks the result must bound its depth.
@@ -66,7 +67,9 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         struct.error,
         OverflowError,
     ) as error:
-        raise ValueError(f"{path}: not a whole pickle ({type(error).__name__}: {error})") from None
+        looks = looks_like(data[:START])
+        what = f"({type(error).__name__}: {error})" if looks.startswith(("nothing known", "a bare")) else f"but {looks}"
+        raise ValueError(f"{path}: not a whole pickle {what}") from None
 
 
 class _Machine:
@@ -152,6 +155,10 @@ class _Machine:
 
     def build(self, state: Any) -> None:
         target = self.stack[-1]
+        if isinstance(target, (DType, Array)) and isinstance(state, tuple):
+            self.copies(*state)
+            target.__setstate__(state)
+            return
         if not isinstance(target, Record) or not isinstance(state, dict):
             raise Refused(f"sets the state of a {_described(target)} from a {_described(state)}")
         self.copies(state)
@@ -200,6 +207,7 @@ _CONTAINERS: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": lambda factory=None, values=(): _pairs(values),
     "torch.device": lambda *arguments: Record(Name("torch", "device"), {"arguments": arguments}),
 }
+_CONTAINERS |= STAND_INS
 for _builtins in ("builtins", "__builtin__"):
     _CONTAINERS |= {
         f"{_builtins}.dict": _pairs,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..backends.reference import run
 from ..core.checkpoint import Weights
 from ..core.lower import lower
+from ..core.program import Program
 from ..core.spec import Spec, UNetSpec
 
 
@@ -34,10 +35,16 @@ class TrajectoryNetwork(nn.Module):
             else:
                 value = torch.ones(shape) if name.endswith(".weight") else torch.zeros(shape)
             self.parameters_by_name[_slashed(name)] = nn.Parameter(value)
+        # Where a trajectory is one step long, all taps but one meet padding only. They are kept out of the gradient:
+        # torch 2.13 on CPUs leaves theirs uninitialised in bfloat16 (k 3, stride 2: the end of every value network).
+        self._lone_taps = _lone_taps(self.lowered.net)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x: ``[B, H, D]`` normalised and noised; t: integers ``[B]``."""
         weights = {name: self.parameters_by_name[_slashed(name)] for name in self.lowered.weights}
+        for name, tap in self._lone_taps.items():
+            w = weights[name]
+            weights[name] = torch.where(torch.arange(w.shape[2], device=w.device) == tap, w, 0.0)
         angle = t[:, None] * self.frequencies
         embedding = torch.cat((torch.sin(angle), torch.cos(angle)), dim=1)[:, :, None].to(x.dtype)
         (table,) = run(self.lowered.time, weights, [embedding])
@@ -67,6 +74,15 @@ def _bounds(weights: dict[str, tuple[int, ...]], lowered) -> dict[str, float]:
             # torch takes shape[1] * k as the fan-in, transposed or not.
             bounds.update(dict.fromkeys(op.weights, (shape[1] * shape[2]) ** -0.5))
     return bounds
+
+
+def _lone_taps(net: Program) -> dict[str, int]:
+    """Weights of convolutions from one step to one step, and the tap that meets it."""
+    return {
+        op.weights[0]: op.attrs["pad"]
+        for op in net.ops
+        if op.kind == "conv" and op.attrs["k"] > 1 and net.shapes[op.ins[0]][1] == net.shapes[op.outs[0]][1] == 1
+    }
 
 
 def _slashed(name: str) -> str:

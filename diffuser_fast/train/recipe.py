@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from ..core.scalars import flag, plain, real, shown, whole
 
 CONDITIONS = {"first": (0,), "first_last": (0, -1)}
 
@@ -18,7 +21,9 @@ class Recipe:
     conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
     action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
     discount, termination_penalty: of the returns a value network learns.
-    steps, batch_size, lr: Adam. warmup: steps of linear rise; decay: last fraction of the run, falling linearly to 0.
+    steps, batch_size, lr: Adam. warmup: steps of linear rise. schedule: "linear", constant until the last fraction
+    ``decay`` of the run, which falls linearly to 0; or "cosine", half a cosine from the rise's end to 0.
+    max_grad_norm: gradients of a greater 2-norm, over all weights, are scaled down to it; None leaves them.
     ema: decay of the averaged weights, per step, reached gradually: min(ema, (1 + step) / (10 + step)).
     seed: batches, noise and initial weights are all addressed by (seed, step): a resumed run is the same run.
     """
@@ -43,25 +48,36 @@ class Recipe:
     batch_size: int = 32
     lr: float = 3e-4
     warmup: int = 500
+    schedule: str = "linear"
     decay: float = 0.25
+    max_grad_norm: float | None = None
     ema: float = 0.999
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         _one_of("target", self.target, ("planner", "value"))
         _one_of("conditions", self.conditions, tuple(CONDITIONS))
         _one_of("prediction", self.prediction, ("x0", "epsilon"))
+        _one_of("schedule", self.schedule, ("linear", "cosine"))
         for name in ("steps", "batch_size", "n_timesteps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
         for name in ("decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
-        object.__setattr__(self, "dim_mults", tuple(self.dim_mults))
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr: found {self.lr}, expected a positive number")
+        if self.max_grad_norm is not None and not 0 < self.max_grad_norm < math.inf:
+            raise ValueError(f"max_grad_norm: found {self.max_grad_norm}, expected a positive number")
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows ``step`` finished ones."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "cosine":
+            fallen = max(0, step + 1 - self.warmup) / max(1, self.steps - self.warmup)
+            return self.lr * rise * (0.5 + 0.5 * math.cos(math.pi * min(1.0, fallen)))
         falling = self.decay * self.steps
         return self.lr * rise * (min(1.0, (self.steps - step) / falling) if falling else 1.0)
 
@@ -76,20 +92,66 @@ class Recipe:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Recipe:
         """The inverse of ``to_json``; ValueError on fields that are not a recipe's."""
+        if not isinstance(record, dict):
+            raise ValueError(f"recipe: found {shown(record)}, expected a JSON object")
         unknown = set(record) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"recipe: unknown fields {sorted(unknown)}")
         return cls(**record)
 
 
-def published(env: str) -> Recipe:
-    """The original's horizons and step counts per Maze2D layout (config/maze2d.py of the released code)."""
-    sizes = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}
-    layout = next((name for name in sizes if name in env), None)
-    if layout is None:
-        raise ValueError(f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(sizes)}")
-    horizon, n_timesteps = sizes[layout]
-    return Recipe(horizon=horizon, n_timesteps=n_timesteps)
+# config/maze2d.py of the released code: horizon and diffusion steps per layout.
+_MAZES = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}
+# config/locomotion.py. What is not the original's: learning rate, its schedule, clipping, EMA and the number of steps.
+_BODIES = {
+    "normalizer": "gaussian", "conditions": "first", "clip_denoised": False, "n_timesteps": 20, "action_weight": 10.0,
+    "use_padding": True, "max_path_length": 1000, "discount": 0.997, "termination_penalty": -100.0,
+    "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
+}  # fmt: skip
+_NETWORKS = {
+    "hopper": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
+    "walker2d": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
+    "halfcheetah": {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True},
+}
+
+
+def published(env: str, target: str = "planner") -> Recipe:
+    """The original's settings for an environment (released config), for the planner or for the value network.
+
+    Mazes: horizon and diffusion steps per layout. Locomotion: those of all data sets of a body.
+    """
+    layout = next((name for name in _MAZES if env.startswith(("maze2d-", "multi2d-")) and name in env), None)
+    if layout is not None:
+        horizon, n_timesteps = _MAZES[layout]
+        return Recipe(target=target, horizon=horizon, n_timesteps=n_timesteps)
+    body = next((name for name in _NETWORKS if env.startswith(name)), None)
+    if body is None:
+        raise ValueError(
+            f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(_MAZES)}, "
+            f"{', '.join(_NETWORKS)}"
+        )
+    settings = {**_BODIES, **_NETWORKS[body], "steps": 40_000}
+    if target == "value":
+        settings |= {"attention": False, "steps": 15_000}
+    elif body == "halfcheetah":  # windows of four steps: more of them cost little more
+        settings |= {"batch_size": 128, "steps": 20_000}
+    return Recipe(target=target, **settings)
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A field's value as Python's own, checked against its annotation; ValueError names the field."""
+    optional = kind.removesuffix(" | None")
+    if optional != kind and value is None:
+        return None
+    if optional in ("int", "float", "bool"):
+        return {"int": whole, "float": real, "bool": flag}[optional](name, value)
+    if optional == "str":
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: found {shown(value)}, expected a word")
+        return str(value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name}: found {shown(value)}, expected whole numbers")
+    return tuple(whole(name, plain(one), 1) for one in value)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..formats.torch_file import read_torch
+
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in its place in one step.
@@ -34,9 +36,10 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Read what ``save_state`` wrote; ValueError if it is damaged. Nothing in the file can run code."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ValueError(f"{path}: not a training state that can be resumed ({str(error).splitlines()[0]})") from None
+        return read_torch(path)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a training state that can be resumed ({reason})") from None
 
 
 class LossLog:

@@ -29,6 +29,7 @@ from ..formats import native
 from .losses import loss_weights, planner_loss, value_loss
 from .module import TrajectoryNetwork
 from .recipe import Recipe
+from .standardized import Standardized
 from .state import LossLog, load_state, save_state, write_whole
 
 LOG_EVERY = 50
@@ -46,11 +47,8 @@ class Trainer:
         precision: str = "auto", compile: bool | None = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.folder, self.metadata = recipe, Path(folder), dict(metadata or {})
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _device(device)
         self.autocast = _has_bf16(self.device) if precision == "auto" else precision == "bf16"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._check_recipe()
-
         kind = normalizer_kind(recipe.normalizer)
         self.normalizers = Normalizers(kind.fit(episodes.observations), kind.fit(episodes.actions))
         self.action_dim, obs_dim = episodes.actions.shape[1], episodes.observations.shape[1]
@@ -58,13 +56,18 @@ class Trainer:
             episodes, recipe.horizon, self.normalizers,
             use_padding=recipe.use_padding, max_path_length=recipe.max_path_length,
         )  # fmt: skip
-        self.data = _Resident(windows, self._returns(windows, episodes), self.device)
+        returns = self._returns(windows, episodes)
+        self.returns = None if returns is None else Standardized.of(returns)
+        self.data = _Resident(windows, None if returns is None else self.returns.done(returns), self.device)
+        spec = _spec(recipe, self.action_dim + obs_dim)
+        self.folder.mkdir(parents=True, exist_ok=True)  # data and recipe will do: from here on there is a run
+        self._check_recipe()
         self.schedule = cosine(recipe.n_timesteps)
         self.alphas_cumprod = torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32, device=self.device)
         self.loss_weights = loss_weights(recipe, self.action_dim + obs_dim, self.action_dim).to(self.device)
 
         torch.manual_seed(recipe.seed)
-        self.net = TrajectoryNetwork(_spec(recipe, self.action_dim + obs_dim)).to(self.device)
+        self.net = TrajectoryNetwork(spec).to(self.device)
         self.ema = {name: p.detach().clone() for name, p in self.net.named_parameters()}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, fused=True)
         self.step = 0
@@ -127,7 +130,8 @@ class Trainer:
     def _averaged(self) -> Weights:
         net = TrajectoryNetwork(self.net.spec)
         net.load_state_dict({name: value.cpu() for name, value in self.ema.items()}, strict=True)
-        return net.weights()
+        weights = net.weights()
+        return weights if self.returns is None else self.returns.undone(weights)
 
     def _update(self) -> torch.Tensor:
         recipe = self.recipe
@@ -146,6 +150,8 @@ class Trainer:
             group["lr"] = recipe.learning_rate(self.step)
         self.optimizer.zero_grad()
         loss.backward()
+        if recipe.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), recipe.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
             live = [p.detach() for p in self.net.parameters()]
@@ -204,6 +210,16 @@ def _spec(recipe: Recipe, transition_dim: int) -> UNetSpec | ValueSpec:
     if recipe.target == "planner":
         return UNetSpec(recipe.horizon, transition_dim, attention=recipe.attention, **sizes)
     return ValueSpec(recipe.horizon, transition_dim, **sizes)
+
+
+def _device(name: str | None) -> torch.device:
+    """A device by its name, None the best there is; ValueError for one that torch cannot use here."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"device: found {name!r}, which torch cannot use here") from None
+    return device
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""What every engine owes its caller beside the right numbers (backends/engine.py): one answer, whatever the company."""
+"""What every engine owes its caller beside the right numbers (backends/engine.py): one answer, whatever the batch."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
-from diffuser_fast.core.conditions import Known, nothing_known
+from diffuser_fast.core.conditions import Inpainting, no_inpainting
 from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.noise import tape as drawn
 
@@ -37,15 +37,15 @@ def same(found, expected, target):
     "name", ["halfcheetah", "each its own conditions", "tables of this plan", "seventeen plans", "dpm_solver_pp_2m",
              "gradient added to x and to clipped x0", "value of odd lengths, H 20", "maze2d"],
 )  # fmt: skip
-def test_a_plan_does_not_depend_on_its_company(name, target):
+def test_a_plan_does_not_depend_on_its_batch(name, target):
     case = CASES[name]
-    together, alone = plan(target, case), target.ready(case.loop, 1)
+    batch, alone = plan(target, case), target.ready(case.loop, 1)
     for n in (0, case.batch - 1):
-        own = case.given.values if len(case.given.values) == 1 else case.given.values[n : n + 1]
+        own = case.inpainting.values if len(case.inpainting.values) == 1 else case.inpainting.values[n : n + 1]
         noise = np.ascontiguousarray(case.tape[:, n : n + 1])
-        one = case.plan(alone, known=Known(case.given.mask, own), noise=noise, candidates=1)
+        one = case.plan(alone, inpainting=Inpainting(case.inpainting.mask, own), noise=noise, candidates=1)
         for field in ("x", "chain", "values"):
-            same(getattr(one, field)[0], getattr(together, field)[n], target)
+            same(getattr(one, field)[0], getattr(batch, field)[n], target)
 
 
 @ON_EVERY_ENGINE
@@ -79,16 +79,16 @@ def test_a_restart_goes_on_as_if_nothing_had_happened(name, target):
 
 
 @ON_EVERY_TARGET
-def test_a_restart_puts_what_is_known_in_its_place(target):
+def test_a_restart_is_inpainted(target):
     case = CASES["parts of observations"]
     rest = plan(target, case, x=np.full_like(case.tape[0], 7), start=2)
-    wanted = np.where(case.given.mask, case.given.values, np.float32(7))
+    wanted = np.where(case.inpainting.mask, case.inpainting.values, np.float32(7))
     np.testing.assert_array_equal(rest.chain[:, 0], np.repeat(wanted, case.batch, axis=0))
 
 
 @ON_EVERY_TARGET
 def test_a_multistep_sampler_restarts_at_first_order(target):
-    """At the first row that is run, x0_before is x0: d joins a. (Zero in its place would scale the whole row.)"""
+    """In the first step that is run, the previous x0 is x0: d joins a. (Zero instead of it would scale x'.)"""
     case = CASES["dpm_solver_pp_2m"]
     steps, k = case.loop.steps, 2
     assert steps.d[k]
@@ -105,10 +105,10 @@ def test_a_multistep_sampler_restarts_at_first_order(target):
 @pytest.mark.parametrize(
     "name", ["parts of observations", "each its own conditions", "everything is given", "an action is given"]
 )
-def test_what_is_known_holds_after_every_row(name, target):
+def test_inpainting_holds_after_every_denoising_step(name, target):
     case = CASES[name]
-    chain, mask = plan(target, case).chain, case.given.mask
-    given = np.broadcast_to(case.given.values, (case.batch, *mask.shape))
+    chain, mask = plan(target, case).chain, case.inpainting.mask
+    given = np.broadcast_to(case.inpainting.values, (case.batch, *mask.shape))
     for k in range(case.loop.rows + 1):
         np.testing.assert_array_equal(chain[:, k][:, mask], given[:, mask])
     np.testing.assert_array_equal(chain[:, 0][:, ~mask], case.tape[0][:, ~mask])
@@ -155,7 +155,7 @@ def test_results_are_float32_contiguous_and_the_callers_own(target):
 @ON_EVERY_TARGET
 def test_arguments_are_only_read(target):
     case = CASES["tables of this plan"]
-    arrays = [case.tape, case.given.values, case.given.mask, *case.tables]
+    arrays = [case.tape, case.inpainting.values, case.inpainting.mask, *case.tables]
     copies, x = [array.copy() for array in arrays], case.tape[1].copy()
     for array in (*arrays, x):
         array.setflags(write=False)
@@ -186,13 +186,15 @@ def test_tables_of_the_denoiser_alone_leave_the_guide_its_own(target):
 
 @ON_EVERY_TARGET
 @pytest.mark.parametrize("k", [0, 2, 4])
-def test_a_number_that_is_not_finite_is_named_by_its_row(target, k):
+def test_a_number_that_is_not_finite_is_named_by_its_denoising_step(target, k):
     steps = GUIDED.loop.steps
     for name, bad in (("a", np.nan), ("b", np.inf), ("s", -np.inf)):
         column = getattr(steps, name).copy()
         column[k] = bad
         engine = target.ready(replace(GUIDED.loop, steps=replace(steps, **{name: column})), GUIDED.batch)
-        with pytest.raises(FloatingPointError, match=rf"^row {k} \(t = {steps.t[k]}\): the plan is no longer finite"):
+        with pytest.raises(
+            FloatingPointError, match=rf"^denoising step {k} \(t = {steps.t[k]}\): the plan is no longer finite"
+        ):
             GUIDED.plan(engine)
     np.testing.assert_array_equal(plan(target, GUIDED).x, plan(target, GUIDED).x)
 
@@ -203,7 +205,7 @@ def test_clipping_does_not_hide_a_number_that_is_none(target):
     q = case.loop.steps.q.copy()
     q[1] = np.nan
     engine = target.ready(replace(case.loop, steps=replace(case.loop.steps, q=q)), case.batch)
-    with pytest.raises(FloatingPointError, match=r"^row 1 "):
+    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
         case.plan(engine)
 
 
@@ -212,7 +214,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
     engine = target.ready(GUIDED.loop, GUIDED.batch)
     before, noise = GUIDED.plan(engine), GUIDED.tape.copy()
     noise[2, -1, -1, 0] = np.nan
-    with pytest.raises(FloatingPointError, match=r"^row 1 "):
+    with pytest.raises(FloatingPointError, match=r"^denoising step 1 "):
         GUIDED.plan(engine, noise=noise)
     np.testing.assert_array_equal(GUIDED.plan(engine).x, before.x)
 
@@ -223,7 +225,7 @@ def test_one_bad_member_is_enough_and_the_engine_recovers(target):
 @ON_EVERY_TARGET
 def test_a_sample_draws_the_same_noise_in_any_batch(target):
     case = CASES["one guide step"]
-    few, many = (target.ready(case.loop, n)(case.given, Seeded(5, 3), chain=True) for n in (1, 64))
+    few, many = (target.ready(case.loop, n)(case.inpainting, Seeded(5, 3), chain=True) for n in (1, 64))
     same(few.chain[0], many.chain[0], target)
     same(few.values[0], many.values[0], target)
     assert len(np.unique(many.x[:, 1, 0])) == 64
@@ -242,12 +244,12 @@ def test_seeds_and_plans_draw_different_noise_and_the_same_again(target):
 
 @ON_EVERY_TARGET
 def test_drawn_noise_is_that_of_core_noise(target):
-    """A loop whose rows are their own noise: x' = noise. Bound: four units in the last place, of one at least."""
+    """A loop whose steps return their noise: x' = noise. Bound: four units in the last place, of one at least."""
     loop = CASES["hopper unguided"].loop
     zero, one = np.zeros(loop.rows), np.ones(loop.rows)
     loop = replace(loop, steps=replace(loop.steps, p=zero, q=zero, a=zero, b=zero, d=zero, s=one))
     for seed, number in ((0, 0), (2**64 - 1, 2**32 - 1), (12345, 7)):
-        chain = target.ready(loop, 9)(nothing_known(32, 14), Seeded(seed, number), chain=True).chain
+        chain = target.ready(loop, 9)(no_inpainting(32, 14), Seeded(seed, number), chain=True).chain
         wanted = drawn(seed, number, loop.rows, 9, 32, 14).swapaxes(0, 1)
         error = np.abs(chain.astype(np.float64) - wanted) / np.spacing(np.maximum(np.abs(wanted), 1))
         assert error.max() <= 4

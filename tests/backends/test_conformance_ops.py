@@ -1,4 +1,4 @@
-"""Every op case on everything that can run here, by the yardstick; and the table of cases itself."""
+"""Every op case on everything that can run here, by the yardstick; and the case table itself."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def test_backends_that_cannot_run_here_say_why(name):
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_error_is_within_the_yardstick(case, target):
-    wrong = [str(row) for row in c.run_ops(target, [case]) if not row.verdict.passed]
+    wrong = [str(result) for result in c.run_ops(target, [case]) if not result.verdict.passed]
     assert not wrong, "\n".join(wrong)
 
 
@@ -51,11 +51,11 @@ def test_the_reference_means_what_the_textbook_says(case):
 @pytest.mark.parametrize("target", [target for target in CPU if target.exactness == "exact"], ids=str)
 @pytest.mark.parametrize("case", [case for case in CASES if case.batch > 2], ids=named)
 def test_a_member_of_a_batch_is_as_if_alone(case, target):
-    together = target.evaluate(case)
+    batch = target.evaluate(case)
     for n in range(case.batch):
         alone = replace(case)
         alone.__dict__.update(weights=case.weights, table=case.table, inputs=[x[n : n + 1].copy() for x in case.inputs])
-        for found, expected in zip(target.evaluate(alone), together, strict=True):
+        for found, expected in zip(target.evaluate(alone), batch, strict=True):
             np.testing.assert_array_equal(found[0], expected[n])
 
 

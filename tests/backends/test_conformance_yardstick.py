@@ -138,25 +138,27 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_table_sees(fault):
+def test_the_case_table_sees(fault):
     start, _ = FAULTS[fault]
     cases = [case for case in c.op_cases() if case.name.startswith(start)]
-    rows = [row for row in c.run_ops(Faulty("reference", isa=fault), cases)]
-    assert rows and not any(row.verdict.passed for row in rows), "\n".join(map(str, rows))
+    results = list(c.run_ops(Faulty("reference", isa=fault), cases))
+    assert results and not any(result.verdict.passed for result in results), "\n".join(map(str, results))
 
 
 @pytest.mark.parametrize("name", sorted({target.backend for target in c.targets()}))
 def test_quick_check_passes_here(name):
-    rows = c.quick_check([name])
-    assert {row["backend"].split()[0] for row in rows} == {name} and all(row["passed"] for row in rows), rows
-    cases = {row["case"] for row in rows}
+    results = c.quick_check([name])
+    assert {result["backend"].split()[0] for result in results} == {name} and all(
+        result["passed"] for result in results
+    ), results
+    cases = {result["case"] for result in results}
     assert {"conv", "conv_block", "linear_attention", "norm_act_vjp", "loop: epsilon, clipped"} <= cases
-    assert all(set(row) == {"case", "backend", "ratio", "passed"} for row in rows)
+    assert all(set(result) == {"case", "backend", "ratio", "passed"} for result in results)
 
 
 def test_quick_check_sees_a_fault(monkeypatch):
     fault = "eps outside the root"
     monkeypatch.setattr(runs, "targets", lambda names: [Faulty("reference", isa=fault)])
     monkeypatch.setattr(runs, "QUICK_LOOPS", ())
-    wrong = {row["case"] for row in c.quick_check(["reference"]) if not row["passed"]}
+    wrong = {result["case"] for result in c.quick_check(["reference"]) if not result["passed"]}
     assert wrong == {"group_norm"}

@@ -9,7 +9,7 @@ from csrc.engines import (
     SMALL,
     every_isa,
     needs_engine,
-    random_known,
+    random_inpainting,
     random_loop,
     random_tape,
     random_weights,
@@ -70,31 +70,31 @@ def test_programs(isa, name, fused):
 @pytest.mark.parametrize("specs", [HOPPER, CHEETAH, MAZE], ids=["hopper", "cheetah", "maze"])
 def test_plans(isa, specs):
     loop = random_loop(specs, rows=3, clip=specs is MAZE)
-    known, tape = random_known(loop), random_tape(loop, 3)
-    exact = reference.ready(loop, batch=3, precision="float64")(known, tape, chain=True)
-    ordinary = reference.ready(loop, batch=3)(known, tape, chain=True)
-    found = cpu.ready(loop, batch=3, threads=2, isa=isa)(known, tape, chain=True)
+    inpainting, tape = random_inpainting(loop), random_tape(loop, 3)
+    exact = reference.ready(loop, batch=3, precision="float64")(inpainting, tape, chain=True)
+    ordinary = reference.ready(loop, batch=3)(inpainting, tape, chain=True)
+    found = cpu.ready(loop, batch=3, threads=2, isa=isa)(inpainting, tape, chain=True)
     within(found.x, exact.x, ordinary.x)
     within(found.chain, exact.chain, ordinary.chain)
     within(found.values, exact.values, ordinary.values)
     assert np.array_equal(found.order, exact.order)
-    # Each row from the exact state before it.
+    # Each denoising step from the exact state before it.
     for k in range(loop.rows):
         one = cpu.ready(loop, batch=3, threads=1, isa=isa)
         if k and loop.steps.d[k]:
-            break  # this row also looks at the x0 before, which a restart does not have
-        after = one(known, tape, x=exact.chain[:, k].astype(np.float32), start=k, chain=True).chain[:, 1]
+            break  # this step also looks at the previous x0, which a restart does not have
+        after = one(inpainting, tape, x=exact.chain[:, k].astype(np.float32), start=k, chain=True).chain[:, 1]
         assert np.abs(after - exact.chain[:, k + 1]).max() < 1e-4
 
 
 @every_isa
 def test_64_plans_are_64_single_plans(isa):
     loop = random_loop(HOPPER, rows=2, guide_steps=(1, 0))
-    known, noise = random_known(loop), Seeded(3, 1)
-    many = cpu.ready(loop, batch=64, threads=2, isa=isa)(known, noise)
-    tape = np.stack([reference.draw(3, 1, row, 64, loop.horizon, loop.transition_dim) for row in range(3)])
-    exact = reference.ready(loop, batch=64)(known, tape)
+    inpainting, noise = random_inpainting(loop), Seeded(3, 1)
+    many = cpu.ready(loop, batch=64, threads=2, isa=isa)(inpainting, noise)
+    tape = np.stack([reference.draw(3, 1, entry, 64, loop.horizon, loop.transition_dim) for entry in range(3)])
+    exact = reference.ready(loop, batch=64)(inpainting, tape)
     assert np.abs(many.x - exact.x).max() < 1e-4
     # The first sample of a seeded batch of one has the same address.
-    alone = cpu.ready(loop, batch=1, threads=1, isa=isa)(known, noise)
+    alone = cpu.ready(loop, batch=1, threads=1, isa=isa)(inpainting, noise)
     assert np.array_equal(alone.x[0], many.x[0]) and alone.values[0] == many.values[0]

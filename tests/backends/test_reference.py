@@ -14,11 +14,11 @@ from oracle.policies import ValueGuide
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import reference
 from diffuser_fast.core.checkpoint import Checkpoint
-from diffuser_fast.core.conditions import Known
+from diffuser_fast.core.conditions import Inpainting
 from diffuser_fast.core.guidance import Guide
 from diffuser_fast.core.loop import sampling_loop
 from diffuser_fast.core.lower import lower
-from diffuser_fast.core.passes import fold, fuse, vjp
+from diffuser_fast.core.passes import fuse, time_tables, vjp
 from diffuser_fast.core.samplers import step_table
 from diffuser_fast.core.schedule import Schedule
 from diffuser_fast.core.spec import UNetSpec
@@ -53,8 +53,8 @@ def network(kind, horizon, depth, options, seed=0):
 
 
 def tables(weights, t):
-    """Step tables in float64: the loop's own are rounded, as engines take them."""
-    return fold(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.dim)
+    """Time tables in float64: the loop's own are rounded, as engines take them."""
+    return time_tables(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.dim)
 
 
 def tensors(weights):
@@ -140,23 +140,23 @@ def both(prediction="x0", clip=False, guided=True, attention=False):
 
 
 def conditions(batch):
-    """For the oracle a mapping, for ours Known; each plan its own, at the first and the last time but one."""
+    """For the oracle a mapping, for ours an Inpainting; each plan its own, at the first and the last time but one."""
     obs = {t: normal(20 + t, batch, OBSERVATIONS).float() for t in (0, HORIZON - 2)}
     mask, values = np.zeros((HORIZON, ACTIONS + OBSERVATIONS), bool), np.zeros((batch, HORIZON, ACTIONS + OBSERVATIONS))
     for t, numbers in obs.items():
         mask[t, ACTIONS:], values[:, t, ACTIONS:] = True, numbers
-    return {t: numbers.double() for t, numbers in obs.items()}, Known(mask, values)
+    return {t: numbers.double() for t, numbers in obs.items()}, Inpainting(mask, values)
 
 
-def ours(checkpoint, steps, given, tape, guide=None):
-    """Our float64 result, with step tables in float64 too."""
+def ours(checkpoint, steps, inpainting, tape, guide=None):
+    """Our float64 result, with time tables in float64 too."""
     loop = sampling_loop(checkpoint, steps, guide=guide)
     engine = reference.ready(loop, batch=tape.shape[1], precision="float64")
     exact = (
         tables(checkpoint.unet, steps.t),
         tables(checkpoint.value, steps.t) if guide is not None else None,
     )
-    return engine(given, tape.numpy(), tables=exact, chain=True)
+    return engine(inpainting, tape.numpy(), tables=exact, chain=True)
 
 
 GUIDES = {
@@ -173,7 +173,7 @@ GUIDES = {
 @pytest.mark.parametrize("prediction", ["x0", "epsilon"])
 def test_guided_loops(prediction, clip, guide):
     diffusion, its_guide, checkpoint = both(prediction, clip, attention=guide == "unguided")
-    cond, given = conditions(3)
+    cond, inpainting = conditions(3)
     tape, g = normal(9, STEPS + 1, 3, HORIZON, ACTIONS + OBSERVATIONS), GUIDES[guide]
     how = {} if g is None else {
         "sample_fn": n_step_guided_p_sample, "guide": its_guide, "scale": g.scale, "n_guide_steps": g.n_steps,
@@ -181,7 +181,7 @@ def test_guided_loops(prediction, clip, guide):
     }  # fmt: skip
     wanted = diffusion(cond, tape=tape, return_chain=True, **how)
     found = ours(
-        checkpoint, step_table("ddpm", checkpoint.schedule, prediction=prediction, n_steps=None), given, tape, g
+        checkpoint, step_table("ddpm", checkpoint.schedule, prediction=prediction, n_steps=None), inpainting, tape, g
     )
     assert found.x.dtype == found.values.dtype == found.chain.dtype == np.float64
     close(found.chain, wanted.chains)
@@ -196,7 +196,7 @@ def test_guided_loops(prediction, clip, guide):
 @pytest.mark.parametrize("sampler", ["ddim", "ddim with noise", "dpm_solver_pp_2m"])
 def test_strided_samplers(sampler, prediction, guided):
     diffusion, its_guide, checkpoint = both(prediction, clip=True)
-    cond, given = conditions(3)
+    cond, inpainting = conditions(3)
     tape = normal(9, 6, 3, HORIZON, ACTIONS + OBSERVATIONS)
     name, _, noisy = sampler.partition(" with ")
     options = {"eta": 0.7} if noisy else {}
@@ -205,7 +205,7 @@ def test_strided_samplers(sampler, prediction, guided):
     grid = printed.strided_grid(STEPS, 5)
     wanted = getattr(printed, name)(diffusion, cond, tape, grid, **options, guidance=guidance)
     steps = step_table(name, checkpoint.schedule, prediction=prediction, n_steps=5, **options)
-    found = ours(checkpoint, steps, given, tape, g)
+    found = ours(checkpoint, steps, inpainting, tape, g)
     close(found.chain, wanted.chain)
     close(found.x, wanted.x)
     if guided:
@@ -213,16 +213,16 @@ def test_strided_samplers(sampler, prediction, guided):
 
 
 def test_a_gradient_added_to_x0():
-    """The g0 column, where CleanDiffuser has it, written out for a row: x0 + g0 dvalue/dx, clipped, then the update."""
+    """The g0 column, as in CleanDiffuser, written out for one step: x0 + g0 dvalue/dx, clipped, then the update."""
     diffusion, its_guide, checkpoint = both(clip=True)
-    (cond, given), tape, t = conditions(3), normal(9, 2, 3, HORIZON, ACTIONS + OBSERVATIONS), STEPS // 2
+    (cond, inpainting), tape, t = conditions(3), normal(9, 2, 3, HORIZON, ACTIONS + OBSERVATIONS), STEPS // 2
     steps = step_table("ddpm", checkpoint.schedule, prediction="x0", n_steps=None)
-    row = replace(steps, **{name: getattr(steps, name)[[STEPS - 1 - t]] for name in steps.__dataclass_fields__})
-    row = replace(row, g0=np.array([0.8]))
-    loop = sampling_loop(checkpoint, row, guide=Guide(n_steps=0))
-    loop = replace(loop, steps=replace(loop.steps, g0=row.g0))
+    step = replace(steps, **{name: getattr(steps, name)[[STEPS - 1 - t]] for name in steps.__dataclass_fields__})
+    step = replace(step, g0=np.array([0.8]))
+    loop = sampling_loop(checkpoint, step, guide=Guide(n_steps=0))
+    loop = replace(loop, steps=replace(loop.steps, g0=step.g0))
     found = reference.ready(loop, batch=3, precision="float64")(
-        given, tape.numpy(), tables=(tables(checkpoint.unet, [t]), tables(checkpoint.value, [t]))
+        inpainting, tape.numpy(), tables=(tables(checkpoint.unet, [t]), tables(checkpoint.value, [t]))
     )
     x = tape[0].clone()
     for time, obs in cond.items():
@@ -230,7 +230,7 @@ def test_a_gradient_added_to_x0():
     steps_t = torch.full((3,), t)
     values, slope = its_guide.gradients(x, cond, steps_t)
     x0 = (diffusion.model(x, cond, steps_t) + 0.8 * slope).clamp(-1, 1)
-    wanted = row.a[0] * x0 + row.b[0] * x + row.s[0] * tape[1]
+    wanted = step.a[0] * x0 + step.b[0] * x + step.s[0] * tape[1]
     for time, obs in cond.items():
         wanted[:, time, ACTIONS:] = obs
     close(found.x, wanted)
@@ -241,7 +241,7 @@ def test_a_gradient_added_to_x0():
 
 
 def test_a_batch_of_one_with_one_number_per_group():
-    case = c.LoopCase("thin", UNetSpec(1, 3, dim=8, dim_mults=(1,)), batch=1, known="nothing")
+    case = c.LoopCase("thin", UNetSpec(1, 3, dim=8, dim_mults=(1,)), batch=1, mask="nothing")
     assert np.isfinite(case.plan(reference.ready(case.loop, batch=1)).x).all()
 
 

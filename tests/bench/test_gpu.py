@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def here(monkeypatch):
     """The checks of a backend that can run here."""
     monkeypatch.setattr(checks, "BACKEND", "reference")
+    monkeypatch.setattr(checks, "WORKLOAD", "tiny/guided/b2")
 
 
 def gpu(*words, **environment):
@@ -39,30 +40,29 @@ def test_every_check_is_in_one_part():
     assert names[0] == "same noise" and len(set(names)) == len(names) > 200
     first = [name.split()[0] for name in names].index("conv")
     assert len({name.split()[0] for name in names[first : first + 8]}) == 8  # every kind, then every kind again
-    assert {name.split()[0] for name, _ in planned("fp16", "cpu")} == {"same", "network"}
+    assert {name.split()[0] for name, _ in planned("fp16", "cpu")} == {"same", "trace", "network"}
 
 
 def test_what_is_right_passes(here):
-    for name in ("same noise", "act 17x9 range"):
+    for name in ("same noise", "float64 of the device", "trace hopper_guided", "act 17x9 range"):
         found = Part("float32", "cpu", only=name)
         assert found.next()[1] <= 1 and found.next() is None
 
 
 def test_what_is_wrong_fails(here, monkeypatch):
-    from diffuser_fast.backends import reference
+    class Wrong(checks.Target):
+        def evaluate(self, case):
+            return [y * 1.001 for y in super().evaluate(case)]
 
-    def mish(op, shape, ins, weights, table):
-        return torch.nn.functional.mish(ins[0]) * (1.001 if ins[0].dtype == torch.float32 else 1)
-
-    monkeypatch.setitem(reference.OPS, "act", mish)
+    monkeypatch.setattr(checks, "Target", Wrong)
     assert Part("float32", "cpu", only="act 17x9 range").next()[1] > 1
 
 
 def test_a_check_that_raises_is_a_finding_and_after_cuda_errors_the_process_ends(here, monkeypatch):
-    def broken(target, case):
+    def broken(target, case, exactness):
         raise RuntimeError(said)
 
-    monkeypatch.setattr(checks, "_ratio", broken)
+    monkeypatch.setattr(checks, "case_error", broken)
     said = "no such kernel"
     assert Part("float32", "cpu", only="act 17x9 range").next() == ("act 17x9 range", "RuntimeError: no such kernel")
     said = "CUDA error: an illegal memory access was encountered"

@@ -11,7 +11,7 @@ from bench.workloads import workloads
 from diffuser_fast import Planner
 from diffuser_fast.cli import latency
 from diffuser_fast.conformance import EXACT, REFERENCE, judge, random_checkpoint
-from diffuser_fast.core.conditions import Known
+from diffuser_fast.core.conditions import Inpainting
 from diffuser_fast.core.guidance import Guide
 from diffuser_fast.core.loop import sampling_loop
 from diffuser_fast.core.samplers import ddpm
@@ -82,7 +82,7 @@ def test_eager_plans_what_the_reference_plans(name):
     rng, shape = np.random.default_rng(0), (unet.horizon, unet.transition_dim)
     mask = np.zeros(shape, bool)
     mask[[0, -1], 2:] = True
-    known = Known(mask, np.where(mask, rng.normal(0, 0.5, shape), 0)[None])
+    known = Inpainting(mask, np.where(mask, rng.normal(0, 0.5, shape), 0)[None])
     tape = rng.normal(size=(loop.rows + 1, batch, *shape)).astype(np.float32)
     found, float32, exact = (
         EagerLoop(checkpoint, loop, batch)(known, tape),

@@ -90,9 +90,9 @@ def test_problems_repeat(kind):
     assert made[0].flops == made[1].flops > 0
     if kind in ("step", "gradient"):
         np.testing.assert_array_equal(made[0].x, made[1].x)
-        assert not made[0].known.mask.any()
+        assert not made[0].inpainting.mask.any()
     else:
-        assert made[0].x is None and made[0].known.mask.any()
+        assert made[0].x is None and made[0].inpainting.mask.any()
 
 
 def test_work_is_counted():

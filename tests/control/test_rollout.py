@@ -1,5 +1,7 @@
 """Closed loops: the controllers' dynamics, episodes that do not depend on their neighbours, horizons that shrink."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,13 +10,18 @@ from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.control import rollout as rollout_module
 from diffuser_fast.control.rollout import goal_conditions, horizon_left, rollout
 from diffuser_fast.control.tracking import inverse_dynamics_action, waypoint_action
+from diffuser_fast.core.normalizers import Limits, Normalizers
 from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.envs import make, normalized_score
+
+# A random planner's limits are not the maze's.
+pytestmark = pytest.mark.filterwarnings("ignore:.*beyond the data's limits")
 
 
 def planner(**options):
     spec = UNetSpec(32, 6, dim=16, dim_mults=(1, 2))
-    checkpoint = random_checkpoint(spec, n_train=3, normalizer="limits", clip_denoised=True)
+    whole_maze = Normalizers(Limits([0, 0, -6, -6], [5, 5, 6, 6]), Limits([-1, -1], [1, 1]))
+    checkpoint = replace(random_checkpoint(spec, n_train=3, clip_denoised=True), normalizers=whole_maze)
     return Planner(checkpoint, "cpu", threads=1, **options)
 
 
@@ -94,5 +101,7 @@ def test_a_planner_of_another_environment_is_refused():
     )
     with pytest.raises(ValueError, match="4 observations and 2 actions"):
         rollout(p, "maze2d-umaze", episodes=1)
+    with pytest.raises(ValueError, match="found 'hopper-medium-v2', which is not a maze"):
+        rollout(p, "hopper-medium-v2", episodes=1)
     with pytest.raises(ValueError, match="at least 1"):
         rollout_module.rollout(planner(), "maze2d-umaze", episodes=0)

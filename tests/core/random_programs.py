@@ -1,4 +1,4 @@
-"""Programs strung together at random, for properties that must hold of all of them."""
+"""Programs of random ops, for properties that must hold of all of them."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Weights and Checkpoint: what fits together and what does not; the loop that they make."""
+"""Weights and Checkpoint: what fits and what does not; the loop that they make."""
 
 from dataclasses import replace
 
@@ -122,12 +122,12 @@ def test_program_and_fused_of_a_loop_agree():
     loop = sampling_loop(checkpoint(), ddpm(cosine(6)), guide=Guide())
     rng = np.random.default_rng(3)
     x, dy = rng.normal(size=(2, 5, 8)), np.ones((2, 1, 1))
-    for row in range(6):
+    for k in range(6):
         for network in (loop.denoiser, loop.guide):
-            (plain,) = run(network.program, network.weights, [x], network.tables[row])
-            (fused,) = run(network.fused, network.weights, [x], network.tables[row])
+            (plain,) = run(network.program, network.weights, [x], network.tables[k])
+            (fused,) = run(network.fused, network.weights, [x], network.tables[k])
             np.testing.assert_allclose(fused, plain, rtol=0, atol=1e-11)
-        value, gradient = run(loop.guide.gradient, loop.guide.weights, [x, dy], loop.guide.tables[row])
+        value, gradient = run(loop.guide.gradient, loop.guide.weights, [x, dy], loop.guide.tables[k])
         np.testing.assert_allclose(value, plain, rtol=0, atol=1e-11)
         assert gradient.shape == x.shape and np.abs(gradient).max() > 0
 

@@ -1,11 +1,11 @@
-"""Conditions: physical units to Known, and every way to get them wrong."""
+"""Conditions in physical units to an inpainting mask and its values, and every way to get them wrong."""
 
 import re
 
 import numpy as np
 import pytest
 
-from diffuser_fast.core.conditions import Known, known, nothing_known
+from diffuser_fast.core.conditions import Inpainting, no_inpainting, parse_conditions
 from diffuser_fast.core.normalizers import Gaussian, Limits, Normalizers
 
 H, O, A = 8, 3, 2
@@ -18,7 +18,7 @@ OBS_N = np.array([1.0, 2.0, 1.0])
 
 
 def test_an_observation_is_normalised_into_its_time():
-    found, situations = known({0: OBS}, H, NORMALIZERS)
+    found, situations = parse_conditions({0: OBS}, H, NORMALIZERS)
     assert situations is None
     assert found.mask.shape == (H, A + O) and found.values.shape == (1, H, A + O)
     assert found.values.dtype == np.float32
@@ -30,14 +30,14 @@ def test_an_observation_is_normalised_into_its_time():
 
 
 def test_several_times_negative_ones_and_json_numbers():
-    found, _ = known({-1: OBS, 2.0: OBS + [2, 0, 0], np.int64(4): list(OBS)}, H, NORMALIZERS)
+    found, _ = parse_conditions({-1: OBS, 2.0: OBS + [2, 0, 0], np.int64(4): list(OBS)}, H, NORMALIZERS)
     assert np.flatnonzero(found.mask[:, A]).tolist() == [2, 4, 7]
     np.testing.assert_allclose(found.values[0, 2, A:], OBS_N + [1, 0, 0])
     np.testing.assert_allclose(found.values[0, 7, A:], OBS_N)
 
 
 def test_some_dimensions():
-    found, situations = known({3: {1: -1.0}, -1: {0: 3.0, 2: 4.5}}, H, NORMALIZERS)
+    found, situations = parse_conditions({3: {1: -1.0}, -1: {0: 3.0, 2: 4.5}}, H, NORMALIZERS)
     assert situations is None
     assert np.argwhere(found.mask).tolist() == [[3, A + 1], [7, A], [7, A + 2]]
     np.testing.assert_allclose(found.values[0, 3, A:], [0, 2, 0])
@@ -46,17 +46,17 @@ def test_some_dimensions():
 
 def test_several_situations():
     several = OBS + np.arange(4)[:, None] * [2, 0, 0]
-    found, situations = known({0: several, 5: OBS, 6: {2: [4.5, 8.5, 4.5, 4.5]}}, H, NORMALIZERS)
+    found, situations = parse_conditions({0: several, 5: OBS, 6: {2: [4.5, 8.5, 4.5, 4.5]}}, H, NORMALIZERS)
     assert situations == 4 and found.values.shape == (4, H, A + O)
     np.testing.assert_allclose(found.values[:, 0, A], [1, 2, 3, 4])
     np.testing.assert_allclose(found.values[:, 5, A:], np.tile(OBS_N, (4, 1)))
     np.testing.assert_allclose(found.values[:, 6, A + 2], [1, 2, 1, 1])
-    assert known({0: several[:1]}, H, NORMALIZERS)[1] == 1
+    assert parse_conditions({0: several[:1]}, H, NORMALIZERS)[1] == 1
 
 
 def test_the_order_and_dtype_of_conditions_do_not_matter():
-    one, _ = known({0: OBS, -1: OBS.astype(np.float32)}, H, NORMALIZERS)
-    other, _ = known({7: OBS.tolist(), -8: OBS}, H, NORMALIZERS)
+    one, _ = parse_conditions({0: OBS, -1: OBS.astype(np.float32)}, H, NORMALIZERS)
+    other, _ = parse_conditions({7: OBS.tolist(), -8: OBS}, H, NORMALIZERS)
     np.testing.assert_array_equal(one.mask, other.mask)
     np.testing.assert_array_equal(one.values, other.values)
 
@@ -94,38 +94,38 @@ def test_the_order_and_dtype_of_conditions_do_not_matter():
 )  # fmt: skip
 def test_what_is_refused(conditions, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        known(conditions, H, NORMALIZERS)
+        parse_conditions(conditions, H, NORMALIZERS)
 
 
 @pytest.mark.parametrize("key", [np.nan, np.inf, -np.inf])
 def test_keys_that_are_no_number_at_all(key):
     with pytest.raises(ValueError, match="conditions: key"):
-        known({key: OBS}, H, NORMALIZERS)
+        parse_conditions({key: OBS}, H, NORMALIZERS)
 
 
-def test_nothing_known_changes_nothing():
+def test_no_inpainting_changes_nothing():
     x = np.random.default_rng(0).normal(size=(2, H, A + O))
-    np.testing.assert_array_equal(nothing_known(H, A + O).project(x), x)
-    np.testing.assert_array_equal(known({}, H, NORMALIZERS)[0].project(x), x)
+    np.testing.assert_array_equal(no_inpainting(H, A + O).apply(x), x)
+    np.testing.assert_array_equal(parse_conditions({}, H, NORMALIZERS)[0].apply(x), x)
 
 
-def test_the_projection_is_idempotent_and_keeps_the_dtype():
-    found, _ = known({0: OBS, -1: {1: 0.0}}, H, NORMALIZERS)
+def test_inpainting_is_idempotent_and_keeps_the_dtype():
+    found, _ = parse_conditions({0: OBS, -1: {1: 0.0}}, H, NORMALIZERS)
     x = np.random.default_rng(0).normal(size=(4, H, A + O))
-    once = found.project(x)
-    np.testing.assert_array_equal(found.project(once), once)
+    once = found.apply(x)
+    np.testing.assert_array_equal(found.apply(once), once)
     np.testing.assert_array_equal(once[:, ~found.mask], x[:, ~found.mask])
     np.testing.assert_allclose(once[:, 0, A:], np.tile(OBS_N, (4, 1)))
-    assert once.dtype == np.float64 and found.project(x.astype(np.float32)).dtype == np.float32
+    assert once.dtype == np.float64 and found.apply(x.astype(np.float32)).dtype == np.float32
 
 
-def test_known_checks_its_shapes():
-    with pytest.raises(ValueError, match=r"known: mask \(8, 5\) and values \(8, 5\) must be"):
-        Known(np.zeros((8, 5), bool), np.zeros((8, 5)))
-    with pytest.raises(ValueError, match="known: mask"):
-        Known(np.zeros((8, 5), bool), np.zeros((1, 8, 4)))
+def test_inpainting_checks_its_shapes():
+    with pytest.raises(ValueError, match=r"inpainting: mask \(8, 5\) and values \(8, 5\) must be"):
+        Inpainting(np.zeros((8, 5), bool), np.zeros((8, 5)))
+    with pytest.raises(ValueError, match="inpainting: mask"):
+        Inpainting(np.zeros((8, 5), bool), np.zeros((1, 8, 4)))
 
 
 def test_too_large_for_float32_is_said():
     with pytest.raises(ValueError, match=r"conditions\[0\]: 1e\+300 is too large"):
-        known({0: [1e300, 0, 0]}, 8, Normalizers(Gaussian([0, 0, 0], [1, 1, 1]), Gaussian([0], [1])))
+        parse_conditions({0: [1e300, 0, 0]}, 8, Normalizers(Gaussian([0, 0, 0], [1, 1, 1]), Gaussian([0], [1])))

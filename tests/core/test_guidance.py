@@ -1,4 +1,4 @@
-"""Guidance as columns: which rows are moved, how far, and what a Guide refuses."""
+"""Guidance as columns: which denoising steps are guided, how far, and what a Guide refuses."""
 
 import numpy as np
 import pytest
@@ -47,13 +47,13 @@ def test_guides_that_move_nothing(guide):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": np.nan}, "Guide: scale must be a finite number, found nan"),
-        ({"scale": np.inf}, "scale must be a finite number"),
-        ({"scale": "big"}, "scale must be a finite number, found 'big'"),
-        ({"n_steps": -1}, "Guide: n_steps must be a whole number, at least 0, found -1"),
-        ({"n_steps": 1.5}, "n_steps must be a whole number"),
-        ({"n_steps": True}, "n_steps must be a whole number"),
-        ({"t_stopgrad": -2}, "Guide: t_stopgrad must be a whole number"),
+        ({"scale": np.nan}, "scale: found nan, expected a finite number"),
+        ({"scale": np.inf}, "scale: found inf, expected a finite number"),
+        ({"scale": "big"}, "scale: found 'big', expected a finite number"),
+        ({"n_steps": -1}, "n_steps: found -1, expected a whole number at least 0"),
+        ({"n_steps": 1.5}, "n_steps: found .*, expected a whole number"),
+        ({"n_steps": True}, "n_steps: found .*, expected a whole number"),
+        ({"t_stopgrad": -2}, "t_stopgrad: found -2, expected a whole number"),
     ],
 )
 def test_a_guide_refuses(arguments, message):

@@ -10,7 +10,7 @@ from oracle.draws import randomize
 from oracle.networks import Maze2dTemporalUnet, TemporalUnet, TemporalValue, ValueFunction
 
 from diffuser_fast.core.lower import lower
-from diffuser_fast.core.passes import embedding, fold
+from diffuser_fast.core.passes import time_tables
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 from diffuser_fast.formats import janner_keys
 
@@ -91,18 +91,11 @@ def test_the_function_is_the_oracles(case, longer):
     lowered = lower(spec, spec.horizon * longer)
     x = np.random.default_rng(1).normal(size=(3, spec.horizon * longer, spec.transition_dim))
     for t in (0, 7, 63):
-        row = fold(lowered.time, weights.arrays, np.array([t]), spec.dim)[0]
-        (found,) = run(lowered.net, weights.arrays, [x.transpose(0, 2, 1)], row)
+        table = time_tables(lowered.time, weights.arrays, np.array([t]), spec.dim)[0]
+        (found,) = run(lowered.net, weights.arrays, [x.transpose(0, 2, 1)], table)
         expected = network(torch.from_numpy(x), None, torch.full((3,), t)).numpy()
         found = found.transpose(0, 2, 1) if isinstance(spec, UNetSpec) else found[:, :, 0]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
-
-
-def test_the_embedding_is_sines_then_cosines():
-    e = embedding(np.array([0, 3]), 8)
-    frequencies = [1, 10 ** (-4 / 3), 10 ** (-8 / 3), 1e-4]
-    np.testing.assert_allclose(e[0], [0] * 4 + [1] * 4)
-    np.testing.assert_allclose(e[1], [*np.sin(np.multiply(3, frequencies)), *np.cos(np.multiply(3, frequencies))])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +111,7 @@ def test_every_value_is_written_once_before_it_is_read(spec):
         assert set(program.outputs) <= written == set(range(len(program.shapes)))
 
 
-def test_step_table_columns_are_used_once_each():
+def test_time_table_columns_are_used_once_each():
     lowered = lower(UNetSpec(**HOPPER))
     used = [
         range(op.attrs["table"], op.attrs["table"] + lowered.net.shapes[op.outs[0]][0])

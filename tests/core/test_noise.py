@@ -25,8 +25,8 @@ def test_known_answers(counter, key, answer):
 
 def test_many_counters_at_once():
     counters = np.stack([words(counter) for counter, _, _ in ANSWERS])
-    together = philox(counters, 0)
-    for counter, one in zip(counters, together):
+    at_once = philox(counters, 0)
+    for counter, one in zip(counters, at_once):
         np.testing.assert_array_equal(philox(counter, 0), one)
 
 
@@ -40,7 +40,7 @@ def test_normals_are_box_and_muller_of_24_bits():
 
 
 def test_moments():
-    x = draw(seed=3, plan=0, row=0, samples=64, horizon=384, transition_dim=23).astype(np.float64)
+    x = draw(seed=3, plan=0, entry=0, samples=64, horizon=384, transition_dim=23).astype(np.float64)
     n = x.size
     assert abs(x.mean()) < 4 / np.sqrt(n)
     assert abs(x.var() - 1) < 4 * np.sqrt(2 / n)
@@ -64,16 +64,16 @@ def test_batch_independence(odd):
         np.testing.assert_array_equal(draw(11, 2, 5, batch, horizon, depth), many[:batch])
 
 
-def test_a_tape_is_its_rows():
+def test_a_tape_is_its_entries():
     found = tape(9, 4, rows=3, samples=2, horizon=8, transition_dim=5)
     assert found.shape == (4, 2, 8, 5) and found.dtype == np.float32
-    for row in range(4):
-        np.testing.assert_array_equal(found[row], draw(9, 4, row, 2, 8, 5))
+    for entry in range(4):
+        np.testing.assert_array_equal(found[entry], draw(9, 4, entry, 2, 8, 5))
 
 
 def test_every_part_of_the_address_matters():
-    base = {"seed": 1, "plan": 2, "row": 3, "samples": 2, "horizon": 4, "transition_dim": 5}
-    changes = [{}, {"seed": 2}, {"seed": 1 + (1 << 32)}, {"plan": 3}, {"row": 4}]
+    base = {"seed": 1, "plan": 2, "entry": 3, "samples": 2, "horizon": 4, "transition_dim": 5}
+    changes = [{}, {"seed": 2}, {"seed": 1 + (1 << 32)}, {"plan": 3}, {"entry": 4}]
     draws = [draw(**{**base, **change}) for change in changes]
     for i, one in enumerate(draws):
         for other in draws[:i]:

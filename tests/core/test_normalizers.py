@@ -55,8 +55,8 @@ def test_a_plan_outside_is_clipped_as_a_whole_and_its_neighbour_is_not():
     assert each[0, 0, 0] == pytest.approx(1 + 2.5e-5, abs=1e-9)
     assert each[1, 0, 0] == 1.0 and each[1, 3, 1] == 10.0
     np.testing.assert_array_equal(each[0], LIMITS.unnormalize(x_n[:1])[0])
-    together = LIMITS.unnormalize(x_n, whole_array=True)
-    assert together[0, 0, 0] == 1.0 and together[1, 3, 1] == 10.0
+    coupled = LIMITS.unnormalize(x_n, whole_array=True)
+    assert coupled[0, 0, 0] == 1.0 and coupled[1, 3, 1] == 10.0
 
 
 @pytest.mark.parametrize(("excess", "clipped"), [(0.9e-4, False), (1.1e-4, True)])

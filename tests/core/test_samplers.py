@@ -1,4 +1,4 @@
-"""Step tables against each sampler written out as its paper prints it."""
+"""StepTables against each sampler written out as its paper prints it."""
 
 from itertools import pairwise
 
@@ -30,12 +30,13 @@ def network(x, t):
 
 
 def run(table, x, noise, clip=None):
-    """The update law, row by row."""
-    before = np.zeros_like(x)
+    """The update law, one denoising step after another."""
+    previous_x0 = np.zeros_like(x)
     for k in range(table.rows):
         x0 = table.p[k] * x + table.q[k] * network(x, table.t[k])
         x0 = x0 if clip is None else np.clip(x0, -clip, clip)
-        x, before = table.a[k] * x0 + table.b[k] * x + table.d[k] * before + table.s[k] * noise[k], x0
+        x = table.a[k] * x0 + table.b[k] * x + table.d[k] * previous_x0 + table.s[k] * noise[k]
+        previous_x0 = x0
     return x
 
 
@@ -135,9 +136,10 @@ def test_dpm_solver_pp_2m(n_steps, prediction):
 def test_a_perfect_network_is_reproduced(sampler, n_steps):
     """If the network always gives the clean x0, so does every sampler, whatever the noise."""
     table = step_table(sampler, SCHEDULE, prediction="x0", n_steps=n_steps)
-    x, before, clean = 3.0, 0.0, 0.25
+    x, previous_x0, clean = 3.0, 0.0, 0.25
     for k in range(table.rows):
-        x, before = table.a[k] * clean + table.b[k] * x + table.d[k] * before + table.s[k] * 1.7, clean
+        x = table.a[k] * clean + table.b[k] * x + table.d[k] * previous_x0 + table.s[k] * 1.7
+        previous_x0 = clean
     assert x == pytest.approx(clean)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffuser_fast.backends import cpu
-from diffuser_fast.core.conditions import Known
+from diffuser_fast.core.conditions import Inpainting
 from diffuser_fast.core.loop import Network, SamplingLoop
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fuse, vjp
@@ -70,12 +70,12 @@ def random_loop(specs=SMALL, rows=3, guide_steps=(2, 1, 0), g0=0.0, clip=False, 
     )
 
 
-def random_known(loop, samples=1, seed=5):
+def random_inpainting(loop, samples=1, seed=5):
     """The first moment is given, and two numbers of the last."""
     mask = np.zeros((loop.horizon, loop.transition_dim), bool)
     mask[0, 1:] = mask[-1, :2] = True
     values = np.random.default_rng(seed).standard_normal((samples, *mask.shape))
-    return Known(mask, np.where(mask, values, 0).astype(np.float32))
+    return Inpainting(mask, np.where(mask, values, 0).astype(np.float32))
 
 
 def random_tape(loop, samples, seed=6):

@@ -105,7 +105,7 @@ OPS = {
 }
 
 
-def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
+def plan(loop, inpainting, tape, *, x=None, start=0, tables=None, candidates=None):
     """x, values, order and chain of a whole plan (core/loop.py, SamplingLoop)."""
     steps, tape = loop.steps, np.asarray(tape, np.float64)
     net_tables, guide_tables = tables or (loop.denoiser.tables, loop.guide.tables if loop.guide else None)
@@ -118,12 +118,12 @@ def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
         y, dx = network(loop.guide, loop.guide.gradient, x, guide_tables, np.ones((samples, 1, 1)))
         return y.reshape(-1), dx.transpose(0, 2, 1)
 
-    x = known.project(tape[0] if x is None else np.asarray(x, np.float64))
-    chain, before, values = [x], np.zeros_like(x), np.zeros(samples)
+    x = inpainting.apply(tape[0] if x is None else np.asarray(x, np.float64))
+    chain, previous_x0, values = [x], np.zeros_like(x), np.zeros(samples)
     for k in range(start, loop.rows):
         for _ in range(steps.guide_steps[k]):
             values, g = gradient(x)
-            x = known.project(x + steps.gx[k] * g)
+            x = inpainting.apply(x + steps.gx[k] * g)
         if loop.guide and k == loop.rows - 1 and not steps.guide_steps[k]:
             values = gradient(x)[0]
         x0 = steps.p[k] * x + steps.q[k] * network(loop.denoiser, loop.denoiser.program, x, net_tables)[0].transpose(
@@ -131,7 +131,7 @@ def plan(loop, known, tape, *, x=None, start=0, tables=None, candidates=None):
         )
         x0 = x0 + steps.g0[k] * gradient(x)[1] if steps.g0[k] else x0
         x0 = np.clip(x0, *loop.clip) if loop.clip else x0
-        x = known.project(steps.a[k] * x0 + steps.b[k] * x + steps.d[k] * before + steps.s[k] * tape[k + 1])
-        before = x0
+        x = inpainting.apply(steps.a[k] * x0 + steps.b[k] * x + steps.d[k] * previous_x0 + steps.s[k] * tape[k + 1])
+        previous_x0 = x0
         chain.append(x)
     return x, values, ranking(values, candidates or samples), np.stack(chain, axis=1)

@@ -131,7 +131,7 @@ def test_normals_against_core(isa):
     assert ulps(normals(isa, words)[far], exact[far]).max() <= NORMAL_ULP
 
 
-def test_the_door_is_guarded():
+def test_arguments_are_checked():
     y = np.empty(3, np.float32)
     with pytest.raises(ValueError, match="found 3 of format d"):
         _cpu.function("scalar", 0, np.zeros(3), y)

@@ -31,6 +31,6 @@ def test_vector(channels):
 
 def test_together():
     arrays = [np.arange(n, dtype=np.float32).reshape(-1, 1) + n for n in (1, 16, 17, 3)]
-    views = pack.together(arrays)
+    views = pack.contiguous(arrays)
     for view, array in zip(views, arrays, strict=True):
         assert np.array_equal(view, array) and view.ctypes.data % 64 == 0

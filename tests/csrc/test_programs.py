@@ -119,7 +119,7 @@ def test_networks(isa, specs, fused):
     ("channels", "out", "length", "k"), [(5, 16, 4, 5), (40, 32, 9, 3), (16, 48, 1, 5), (33, 16, 2, 1)]
 )
 def test_an_adjoint_with_its_convolutions_weights(isa, batch, channels, out, length, k, monkeypatch):
-    """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/adjoint.inl.h)."""
+    """Large convolutions share one copy of their weights with their adjoints (csrc/cpu/dot_adjoint.inl.h)."""
     monkeypatch.setattr(layout, "SHARED_FROM", 0)
     b = Builder((out, length))  # the adjoint has these channels
     program = vjp(b.done(b.mish(b.group_norm(b.conv(0, "c", 8 * channels, k=k), "norm", 8))))

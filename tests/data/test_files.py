@@ -98,12 +98,14 @@ def test_foreign_and_damaged_files_are_refused_by_name(tmp_path):
         file.create_group("actions")
     for name, content, message in [
         ("text.hdf5", b"hello world", "begins with b'hello wo', expected an HDF5 or NPZ file"),
-        ("empty.hdf5", b"", "begins with b'', expected an HDF5 or NPZ file"),
+        ("empty.hdf5", b"", "found an empty file, expected an HDF5 or NPZ file"),
         ("short.hdf5", good[: len(good) // 2], "damaged HDF5 file"),
         ("head.hdf5", good[:100], "damaged HDF5 file"),
         ("rot.hdf5", good[:30000] + b"\xff" * 40000 + good[70000:], "damaged HDF5 file"),
         ("short.npz", npz[: len(npz) // 2], "damaged NPZ file"),
-        ("objects.npz", None, "damaged NPZ file .*expected plain arrays"),
+        ("objects.npz", None, "observations: found Python objects or a damaged array, expected numbers"),
+        ("pointer.hdf5", b"version https://git-lfs.github.com/spec/v1\n", "found a pointer of Git LFS; `git lfs pull`"),
+        ("page.hdf5", b"<!DOCTYPE html>", "found a web page"),
         ("group.hdf5", None, r"no field 'actions': found \['observations'\]"),
     ]:
         if content is not None:

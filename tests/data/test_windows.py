@@ -111,7 +111,7 @@ def test_normalising_in_blocks_changes_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"horizon": 0}, "horizon: found 0, expected at least 1"),
+        ({"horizon": 0}, "horizon: found 0, expected a whole number at least 1"),
         ({"horizon": 12}, "horizon: found 12 and no window in 5 paths, the longest of 12 .*at least 13"),
         (
             {"horizon": 4, "max_path_length": 11},
@@ -171,10 +171,13 @@ def test_normed_values_span_minus_one_to_one():
 def test_value_errors():
     e = episodes()
     windows = Windows.of(e, 4, normalizers(e))
-    with pytest.raises(ValueError, match=r"discount: found 1.5, expected a number in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"discount: found 1.5, expected a number from 0 to 1"):
         returns_to_go(e, 1.5)
     with pytest.raises(ValueError, match="windows: found 28 steps, expected those of episodes, 21"):
         ValueWindows.of(windows, episodes([7, 3, 11]), 0.9)
     still = Episodes(e.observations, e.actions, 0 * e.rewards, e.lengths, e.terminated)
-    with pytest.raises(ValueError, match=r"normed: found one return 0\.0"):
-        ValueWindows.of(windows, still, 0.9, normed=True)
+    for normed in (False, True):
+        with pytest.raises(
+            ValueError, match="episodes: rewards: found 0 at every step, which a value network can learn"
+        ):
+            ValueWindows.of(windows, still, 0.9, normed=normed)

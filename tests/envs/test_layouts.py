@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from diffuser_fast.envs.layouts import LAYOUTS, TILE_CENTRE, Layout, layout_of
+from diffuser_fast.envs.layouts import CELL_CENTRE, LAYOUTS, Layout, layout_of
 
-EXPECTED = {  # shape, free tiles, goal tile, cap
+EXPECTED = {  # shape, free cells, goal cell, cap
     "umaze": ((5, 5), 7, (1, 1), 300),
     "medium": ((8, 8), 26, (6, 6), 600),
     "large": ((9, 12), 46, (7, 9), 800),
@@ -17,8 +17,8 @@ def test_mazes_of_d4rl(name):
     shape, free, goal, cap = EXPECTED[name]
     layout = LAYOUTS[name]
     assert layout.shape == shape
-    assert len(layout.free_tiles) == free == (~layout.walls).sum()
-    assert layout.goal_tile == goal == layout.free_tiles[-1]
+    assert len(layout.free_cells) == free == (~layout.walls).sum()
+    assert layout.goal_cell == goal == layout.free_cells[-1]
     assert layout.default_goal.tolist() == list(goal)
     assert layout.max_episode_steps == cap
     border = np.ones(shape, bool)
@@ -26,7 +26,7 @@ def test_mazes_of_d4rl(name):
     assert layout.walls[border].all()
 
 
-def test_umaze_walls_tile_by_tile():
+def test_umaze_walls_cell_by_cell():
     assert LAYOUTS["umaze"].walls.astype(int).tolist() == [
         [1, 1, 1, 1, 1],
         [1, 0, 0, 0, 1],
@@ -36,19 +36,19 @@ def test_umaze_walls_tile_by_tile():
     ]
 
 
-def test_tile_of_inverts_the_tile_centre():
+def test_cell_of_inverts_the_cell_centre():
     layout = LAYOUTS["large"]
-    for w, h in layout.free_tiles:
-        centre = np.array([w, h]) + TILE_CENTRE
+    for w, h in layout.free_cells:
+        centre = np.array([w, h]) + CELL_CENTRE
         for corner in ([-0.49, -0.49], [0.49, 0.49], [-0.49, 0.49]):
-            assert layout.tile_of(*(centre + corner)) == (w, h)
-    assert layout.tile_of(1.31, 1.29) == (2, 1)
+            assert layout.cell_of(*(centre + corner)) == (w, h)
+    assert layout.cell_of(1.31, 1.29) == (2, 1)
 
 
 def test_is_free_knows_the_outside():
     layout = LAYOUTS["umaze"]
     assert layout.is_free((1, 1)) and layout.is_free((3, 3))
-    assert not any(layout.is_free(tile) for tile in [(0, 0), (2, 2), (-1, 1), (1, -1), (5, 1), (1, 5)])
+    assert not any(layout.is_free(cell) for cell in [(0, 0), (2, 2), (-1, 1), (1, -1), (5, 1), (1, 5)])
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_layout_of_many_spellings(spelling):
     assert layout_of(spelling) is LAYOUTS["umaze"]
 
 
-def test_without_a_goal_tile_the_first_empty_tile_is_the_goal():
-    assert Layout.from_string("room", "####/#OO#/####", 10).goal_tile == (1, 1)
+def test_without_a_goal_cell_the_first_empty_cell_is_the_goal():
+    assert Layout.from_string("room", "####/#OO#/####", 10).goal_cell == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("###/#O", "rows of one length"),
-        ("#X#", "found tiles"),
+        ("#X#", "found cells"),
         ("GG", "more than one goal"),
-        ("##/##", "no free tile"),
+        ("##/##", "no free cell"),
     ],
 )
 def test_bad_layouts_say_why(text, message):

@@ -40,7 +40,7 @@ def test_registering_twice_is_harmless():
     assert gymnasium.registry[NAMES[0]] is before
 
 
-def test_reward_begins_at_half_a_tile():
+def test_reward_begins_at_half_a_cell():
     env = Maze2dEnv("umaze")
     env.set_target([1.0, 2.0])
     for offset, reward in ((0.499, 1.0), (0.501, 0.0), (-0.499, 1.0), (-0.501, 0.0)):
@@ -58,12 +58,12 @@ def test_reward_is_a_disc_and_not_a_square():
     assert env.step([0.0, 0.0])[1] == 0.0
 
 
-def test_reset_lands_near_free_tiles_with_small_velocity():
+def test_reset_lands_near_free_cells_with_small_velocity():
     env = Maze2dEnv("medium")
     obs = np.array([env.reset(seed=s)[0] for s in range(2000)])
-    tiles = np.rint(obs[:, :2]).astype(int)
-    offsets, velocities = obs[:, :2] - tiles, obs[:, 2:]
-    assert {tuple(t) for t in tiles.tolist()} == set(LAYOUTS["medium"].free_tiles)
+    cells = np.rint(obs[:, :2]).astype(int)
+    offsets, velocities = obs[:, :2] - cells, obs[:, 2:]
+    assert {tuple(t) for t in cells.tolist()} == set(LAYOUTS["medium"].free_cells)
     assert 0.098 < np.abs(offsets).max() <= 0.1
     assert offsets.std() == pytest.approx(0.1 / np.sqrt(3), rel=0.05)
     assert velocities.std() == pytest.approx(0.1, rel=0.05)
@@ -88,9 +88,9 @@ def test_maze2d_keeps_its_target_and_multi2d_draws_one():
         multi.reset(seed=seed)
         assert single.target.tolist() == [1.0, 1.0]
         targets.append(multi.target)
-    tiles = np.rint(targets)
-    assert {tuple(t) for t in tiles.astype(int).tolist()} == set(LAYOUTS["umaze"].free_tiles)
-    assert 0.09 < np.abs(targets - tiles).max() <= 0.1
+    cells = np.rint(targets)
+    assert {tuple(t) for t in cells.astype(int).tolist()} == set(LAYOUTS["umaze"].free_cells)
+    assert 0.09 < np.abs(targets - cells).max() <= 0.1
     single.set_target([3.0, 3.0])
     single.reset()
     assert single.target.tolist() == [3.0, 3.0]
@@ -122,11 +122,11 @@ def test_a_returned_observation_is_not_overwritten():
 
 def test_render_shows_the_point_where_it_is():
     env = Maze2dEnv("umaze", render_mode="rgb_array")
-    env.set_state([2.8, 0.8])  # the centre of tile (3, 1)
+    env.set_state([2.8, 0.8])  # the centre of cell (3, 1)
     frame = env.render()
-    tile = frame.shape[0] // 5
-    assert frame.dtype == np.uint8 and frame.shape == (5 * tile, 5 * tile, 3)
-    centre = frame[int(3.5 * tile), int(1.5 * tile)]
+    cell = frame.shape[0] // 5
+    assert frame.dtype == np.uint8 and frame.shape == (5 * cell, 5 * cell, 3)
+    centre = frame[int(3.5 * cell), int(1.5 * cell)]
     assert centre.max() < 40
     assert Maze2dEnv("umaze").render() is None
 

@@ -1,6 +1,9 @@
 """The point mass against the update written out by hand, and against its walls."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,10 +85,10 @@ def test_velocity_is_clipped_before_the_step():
 def test_walls_stop_the_point(direction):
     """Pushed for two seconds from the corner of U-Maze, it rests a radius from the wall."""
     point = PointMass(LAYOUTS["umaze"])
-    point.set_state([0.8, 2.8], [0.0, 0.0])  # the centre of tile (1, 3)
+    point.set_state([0.8, 2.8], [0.0, 0.0])  # the centre of cell (1, 3)
     for _ in range(200):
         state = point.step(*direction)
-    # Column 3 is free from tile 1 to 3 and row 1 too: the faces are those of tiles 0 and 4.
+    # Column 3 is free from cell 1 to 3 and row 1 too: the faces are those of cells 0 and 4.
     rest = {(1, 0): (3.2, 2.8), (-1, 0): (0.4, 2.8), (0, 1): (0.8, 3.2), (0, -1): (0.8, 0.4)}[direction]
     assert state[:2] == pytest.approx(rest, abs=0.01)
     assert state[2:] == pytest.approx((0.0, 0.0), abs=1e-3)
@@ -127,3 +130,19 @@ def test_points_share_a_model_but_no_state():
 def test_mjcf_has_a_box_per_wall():
     for layout in LAYOUTS.values():
         assert mjcf(layout).count('type="box"') == layout.walls.sum()
+
+
+@pytest.mark.parametrize("chosen", ["osmesa", "egl", "glfw", "disable", ""])
+def test_a_renderer_that_is_not_there_is_nobodys_loss(chosen):
+    """Nothing here draws by OpenGL: whatever MUJOCO_GL asks for, an episode can be stepped, and it stays as it was."""
+    code = (
+        "import os\n"
+        "from diffuser_fast.envs import make\n"
+        "env = make('maze2d-umaze')\n"
+        "env.reset(seed=0)\n"
+        "print(env.step([1, 0])[0].shape, os.environ['MUJOCO_GL'])\n"
+    )
+    environment = {**os.environ, "MUJOCO_GL": chosen}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["(4,)", *([chosen] if chosen else [])]

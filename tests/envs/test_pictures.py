@@ -11,20 +11,20 @@ from diffuser_fast.envs.layouts import LAYOUTS
 from diffuser_fast.envs.raster import rasterise, write_gif
 
 UMAZE = LAYOUTS["umaze"]
-TILE = 20
-ROW = np.array([[0.8, 0.8], [0.8, 2.8]])  # from the centre of tile (1, 1) to that of (1, 3)
+CELL = 20
+ROW = np.array([[0.8, 0.8], [0.8, 2.8]])  # from the centre of cell (1, 1) to that of (1, 3)
 
 
 def pixel(frame, x, y):
-    return tuple(frame[int((x + 0.7) * TILE), int((y + 0.7) * TILE)].tolist())
+    return tuple(frame[int((x + 0.7) * CELL), int((y + 0.7) * CELL)].tolist())
 
 
 def axes():
     return matplotlib.figure.Figure().add_subplot()
 
 
-def test_raster_paints_walls_and_floor_tile_by_tile():
-    frame = rasterise(UMAZE, tile=TILE)
+def test_raster_paints_walls_and_floor_cell_by_cell():
+    frame = rasterise(UMAZE, cell=CELL)
     assert frame.shape == (100, 100, 3) and frame.dtype == np.uint8
     for w in range(5):
         for h in range(5):
@@ -33,7 +33,7 @@ def test_raster_paints_walls_and_floor_tile_by_tile():
 
 
 def test_raster_puts_everything_in_its_place():
-    frame = rasterise(UMAZE, tile=TILE, target=[2.8, 2.8], point=[0.8, 0.8])
+    frame = rasterise(UMAZE, cell=CELL, target=[2.8, 2.8], point=[0.8, 0.8])
     assert pixel(frame, 2.8, 2.8) == colours.TARGET
     assert pixel(frame, 0.8, 0.8) == colours.POINT
     assert pixel(frame, 2.8, 2.45) not in (colours.FLOOR, colours.TARGET)  # the disc that earns the reward
@@ -42,7 +42,7 @@ def test_raster_puts_everything_in_its_place():
 
 def test_raster_colours_a_path_by_time():
     long = np.linspace(ROW[0], ROW[1], 101)
-    frame = rasterise(UMAZE, tile=TILE, path=long)
+    frame = rasterise(UMAZE, cell=CELL, path=long)
     assert np.abs(np.subtract(pixel(frame, 0.8, 0.82), colours.TIME[0])).max() < 12
     assert np.abs(np.subtract(pixel(frame, 0.8, 2.78), colours.TIME[-1])).max() < 12
     assert np.abs(np.subtract(pixel(frame, 0.8, 1.8), colours.TIME[2])).max() < 12
@@ -50,7 +50,7 @@ def test_raster_colours_a_path_by_time():
 
 def test_raster_draws_the_best_plan_on_top_and_others_faint():
     column = np.array([[0.8, 2.8], [2.8, 2.8]])
-    both = rasterise(UMAZE, tile=TILE, paths=[ROW, column], path=ROW, alpha=0.25)
+    both = rasterise(UMAZE, cell=CELL, paths=[ROW, column], path=ROW, alpha=0.25)
     assert pixel(both, 0.8, 1.8) == colours.TIME[0]  # two points have one colour, the first
     faint = np.array(pixel(both, 1.8, 2.8))
     expected = 0.75 * np.array(colours.FLOOR) + 0.25 * np.array(colours.TIME[0])
@@ -65,7 +65,7 @@ def test_a_trail_of_no_or_one_position_draws_nothing():
 
 def test_pictures_share_nothing():
     rasterise(UMAZE, point=[0.8, 0.8])
-    assert pixel(rasterise(UMAZE, tile=TILE), 0.8, 0.8) == colours.FLOOR
+    assert pixel(rasterise(UMAZE, cell=CELL), 0.8, 0.8) == colours.FLOOR
 
 
 def test_gif_holds_every_frame(tmp_path):

@@ -1,5 +1,8 @@
 """Configurations of the original: what is taken from them, and what they may not contradict."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from formats.made import refuses
 from formats.originals import DIFFUSION, UNET, VALUE, write_config, write_folder, write_state
@@ -7,7 +10,7 @@ from oracle.checkpoint import read_ema
 from oracle.networks import ValueFunction
 
 from diffuser_fast.core.guidance import Guide
-from diffuser_fast.formats import load, load_value
+from diffuser_fast.formats import load, load_value, save
 
 
 @pytest.mark.parametrize(
@@ -176,6 +179,30 @@ def test_the_horizon_of_a_value_network_without_configuration(tmp_path):
     assert load_value(tmp_path / "short", horizon=8).spec.horizon == 8
     with pytest.raises(ValueError, match="its horizon is said to be 17, but the head's width fits 1 to 16"):
         load_value(tmp_path / "short", horizon=17)
+
+
+def test_numbers_of_numpy_paths_and_slices(guided):
+    """What scripts of people's own leave in a configuration: it says the same as if they had written it by hand."""
+    before = load(guided)
+    odd = {"horizon": np.int64(8), "dim_mults": np.array([1, 2]), "attention": np.bool_(False), "part": slice(0, 9)}
+    diffusion = {"n_timesteps": np.int32(6), "clip_denoised": np.bool_(True), "predict_epsilon": np.bool_(False)}
+    diffusion["scale"] = np.float32(0.5)
+    write_config(guided / "model_config.pkl", "TemporalUnet", {**UNET, **odd, "savepath": Path("/logs/a")})
+    write_config(guided / "diffusion_config.pkl", "GaussianDiffusion", {**DIFFUSION, **diffusion})
+    after = load(guided)
+    assert after.unet.spec == before.unet.spec and after.clip_denoised is True and after.prediction == "x0"
+    found = after.metadata["config"]
+    assert found["model"]["part"] == "slice(0, 9, None)" and found["model"]["savepath"] == "/logs/a"
+    assert found["model"]["dim_mults"] == [1, 2] and found["diffusion"]["scale"] == 0.5
+    save(after, guided / "a.safetensors")  # plain enough for JSON
+
+
+def test_arguments_may_be_numpys(guided):
+    (guided / "model_config.pkl").unlink()
+    (guided / "diffusion_config.pkl").unlink()
+    facts = {"horizon": np.int64(8), "action_dim": np.uint8(2), "clip_denoised": np.bool_(True)}
+    found = load(guided, epoch=np.int64(7), prediction="x0", **facts)
+    assert type(found.action_dim) is int and type(found.unet.spec.horizon) is int and found.clip_denoised is True
 
 
 def test_a_broken_configuration_is_named(guided):

@@ -160,7 +160,7 @@ def test_paths_that_do_not_exist(tmp_path):
 
 
 def test_a_native_file_takes_no_facts(native):
-    refuses(native, "horizon cannot be given for .*, a native file says it all", horizon=8, error=TypeError)
+    refuses(native, "horizon: cannot be given for .*, a native file says it all", horizon=8, error=TypeError)
 
 
 def test_unknown_facts(folder):

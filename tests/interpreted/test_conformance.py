@@ -10,19 +10,19 @@ from diffuser_fast.backends import triton
 from diffuser_fast.core.loop import SamplingLoop
 
 TARGET = c.Target("triton", device="cpu")
-# What the table has of kinds of loop, each once: a guided row is some eighty launches of tens of milliseconds.
+# Each kind of loop in the case table, once: a guided denoising step is some eighty launches of tens of milliseconds.
 LOOPS = (
     "x0, clipped", "epsilon, clipped, guided", "ranked by value alone", "value without a middle",
     "gradient added to x and to clipped x0", "situations with candidates", "kernel 3, groups 4", "narrow",
     "attention", "dpm_solver_pp_2m, clipped, guided", "tables of this plan", "parts of observations",
 )  # fmt: skip
-ROWS = 2  # of each loop
+STEPS = 2  # of each loop
 
 
 def shortened(case: c.LoopCase) -> SamplingLoop:
-    """The last rows of a case: those where noise, guide and ranking end."""
+    """The last denoising steps of a case: those where noise, guide and ranking end."""
     loop = case.loop
-    return replace(loop, **_cut(loop, loop.rows - ROWS)) if loop.rows > ROWS else loop
+    return replace(loop, **_cut(loop, loop.rows - STEPS)) if loop.rows > STEPS else loop
 
 
 def _cut(loop: SamplingLoop, first: int) -> dict:
@@ -42,7 +42,7 @@ def plan(target, case, loop):
 
 @pytest.mark.parametrize("case", c.op_cases(), ids=lambda case: case.name)
 def test_ops_are_within_the_yardstick(case):
-    wrong = [str(row) for row in c.run_ops(TARGET, [case]) if not row.verdict.passed]
+    wrong = [str(result) for result in c.run_ops(TARGET, [case]) if not result.verdict.passed]
     assert not wrong, "\n".join(wrong)
 
 
@@ -64,7 +64,7 @@ def test_every_kernel_ran():
     launches = []
     for case in c.loop_cases():
         if case.name in LOOPS:
-            launches += triton.launch_plan(case.loop, batch=case.batch, capability=None).launches
+            launches += triton.launch_list(case.loop, batch=case.batch, capability=None).launches
     kernels = {launch.kernel for launch in launches}
     alone = {"group_norm", "pointwise"}  # which fused networks do not need; the op cases do
     assert kernels == set(KERNELS) - alone

@@ -13,11 +13,11 @@ from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.backends.triton import engine as engines
 from diffuser_fast.backends.triton import launches
 from diffuser_fast.core import noise
-from diffuser_fast.core.conditions import nothing_known
+from diffuser_fast.core.conditions import no_inpainting
 from diffuser_fast.core.spec import UNetSpec
 
-# The smallest there is: one level, three rows, nothing known.
-CASE = c.LoopCase("one level, three rows", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, known="nothing")
+# The smallest there is: one level, three denoising steps, nothing inpainted.
+CASE = c.LoopCase("one level, three steps", UNetSpec(2, 3, dim=8, dim_mults=(1,), groups=2), n_train=3, mask="nothing")
 GUIDED = next(case for case in c.loop_cases() if case.name == "value without a middle")
 
 
@@ -27,67 +27,67 @@ def engine():
 
 
 @pytest.fixture
-def known():
-    return nothing_known(CASE.loop.horizon, CASE.loop.transition_dim)
+def inpainting():
+    return no_inpainting(CASE.loop.horizon, CASE.loop.transition_dim)
 
 
 def close(a, b):
     np.testing.assert_allclose(a, b, rtol=0, atol=32 * 2.0**-24 * max(1.0, np.abs(b).max()))
 
 
-def test_a_seed_is_the_tape_of_core_noise(engine, known):
+def test_a_seed_is_the_tape_of_core_noise(engine, inpainting):
     loop = CASE.loop
     tape = noise.tape(11, 4, loop.rows, 3, loop.horizon, loop.transition_dim)
-    found, expected = engine(known, Seeded(11, 4)), c.REFERENCE.ready(loop, 3)(known, tape)
-    verdict = c.judge([found.x], [expected.x], [c.EXACT.ready(loop, 3)(known, tape).x])
+    found, expected = engine(inpainting, Seeded(11, 4)), c.REFERENCE.ready(loop, 3)(inpainting, tape)
+    verdict = c.judge([found.x], [expected.x], [c.EXACT.ready(loop, 3)(inpainting, tape).x])
     assert verdict.passed, verdict
-    close(engine(known, tape).x, found.x)
-    assert np.abs(engine(known, Seeded(11, 5)).x - found.x).max() > 0.1
-    assert np.abs(engine(known, Seeded(12, 4)).x - found.x).max() > 0.1
-    np.testing.assert_array_equal(engine(known, Seeded(11, 4)).x, found.x)
+    close(engine(inpainting, tape).x, found.x)
+    assert np.abs(engine(inpainting, Seeded(11, 5)).x - found.x).max() > 0.1
+    assert np.abs(engine(inpainting, Seeded(12, 4)).x - found.x).max() > 0.1
+    np.testing.assert_array_equal(engine(inpainting, Seeded(11, 4)).x, found.x)
 
 
-def test_a_restart_goes_on_where_the_chain_was(engine, known):
-    whole = engine(known, Seeded(3, 0), chain=True)
+def test_a_restart_goes_on_where_the_chain_was(engine, inpainting):
+    whole = engine(inpainting, Seeded(3, 0), chain=True)
     assert whole.chain.shape == (3, CASE.loop.rows + 1, CASE.loop.horizon, CASE.loop.transition_dim)
     np.testing.assert_array_equal(whole.chain[:, -1], whole.x)
     for start in (2, CASE.loop.rows - 1):
-        rest = engine(known, Seeded(3, 0), x=whole.chain[:, start], start=start, chain=True)
+        rest = engine(inpainting, Seeded(3, 0), x=whole.chain[:, start], start=start, chain=True)
         np.testing.assert_array_equal(rest.chain, whole.chain[:, start:])
     tape = noise.tape(3, 0, CASE.loop.rows, 3, CASE.loop.horizon, CASE.loop.transition_dim)
-    close(engine(known, tape, x=whole.chain[:, 2], start=2).x, whole.x)
+    close(engine(inpainting, tape, x=whole.chain[:, 2], start=2).x, whole.x)
     # Without x a restart begins with the first noise.
-    begun = engine(known, tape, start=2, chain=True)
+    begun = engine(inpainting, tape, start=2, chain=True)
     np.testing.assert_array_equal(begun.chain[:, 0], tape[0])
 
 
-def test_results_are_the_callers_own(engine, known):
-    first = engine(known, Seeded(1, 0))
+def test_results_are_the_callers_own(engine, inpainting):
+    first = engine(inpainting, Seeded(1, 0))
     kept = first.x.copy()
-    engine(known, Seeded(2, 0))
+    engine(inpainting, Seeded(2, 0))
     np.testing.assert_array_equal(first.x, kept)
     np.testing.assert_array_equal(first.order, [0, 1, 2])
     assert first.order.dtype == np.int64 and not first.values.any()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, inside the interpreter
-def test_a_number_that_is_not_finite_names_the_row(engine, known):
+def test_a_number_that_is_not_finite_names_the_denoising_step(engine, inpainting):
     loop = CASE.loop
     tape = noise.tape(0, 0, loop.rows, 3, loop.horizon, loop.transition_dim)
-    tape[2, 1, 0, 0] = np.inf  # of row 1
-    with pytest.raises(FloatingPointError, match=rf"row 1 \(t = {loop.steps.t[1]}\)"):
-        engine(known, tape)
-    engine(known, Seeded(0, 0))  # and the next plan is as if nothing had been
+    tape[2, 1, 0, 0] = np.inf  # of denoising step 1
+    with pytest.raises(FloatingPointError, match=rf"denoising step 1 \(t = {loop.steps.t[1]}\)"):
+        engine(inpainting, tape)
+    engine(inpainting, Seeded(0, 0))  # and the next plan is as if nothing had been
 
 
-def test_modes_are_kept_up_to_a_bound(engine, known, monkeypatch):
+def test_modes_are_kept_up_to_a_bound(engine, inpainting, monkeypatch):
     monkeypatch.setattr(engines, "MODES", 2)
     engine._modes.clear()
-    engine(known, Seeded(0, 0))
+    engine(inpainting, Seeded(0, 0))
     seeded = next(iter(engine._modes))
-    engine(known, Seeded(0, 0), chain=True)
-    engine(known, Seeded(0, 1))  # used again, so it stays
-    engine(known, Seeded(0, 0), start=1)
+    engine(inpainting, Seeded(0, 0), chain=True)
+    engine(inpainting, Seeded(0, 1))  # used again, so it stays
+    engine(inpainting, Seeded(0, 0), start=1)
     assert len(engine._modes) == 2 and seeded in engine._modes
     assert not any(mode.chain for mode in engine._modes)
 
@@ -104,15 +104,15 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_between_the_two_copies_there_are_launches_and_nothing_else(engine, known, monkeypatch):
-    engine(known, Seeded(0, 0))
+def test_between_the_two_copies_there_are_launches_and_nothing_else(engine, inpainting, monkeypatch):
+    engine(inpainting, Seeded(0, 0))
     prepared = engine._prepared(engines.Mode(candidates=3))
     order = []
     monkeypatch.setattr(launches.Call, "__call__", lambda call: order.append(call.kernel.__name__))
     with Seen() as seen:
         prepared.run()
     assert seen.ops == ["aten.copy_.default"] * 2  # no allocation, no wait, no reading back
-    assert len(order) == len(prepared.plan.launches)
+    assert len(order) == len(prepared.launch_list.launches)
     assert (order[0], order[-1]) == ("begin", "update")
 
 
@@ -171,7 +171,7 @@ def test_a_guided_plan_in_float16_stays_close():
     loop = replace(GUIDED.loop)
     found = GUIDED.plan(triton.ready(loop, device="cpu", batch=GUIDED.batch, precision="fp16"))
     expected = GUIDED.plan(c.REFERENCE.ready(loop, GUIDED.batch))
-    # Eleven bits of operands, through some forty convolutions a row.
+    # Eleven bits of operands, through some forty convolutions a step.
     deviation = np.abs(found.x - expected.x).max() / np.abs(expected.x).max()
     assert 2.0**-20 < deviation < 40 * 2.0**-11
 

@@ -1,4 +1,4 @@
-"""The end of each recorded trace of the original: the last three rows, from the state that the reference has there.
+"""The end of each recorded trace of the original: the last three denoising steps, from the reference's state there.
 
 A whole trace takes the interpreter minutes; on a GPU tests/test_goldens.py runs them all.
 """
@@ -12,19 +12,19 @@ from diffuser_fast.backends import triton
 from diffuser_fast.core.normalizers import Gaussian
 
 TOLERANCE = 1e-4  # normalised units, as for whole traces; of values, of the largest
-ROWS = 3  # the first of which is guided, in the guided trace
+STEPS = 3  # the first of which is guided, in the guided trace
 
 
 class Late:
-    """An engine that takes over the reference's plan three rows before its end."""
+    """An engine that takes over the reference's plan three denoising steps before its end."""
 
     def __init__(self, reference, loop, batch):
         self.reference, self.engine = reference, triton.ready(loop, device="cpu", batch=batch)
-        self.start = loop.rows - ROWS
+        self.start = loop.rows - STEPS
 
-    def __call__(self, known, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
-        until = self.reference(known, noise, candidates=candidates, chain=True).chain[:, self.start]
-        return self.engine(known, noise, x=until, start=self.start, candidates=candidates)
+    def __call__(self, inpainting, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
+        until = self.reference(inpainting, noise, candidates=candidates, chain=True).chain[:, self.start]
+        return self.engine(inpainting, noise, x=until, start=self.start, candidates=candidates)
 
 
 @pytest.mark.parametrize("name", NAMES)

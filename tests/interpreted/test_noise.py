@@ -26,13 +26,13 @@ def test_words_are_those_of_philox(seed):
 
 
 def drawn(seed, plan, batch, horizon, depth):
-    """The first noise of a plan, as ``begin`` writes it where nothing is known."""
+    """The first noise of a plan, as ``begin`` writes it where nothing is inpainted."""
     size = horizon * depth
     x, bad = torch.full((batch, horizon, depth), torch.nan), torch.zeros(1, dtype=torch.int32)
     nothing = torch.zeros(size, dtype=torch.int32), torch.zeros(size)
     trajectory.begin[(batch, 1)](
         x, None, None, address(seed, plan), *nothing, None, bad,
-        SIZE=size, KNOWN_EACH=False, CHAIN=0, ROWS=7, BLOCK=1 << (size - 1).bit_length(), PDL=False,
+        SIZE=size, INPAINT_EACH=False, CHAIN=0, R=7, BLOCK=1 << (size - 1).bit_length(), PDL=False,
     )  # fmt: skip
     assert bad.item() == 7
     return x.numpy()

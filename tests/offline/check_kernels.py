@@ -33,7 +33,7 @@ SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 REGISTERS = 65536  # of a multiprocessor, on all of them
 # The tile of a program, by the names that kernels give its sides; see kernels/. Then sizes worth a word in a table.
 SIDES = ("NB", "BM", "HT", "GB", "CP", "BK", "HP", "BLOCK", "BR", "BH", "WP")
-SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "OPERAND", "DOT", "PARTS")
+SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "OPERAND", "DOT", "SPLIT_K")
 # --ci is what a change is most likely to break, in the time there is: of every kernel in every variant (its pointers,
 # flags and modes) the largest and the smallest tile, in two precisions, for these workloads on two architectures; and
 # the largest tile of every kernel on the others.

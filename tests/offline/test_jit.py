@@ -29,8 +29,8 @@ def pretended_gpu(monkeypatch):
 
 def test_nothing_is_compiled_on_the_day(monkeypatch, tmp_path, pretended_gpu):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    plan = backend.launch_plan(problem(workloads().find("tiny/guided/b2")).loop, batch=2, capability=90)
-    chosen = {launch.kernel: launch for launch in plan.launches}  # one of each kernel
+    listed = backend.launch_list(problem(workloads().find("tiny/guided/b2")).loop, batch=2, capability=90)
+    chosen = {launch.kernel: launch for launch in listed.launches}  # one of each kernel
     assert len(chosen) >= 6
     heard = []
     monkeypatch.setattr(triton.knobs.compilation, "listener", lambda **said: heard.append(said["cache_hit"]))

@@ -14,6 +14,6 @@ checkpoint   a folder as the original writes it -> the objects above
 goldens      the recorded traces beside this folder, and the policies that must reproduce them
 draws        seeded weights and numbers for tests
 
-Shapes: B plans, H horizon, D = A + O transition (actions first), C channels, T training steps, R rows.
+Shapes: B plans, H horizon, D = A + O transition (actions first), C channels, T training steps, R denoising steps.
 Networks, trajectories and tapes are [B, H, D] outside and [B, C, H] inside.
 """

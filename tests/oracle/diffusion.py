@@ -289,6 +289,6 @@ def sort_by_values(x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return x[order], values[order]
 
 
-def pick(table: Tensor, t: Tensor) -> Tensor:
-    """table [T], t [B] -> [B, 1, 1]."""
-    return table[t][:, None, None]
+def pick(buffer: Tensor, t: Tensor) -> Tensor:
+    """buffer [T], t [B] -> [B, 1, 1]."""
+    return buffer[t][:, None, None]

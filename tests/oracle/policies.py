@@ -46,7 +46,7 @@ class Maze2dTrajectories(NamedTuple):
 
 
 class ValueGuide(nn.Module):
-    """What pulls plans towards high return: a value network and its gradient with respect to the plan."""
+    """What guides plans to high returns: a value network and its gradient with respect to the plan."""
 
     def __init__(self, model: ValueDiffusion) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
 """Samplers that take fewer steps, as their papers print them: loops over a grid, no tables of coefficients.
 
 abar_t is the cumulative product of alphas; in the notation of DPM-Solver alpha_t = sqrt(abar_t),
-sigma_t = sqrt(1 - abar_t) and lambda_t = log(alpha_t / sigma_t). Noise is a tape [R+1, B, H, D] for R rows.
+sigma_t = sqrt(1 - abar_t) and lambda_t = log(alpha_t / sigma_t). Noise is a tape [R+1, B, H, D]
+for R denoising steps.
 
-What Diffuser adds is placed as in its own sampler: conditions hold at x_T and after each row; the guide moves
-x before the network sees it, its gradient scaled by the posterior variance of that row's transition on the
+What Diffuser adds is placed as in its own sampler: conditions hold at x_T and after each step; the guide moves
+x before the network sees it, its gradient scaled by the posterior variance of that step's transition on the
 grid; and where x_0 is clipped, everything after uses the clipped one.
 """
 
@@ -24,7 +25,7 @@ from .diffusion import Conditions, GaussianDiffusion, apply_conditioning, climb
 
 @dataclass(frozen=True)
 class Guidance:
-    """A guide with gradients(x, cond, t), and how hard it pulls."""
+    """A guide with gradients(x, cond, t), and how its gradient is scaled."""
 
     guide: object
     scale: float = 0.001
@@ -42,10 +43,12 @@ class Trace(NamedTuple):
 
 
 def strided_grid(n_timesteps: int, n_steps: int) -> list[int]:
-    """round(linspace(T-1, 0, n)): the training steps a sampler of n rows visits, T-1 first."""
+    """round(linspace(T-1, 0, n)): the training steps a sampler of n denoising steps visits, T-1 first."""
     grid = [int(t) for t in np.round(np.linspace(n_timesteps - 1, 0, n_steps))]
     if len(set(grid)) != n_steps:
-        raise ValueError(f"{n_steps} rows do not fit {n_timesteps} training steps without visiting one twice")
+        raise ValueError(
+            f"{n_steps} denoising steps do not fit {n_timesteps} training steps without visiting one twice"
+        )
     return grid
 
 
@@ -60,7 +63,7 @@ def ddim(
 ) -> Trace:
     """Song, Meng & Ermon 2021, eq. 12 and 16; eta=1 is ancestral sampling (DDPM) on the grid.
 
-    The last row goes to abar = 1, so it ends clean. One tape entry per row, the last one multiplied by zero.
+    The last step goes to abar = 1, so it ends clean. One tape entry per step, the last one multiplied by zero.
     """
     abar = diffusion.alphas_cumprod.double().tolist()
     x = apply_conditioning(tape[0].clone(), cond, diffusion.action_dim)
@@ -87,10 +90,10 @@ def dpm_solver_pp_2m(
     grid: Sequence[int],
     guidance: Guidance | None = None,
 ) -> Trace:
-    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2, then one clean row. Only tape[0] is used.
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2, then one clean step. Only tape[0] is used.
 
     The solver walks from one grid point to the next, so it stops at the last one, where noise is left: the
-    last row of the chain is the network's x_0 there.
+    last entry of the chain is the network's x_0 there.
     """
     abar = diffusion.alphas_cumprod.double().tolist()
     alpha = [math.sqrt(a) for a in abar]
@@ -98,7 +101,7 @@ def dpm_solver_pp_2m(
     lam = [math.log(a / s) for a, s in zip(alpha, sigma, strict=True)]
     x = apply_conditioning(tape[0].clone(), cond, diffusion.action_dim)
     chain = [x.clone()]
-    x0_before = h_before = None
+    previous_x0 = previous_h = None
     for k, t in enumerate(grid):
         last = k + 1 == len(grid)
         there = 1.0 if last else abar[grid[k + 1]]
@@ -109,13 +112,13 @@ def dpm_solver_pp_2m(
         else:
             n = grid[k + 1]
             h = lam[n] - lam[t]
-            if x0_before is None:
+            if previous_x0 is None:
                 d = x0  # a first-order start
             else:
-                r = h_before / h
-                d = (1.0 + 1.0 / (2.0 * r)) * x0 - 1.0 / (2.0 * r) * x0_before
+                r = previous_h / h
+                d = (1.0 + 1.0 / (2.0 * r)) * x0 - 1.0 / (2.0 * r) * previous_x0
             x = sigma[n] / sigma[t] * x - alpha[n] * math.expm1(-h) * d
-            x0_before, h_before = x0, h
+            previous_x0, previous_h = x0, h
         x = apply_conditioning(x, cond, diffusion.action_dim)
         chain.append(x.clone())
     return Trace(x, values, torch.stack(chain, dim=1))

@@ -45,7 +45,7 @@ def test_a_grid_is_rounded_and_visits_nothing_twice():
     assert strided_grid(20, 20) == list(range(19, -1, -1))
     assert strided_grid(20, 5) == [19, 14, 10, 5, 0]  # 14.25, 9.5 (to even), 4.75
     assert strided_grid(20, 1) == [19]
-    with pytest.raises(ValueError, match="21 rows"):
+    with pytest.raises(ValueError, match="21 denoising steps"):
         strided_grid(20, 21)
 
 
@@ -82,7 +82,7 @@ def test_solvers_converge_at_their_order():
     tape[0] = normal(10, 2, 4, 3)
     want = data.flow(tape[0], steps - 1, 0)
     for solver, order in ((ddim, 1), (dpm_solver_pp_2m, 2)):
-        # The last row leaves the grid for abar = 1; the order is that of the rows before it.
+        # The last step leaves the grid for abar = 1; the order is that of the steps before it.
         errors = [
             float((solver(diffusion, {}, tape, strided_grid(steps, n + 1)).chain[:, -2] - want).abs().max())
             for n in (60, 120, 240)
@@ -115,7 +115,7 @@ def test_dpm_solver_ends_with_the_networks_own_clean_plan():
     assert trace.chain.shape == (3, 6, 8, 6)
     before, t = trace.chain[:, -2], torch.zeros(3, dtype=torch.long)
     want = apply_conditioning(diffusion.predict_start(before, cond, t), cond, 2)
-    torch.testing.assert_close(trace.x, want)  # the guide's scale, a variance, is 0 on that row
+    torch.testing.assert_close(trace.x, want)  # the guide's scale, a variance, is 0 in that step
     torch.testing.assert_close(trace.values, guide(before, cond, t))
 
 

@@ -1,5 +1,6 @@
 """A run is the same run however often it was interrupted, and its files are always whole."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffuser_fast.data import Episodes
+from diffuser_fast.data import Episodes, returns_to_go
 from diffuser_fast.formats import load, native
 from diffuser_fast.planner import Planner
 from diffuser_fast.train import trainer as trainer_module
+from diffuser_fast.train.module import TrajectoryNetwork
 from diffuser_fast.train.recipe import Recipe, published
 from diffuser_fast.train.state import LossLog, load_state, read_log
 from diffuser_fast.train.trainer import Trainer
@@ -191,11 +193,65 @@ def test_learning_rate_rises_holds_and_falls():
     )
 
 
+def test_cosine_rises_and_falls_to_nothing():
+    recipe = Recipe(steps=1000, warmup=100, schedule="cosine", lr=2.0)
+    rates = np.array([recipe.learning_rate(s) for s in range(1000)])
+    assert rates[0] == 0.02 and rates[99] == 2 and rates[-1] == pytest.approx(0, abs=1e-12)
+    assert rates[549] == pytest.approx(1) and (np.diff(rates[99:]) < 0).all() and (np.diff(rates[:100]) > 0).all()
+    assert Recipe(steps=10, warmup=0, schedule="cosine", lr=1.0).learning_rate(4) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("schedule", "step"), ("lr", 0.0), ("lr", float("nan")), ("max_grad_norm", -1.0)]
+)
+def test_refused_recipes(field, value):
+    with pytest.raises(ValueError, match=f"{field}: found"):
+        Recipe(**{field: value})
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(tmp_path):
+    """The first update's gradient, clipped and not: parallel, and of the norm asked for."""
+    grads = {}
+    for norm in (None, 1e-3):
+        recipe = Recipe(**{**RECIPE.to_json(), "steps": 1, "max_grad_norm": norm})
+        made, _ = trained(tmp_path / str(norm), recipe)
+        grads[norm] = torch.cat([p.grad.flatten() for p in made.net.parameters()])
+    assert grads[None].norm() > 1e-2 and float(grads[1e-3].norm()) == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(grads[1e-3] / grads[1e-3].norm(), grads[None] / grads[None].norm())
+
+
+def test_a_value_network_is_saved_in_units_of_return(tmp_path):
+    """It learns standardised returns; what is saved predicts returns: shifted and scaled, the loss is the same."""
+    sizes = {"horizon": 16, "dim": 16, "target": "value", "conditions": "first", "steps": 3}
+    recipe = Recipe(**{**RECIPE.to_json(), **sizes})
+    data = episodes()
+    shifted = dataclasses.replace(data, rewards=data.rewards + np.float32(50))
+    made = Trainer(recipe, shifted, tmp_path, device="cpu", precision="float32")
+    assert made.run()
+    inside = TrajectoryNetwork(made.net.spec)
+    inside.load_state_dict(made.ema)
+    outside = TrajectoryNetwork(made.net.spec)
+    outside.load(native.load_value(tmp_path / "value.safetensors")[0].arrays)
+    x, t = torch.randn(4, 16, 6), torch.tensor([0, 1, 2, 4])
+    returns = returns_to_go(shifted, recipe.discount)[: 200 - 16]
+    every = np.concatenate((returns, returns_to_go(shifted, recipe.discount)[200 : 400 - 16]))
+    expected = inside(x, t) * every.std() + every.mean()
+    assert every.mean() > 1000
+    torch.testing.assert_close(outside(x, t), expected.float(), rtol=1e-5, atol=1e-2)
+
+
 def test_published_recipes():
     sizes = {
         name: (published(name).horizon, published(name).n_timesteps)
         for name in ("maze2d-umaze", "maze2d-medium-v1", "maze2d-large-v1")
     }
     assert sizes == {"maze2d-umaze": (128, 64), "maze2d-medium-v1": (256, 256), "maze2d-large-v1": (384, 256)}
+    hopper, cheetah = published("hopper-medium"), published("halfcheetah-medium-expert", "value")
+    assert (hopper.horizon, hopper.dim_mults, hopper.n_timesteps, hopper.attention) == (32, (1, 2, 4, 8), 20, False)
+    assert (hopper.action_weight, hopper.normalizer, hopper.conditions) == (10, "gaussian", "first")
+    assert (hopper.use_padding, hopper.max_path_length, hopper.clip_denoised) == (True, 1000, False)
+    assert (cheetah.target, cheetah.horizon, cheetah.dim_mults, cheetah.attention) == ("value", 4, (1, 4, 8), False)
+    assert (cheetah.discount, cheetah.termination_penalty) == (0.997, -100)
+    assert published("halfcheetah-medium").attention and published("walker2d-medium") == hopper
     with pytest.raises(ValueError, match="no published recipe"):
         published("antmaze")

@@ -1,4 +1,4 @@
-"""The C++ engine: packs weights, places values, and hands flat Programs to ``_cpu``, which runs whole plans.
+"""The C++ engine: packs weights, plans memory, and hands serialized Programs to ``_cpu``, which runs whole plans.
 
 Precision "float32" is exact; "float32-close" has Winograd's algorithm for the wide convolutions of five taps, where
 the batch or the horizon is large enough; "bf16" keeps the weights of wide convolutions in bfloat16, and multiplies
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.conditions import Known
-from ...core.loop import Network, Result, SamplingLoop
-from ...core.passes import place
+from ...core.conditions import Inpainting
+from ...core.loop import Network, Result, SamplingLoop, not_finite
+from ...core.passes import plan_memory
 from ...core.program import Op, Program
 from ...settings import SETTINGS
 from ..engine import Noise, Seeded
-from .layout import records
+from .layout import serialize_programs
 
 try:
     from ... import _cpu
@@ -76,12 +76,12 @@ def run(
     if (reason := why_not()) is not None:
         raise RuntimeError(reason)
     batch = len(inputs[0])
-    programs = [*records([(program, weights)], precision, batch), None, None]
+    programs = [*serialize_programs([(program, weights)], precision, batch), None, None]
     engine = _engine(programs, batch, *_length_and_depth(program), threads=threads, isa=isa)
     ins = [_guarded(np.shape(array), array) for array in inputs]
     outs = [_guarded((batch, *program.shapes[v])) for v in program.outputs]
-    row = None if table is None else _guarded(np.shape(table), table)[1]
-    engine.run(0, [view for _, view in ins], row, [view for _, view in outs], float("nan"))
+    table_row = None if table is None else _guarded(np.shape(table), table)[1]
+    engine.run(0, [view for _, view in ins], table_row, [view for _, view in outs], float("nan"))
     for memory, view in outs:
         edge = (memory.size - view.size) // 2
         assert np.isnan(memory[:edge]).all() and np.isnan(memory[-edge:]).all(), "an output was overrun"
@@ -100,7 +100,7 @@ class CpuEngine:
         parts = [(loop.denoiser.fused, loop.denoiser.weights)]
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
-        programs = records(parts, precision, batch) + [None] * (3 - len(parts))
+        programs = serialize_programs(parts, precision, batch) + [None] * (3 - len(parts))
         self._engine = _engine(
             programs, batch, loop.horizon, loop.transition_dim, threads=threads, cores=cores, isa=isa, group=group,
             profile=profile,
@@ -110,11 +110,11 @@ class CpuEngine:
             guide_table=_table(guide, guide.tables) if guide else None,
             clip=loop.clip,
         )  # fmt: skip
-        self.isa, self.threads, self.team = self._engine.isa, self._engine.threads, self._engine.team
+        self.isa, self.threads, self.intra_op = self._engine.isa, self._engine.threads, self._engine.intra_op
         self.group = self._engine.group
 
     def __call__(
-        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
@@ -128,10 +128,10 @@ class CpuEngine:
             order=np.empty(n, np.int64),
             chain=np.empty((n, loop.rows + 1 - start, *shape[1:]), np.float32) if chain else None,
         )
-        row = self._engine.plan(
-            mask=known.mask,
-            known=known.values,
-            known_batch=len(known.values),
+        failed = self._engine.plan(
+            mask=inpainting.mask,
+            inpaint_values=inpainting.values,
+            inpaint_batch=len(inpainting.values),
             tape=None if seeded or noise is None else _dense(noise),
             seed=noise.seed & 0xFFFFFFFFFFFFFFFF if seeded else 0,
             plan=noise.plan & 0xFFFFFFFF if seeded else 0,
@@ -145,8 +145,8 @@ class CpuEngine:
             order=result.order,
             chain=result.chain,
         )
-        if row >= 0:
-            raise FloatingPointError(f"row {row} (t = {loop.steps.t[row]}): the plan is no longer finite")
+        if failed >= 0:
+            raise not_finite(loop.steps, failed)
         return result
 
     def times(self) -> dict[str, list[tuple[Op, float]]]:
@@ -156,7 +156,7 @@ class CpuEngine:
             programs |= {"gradient": self.loop.guide.gradient, "value": self.loop.guide.fused}
         found = {}
         for role, (name, program) in enumerate(programs.items()):
-            views = place(program).views
+            views = plan_memory(program).aliases
             ops = [op for op in program.ops if op.outs[0] not in views]
             found[name] = [(op, ns * 1e-9) for op, ns in zip(ops, self._engine.profile(role), strict=False)]
         return found

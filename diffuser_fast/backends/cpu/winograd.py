@@ -21,7 +21,7 @@ SHORT_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
 
 
 def suits(op: Op, program: Program, batch: int) -> bool:
-    """Whether a convolution can be done this way, and gains by it: its weights are larger, so enough tiles must share
+    """Whether this algorithm fits a convolution and gains by it: its weights are larger, so enough tiles must share
     them.
     """
     (channels, length), a = program.shapes[op.ins[0]], op.attrs

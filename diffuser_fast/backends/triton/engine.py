@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...core.conditions import Known
-from ...core.loop import Result, SamplingLoop
+from ...core.conditions import Inpainting
+from ...core.loop import Result, SamplingLoop, not_finite
 from ...core.program import Program
 from ..engine import Noise, Seeded
 from ..graph import Replay
 from . import loop as loops
 from .evaluate import evaluate
 from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
-from .record import Mode
+from .staging import Mode
 from .target import INTERPRETED, PRECISIONS, Target
-from .tiles import why_too_large
+from .tiling import why_too_large
 
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
 LEAST_CAPABILITY = 80
@@ -73,28 +73,29 @@ def run(
     return evaluate(program, weights, inputs, table, Target(precision, _capability(chosen)), chosen)
 
 
-def launch_plan(
+def launch_list(
     loop: SamplingLoop, *, batch: int, precision: str = "float32", capability: int | None = 90, mode: Mode | None = None
-) -> loops.Plan:
+) -> loops.LaunchList:
     """The launches of a plan as data. No GPU is needed. capability: 90 for sm_90; None for the interpreter."""
     _check(precision)
     target = Target(precision, capability)
     nets = loops.networks(loop, batch, target)
-    return loops.plan(loop, batch, mode or Mode(candidates=batch), nets, target)
+    return loops.launch_list(loop, batch, mode or Mode(candidates=batch), nets, target)
 
 
 def specialisations(
     loop: SamplingLoop, *, batch: int, precision: str = "float32", capability: int = 90, mode: Mode | None = None
 ) -> list[Specialisation]:
     """What has to be compiled for a plan, each once: exactly what the engine launches on such a GPU."""
-    return distinct(launch_plan(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
+    return distinct(launch_list(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A mode made ready: its plan, the host's records (pinned where there is a GPU), and the call that runs it."""
+    """A mode made ready: its launches, the host's staging buffers (pinned where there is a GPU), and the call that runs
+    them."""
 
-    plan: loops.Plan
+    launch_list: loops.LaunchList
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
     run: Callable[[], None]
@@ -116,21 +117,21 @@ class TritonEngine:
         self.reason = self._prepared(Mode(candidates=batch)).reason
 
     def __call__(
-        self, known: Known, noise: Noise, *, x: NDArray | None = None, start: int = 0,
+        self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         mode = Mode(
             start=start, given=x is not None, tape=not isinstance(noise, Seeded), own_tables=tables is not None,
-            known_each=len(known.values) > 1, candidates=candidates or self.batch, chain=chain,
+            inpaint_each=len(inpainting.values) > 1, candidates=candidates or self.batch, chain=chain,
         )  # fmt: skip
         prepared = self._prepared(mode)
-        self._write(prepared, mode, known, noise, x, tables)
+        self._write(prepared, mode, inpainting, noise, x, tables)
         prepared.run()
-        found = {name: field.of(prepared.outputs) for name, field in prepared.plan.outputs.fields.items()}
-        row = int(found["bad"][0])
-        if row < self.loop.rows:
-            raise FloatingPointError(f"row {row} (t = {self.loop.steps.t[row]}): the plan is no longer finite")
+        found = {name: field.of(prepared.outputs) for name, field in prepared.launch_list.outputs.fields.items()}
+        failed = int(found["bad"][0])
+        if failed < self.loop.rows:
+            raise not_finite(self.loop.steps, failed)
         return Result(
             x=found["x"].copy(),
             values=found["values"].copy(),
@@ -139,13 +140,13 @@ class TritonEngine:
         )
 
     def _write(
-        self, prepared: _Prepared, mode: Mode, known: Known, noise: Noise, x: NDArray | None,
+        self, prepared: _Prepared, mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
         tables: tuple[NDArray, NDArray | None] | None,
     ) -> None:  # fmt: skip
-        """The plan's numbers into the host's record."""
-        fields = {name: field.of(prepared.inputs) for name, field in prepared.plan.inputs.fields.items()}
-        fields["mask"][...] = known.mask
-        fields["known"][...] = known.values
+        """The plan's numbers into the host's staging buffer."""
+        fields = {name: field.of(prepared.inputs) for name, field in prepared.launch_list.inputs.fields.items()}
+        fields["mask"][...] = inpainting.mask
+        fields["inpaint_values"][...] = inpainting.values
         if isinstance(noise, Seeded):
             words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF)
             fields["address"].view(np.uint32)[...] = words
@@ -167,13 +168,13 @@ class TritonEngine:
         return self._modes[mode]
 
     def _prepare(self, mode: Mode) -> _Prepared:
-        plan = loops.plan(self.loop, self.batch, mode, self._nets, self.target)
+        launch_list = loops.launch_list(self.loop, self.batch, mode, self._nets, self.target)
         pinned = self.device.type == "cuda"
-        host = [torch.zeros(record.words, pin_memory=pinned) for record in (plan.inputs, plan.outputs)]
-        there = [torch.zeros(len(record), device=self.device) for record in host]
+        host = [torch.zeros(buffer.words, pin_memory=pinned) for buffer in (launch_list.inputs, launch_list.outputs)]
+        there = [torch.zeros(len(buffer), device=self.device) for buffer in host]
         if self.loop.guide is None:  # nothing is ranked: values stay zero, plans in their order
             order = torch.arange(mode.candidates, dtype=torch.int32).repeat(self.batch // mode.candidates)
-            field = plan.outputs.fields["order"]
+            field = launch_list.outputs.fields["order"]
             there[1].view(torch.int32)[field.offset : field.offset + field.words].copy_(order)
         memory = self._memory | {"inputs": there[0], "outputs": there[1]}
 
@@ -188,17 +189,17 @@ class TritonEngine:
 
             return enqueue
 
-        records = [record.numpy() for record in host]
+        staged = [buffer.numpy() for buffer in host]
         if not pinned:
-            return _Prepared(plan, *records, work(plan.launches))
-        compile_all(plan.launches, memory, self.device)
-        replay = Replay(work(plan.launches), self.device)
+            return _Prepared(launch_list, *staged, work(launch_list.launches))
+        compile_all(launch_list.launches, memory, self.device)
+        replay = Replay(work(launch_list.launches), self.device)
         if replay.reason is not None and self.target.pdl:
             # An older driver may refuse overlapping launches in a graph; a graph without them is worth more.
-            plain = without_overlap(plan.launches)
+            plain = without_overlap(launch_list.launches)
             compile_all(plain, memory, self.device)
             replay = Replay(work(plain), self.device)
-        return _Prepared(plan, *records, replay, replay.reason)
+        return _Prepared(launch_list, *staged, replay, replay.reason)
 
 
 def _check(precision: str) -> None:

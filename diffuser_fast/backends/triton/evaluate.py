@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.program import Program
-from .launches import Ref, View, bind
-from .network import at_row, lower
+from .launches import Ref, ValueRef, bind
+from .network import at_denoising_step, network_launches
 from .target import Target
 from .weights import Store
 
@@ -24,27 +24,28 @@ def evaluate(
 ) -> list[NDArray[np.float32]]:  # fmt: skip
     """inputs: ``[B, C, H]`` each; table: ``[S]``. AssertionError if anything is written where nothing belongs."""
     batch, store = len(inputs[0]), Store(target.operand)
-    views = {v: View(Ref(f"input {n}", GUARD), program.shapes[v][0]) for n, v in enumerate(program.inputs)}
-    lowered = lower(program, weights, batch, views, arena="arena", store=store, target=target)
+    refs = {v: ValueRef(Ref(f"input {n}", GUARD), program.shapes[v][0]) for n, v in enumerate(program.inputs)}
+    launches = network_launches(program, weights, batch, refs, arena="arena", store=store, target=target)
     memory = store.memory(device)
     memory |= {f"input {n}": _guarded(array, device) for n, array in enumerate(inputs)}
-    memory["arena"] = torch.full((lowered.arena + GUARD,), torch.nan, device=device)
-    memory["partial"] = torch.full((lowered.partial + GUARD,), torch.nan, device=device)
-    memory["arrivals"] = torch.zeros(lowered.arrivals + 1, dtype=torch.int32, device=device)
-    row = np.zeros(1) if table is None else table
-    memory["table"] = torch.tensor(np.concatenate((np.full(GUARD, np.nan), row)), dtype=torch.float32, device=device)
-    for launch in at_row(lowered.launches, Ref("table", GUARD)):
+    memory["arena"] = torch.full((launches.arena + GUARD,), torch.nan, device=device)
+    memory["partials"] = torch.full((launches.partials + GUARD,), torch.nan, device=device)
+    memory["tile_counters"] = torch.zeros(launches.tile_counters + 1, dtype=torch.int32, device=device)
+    table_row = np.zeros(1) if table is None else table
+    guarded_row = np.concatenate((np.full(GUARD, np.nan), table_row))
+    memory["table row"] = torch.tensor(guarded_row, dtype=torch.float32, device=device)
+    for launch in at_denoising_step(launches.launches, Ref("table row", GUARD)):
         bind(launch, memory)()
-    assert torch.isnan(memory["arena"][lowered.arena :]).all(), "the arena was overrun"
-    assert torch.isnan(memory["partial"][lowered.partial :]).all(), "the pieces were overrun"
-    assert not memory["arrivals"].any(), "a counter was not set back"
+    assert torch.isnan(memory["arena"][launches.arena :]).all(), "the arena was overrun"
+    assert torch.isnan(memory["partials"][launches.partials :]).all(), "the partials were overrun"
+    assert not memory["tile_counters"].any(), "a tile counter was not reset"
     for n, array in enumerate(inputs):
         kept = memory[f"input {n}"]
         assert torch.equal(torch.nan_to_num(kept), torch.nan_to_num(_guarded(array, device))), "an input was changed"
     outputs = []
-    for value, view in zip(program.outputs, lowered.outputs, strict=True):
+    for value, at in zip(program.outputs, launches.outputs, strict=True):
         c, h = program.shapes[value]
-        y = memory[view.ref.buffer].as_strided((batch, h, c), (h * view.ld, view.ld, 1), view.ref.offset)
+        y = memory[at.ref.buffer].as_strided((batch, h, c), (h * at.ld, at.ld, 1), at.ref.offset)
         outputs.append(np.ascontiguousarray(y.cpu().numpy().transpose(0, 2, 1)))
     return outputs
 

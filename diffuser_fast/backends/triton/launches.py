@@ -26,7 +26,7 @@ KERNELS = {
     "pointwise": pointwise.pointwise,
     "linear_attention": attention.linear_attention,
     "begin": trajectory.begin,
-    "shift": trajectory.shift,
+    "guidance_update": trajectory.guidance_update,
     "update": trajectory.update,
     "rank": ranking.rank,
 }
@@ -55,15 +55,15 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class View:
-    """A value ``[B, H, C]`` in memory: its first element, and elements from one row to the next."""
+class ValueRef:
+    """Where a value ``[B, H, C]`` lies in memory: its first element, and elements from one row to the next."""
 
     ref: Ref
     ld: int
 
-    def columns(self, first: int) -> View:
+    def columns(self, first: int) -> ValueRef:
         """The same rows from channel ``first`` on."""
-        return View(self.ref + first, self.ld)
+        return ValueRef(self.ref + first, self.ld)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,8 @@ class Launch:
     stages: int = 1
 
     @property
-    def programs(self) -> int:
-        """How many programs it starts."""
+    def instances(self) -> int:
+        """How many program instances it starts."""
         return math.prod(self.grid)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A SamplingLoop -> the launches of one whole plan, row after row, and the buffers they name."""
+"""A SamplingLoop -> the launches of one whole plan, denoising step after step, and the buffers they name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ...core.loop import Network, SamplingLoop
-from . import record
-from .launches import Launch, Ref, View
-from .network import Lowered, at_row, lower
-from .record import Mode, Record, row_words
+from . import staging
+from .launches import Launch, Ref, ValueRef
+from .network import NetworkLaunches, at_denoising_step, network_launches
+from .staging import Mode, StagingBuffer, row_words
 from .target import Target
-from .tiles import power
+from .tiling import power
 from .weights import Store
 
 COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory.py
@@ -22,66 +22,66 @@ COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a loop, lowered once for all modes: the denoiser; of a guide its gradient, and its value alone.
+    """The launches of a loop's networks, the same for all modes: denoiser; of a guide its gradient and its value alone.
 
     store: their weights. scratch: float32 and int32 elements that split convolutions need.
     """
 
-    denoiser: Lowered
-    gradient: Lowered | None
-    value: Lowered | None
+    denoiser: NetworkLaunches
+    gradient: NetworkLaunches | None
+    value: NetworkLaunches | None
     store: Store
 
     @property
     def scratch(self) -> tuple[int, int]:
-        """Elements of "partial" and of "arrivals"."""
-        parts = [part for part in (self.denoiser, self.gradient, self.value) if part is not None]
-        return max(part.partial for part in parts), max(part.arrivals for part in parts)
+        """Elements of "partials" and of "tile_counters"."""
+        nets = [net for net in (self.denoiser, self.gradient, self.value) if net is not None]
+        return max(net.partials for net in nets), max(net.tile_counters for net in nets)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The launches of a plan in order, and the records that it reads and writes. ``str``: a line for each launch."""
+class LaunchList:
+    """The launches of a plan in order, and the staging buffers they read and write. ``str``: a line for each launch."""
 
     launches: tuple[Launch, ...]
-    inputs: Record
-    outputs: Record
+    inputs: StagingBuffer
+    outputs: StagingBuffer
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.launches))
 
 
 def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
-    """Every network of the loop as launches; x is read where the output record has it, at the beginning."""
+    """Every network of the loop as launches; x is read where the output buffer has it, at the beginning."""
     store, depth = Store(target.operand), loop.transition_dim
-    x = View(record.outputs(loop, batch, Mode()).ref("x"), depth)
+    x = ValueRef(staging.outputs(loop, batch, Mode()).ref("x"), depth)
 
-    def one(program, weights, arena: str, *others: View) -> Lowered:
-        views = dict(zip(program.inputs, (x, *others), strict=True))
-        return lower(program, weights, batch, views, arena=arena, store=store, target=target)
+    def one(program, weights, arena: str, *others: ValueRef) -> NetworkLaunches:
+        refs = dict(zip(program.inputs, (x, *others), strict=True))
+        return network_launches(program, weights, batch, refs, arena=arena, store=store, target=target)
 
     denoiser = one(loop.denoiser.fused, loop.denoiser.weights, "denoiser")
     if loop.guide is None:
         return Networks(denoiser, None, None, store)
-    gradient = one(loop.guide.gradient, loop.guide.weights, "gradient", View(Ref("ones"), 1))
+    gradient = one(loop.guide.gradient, loop.guide.weights, "gradient", ValueRef(Ref("ones"), 1))
     value = one(loop.guide.fused, loop.guide.weights, "value")
     return Networks(denoiser, gradient, value, store)
 
 
 def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, device: torch.device) -> dict[str, Tensor]:
-    """Every buffer but the records: weights, tables, coefficients, arenas, scratch. All that a plan needs, at load."""
+    """Every buffer but those for staging: weights, tables, coefficients, arenas, scratch. All a plan needs, at load."""
     steps, scale = loop.steps, target.gradient_scale
     columns = np.stack([getattr(steps, name) for name in COLUMNS], axis=1)
     columns[:, -2:] /= scale
-    partial, arrivals = nets.scratch
+    partials, tile_counters = nets.scratch
     memory = nets.store.memory(device)
     memory |= {
         "columns": torch.tensor(columns.ravel(), dtype=torch.float32, device=device),
         "denoiser table": _padded(loop.denoiser, device),
         "denoiser": torch.zeros(max(1, nets.denoiser.arena), device=device),
-        "partial": torch.zeros(partial + 1, device=device),
-        "arrivals": torch.zeros(arrivals + 1, dtype=torch.int32, device=device),
-        "before": torch.zeros(batch * loop.horizon * loop.transition_dim, device=device),
+        "partials": torch.zeros(partials + 1, device=device),
+        "tile_counters": torch.zeros(tile_counters + 1, dtype=torch.int32, device=device),
+        "previous_x0": torch.zeros(batch * loop.horizon * loop.transition_dim, device=device),
     }
     if loop.clip is not None:
         memory |= {name: torch.tensor(bound, device=device) for name, bound in zip(("low", "high"), loop.clip)}
@@ -96,56 +96,57 @@ def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, devi
     return memory
 
 
-def plan(loop: SamplingLoop, batch: int, mode: Mode, nets: Networks, target: Target) -> Plan:
-    """One whole plan as in core/loop.py: begin, then for each row guide steps, network, update; ranking in between."""
-    return _Planning(loop, batch, mode, nets, target).done()
+def launch_list(loop: SamplingLoop, batch: int, mode: Mode, nets: Networks, target: Target) -> LaunchList:
+    """One whole plan as in core/loop.py: begin, then for each denoising step guidance updates, network, update; ranking
+    in between."""
+    return _Builder(loop, batch, mode, nets, target).done()
 
 
-class _Planning:
+class _Builder:
     def __init__(self, loop: SamplingLoop, batch: int, mode: Mode, nets: Networks, target: Target) -> None:
         self.loop, self.batch, self.mode, self.nets, self.target = loop, batch, mode, nets, target
-        self.inputs, self.outputs = record.inputs(loop, batch, mode), record.outputs(loop, batch, mode)
+        self.inputs, self.outputs = staging.inputs(loop, batch, mode), staging.outputs(loop, batch, mode)
         self.size = loop.horizon * loop.transition_dim
         self.block = min(power(self.size), (1 << 16) if target.interpreted else 256)
         self.launches: list[Launch] = []
 
-    def done(self) -> Plan:
+    def done(self) -> LaunchList:
         loop, steps, last = self.loop, self.loop.steps, self.loop.rows - 1
         self._begin()
         for k in range(self.mode.start, loop.rows):
             for _ in range(steps.guide_steps[k]):
                 gradient = self._gradient(k)
                 pointers = {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k)}
-                self._emit("shift", pointers | self._known, D=loop.transition_dim, LDG=gradient.ld)
+                self._emit("guidance_update", pointers | self._inpainting, D=loop.transition_dim, LDG=gradient.ld)
             if k == last and loop.guide is not None:
                 self._rank(k)
             net = self._network(self.nets.denoiser, "denoiser", k)[0]
             self._update(k, net, self._gradient(k) if steps.g0[k] else None)
-        return Plan(tuple(self.launches), self.inputs, self.outputs)
+        return LaunchList(tuple(self.launches), self.inputs, self.outputs)
 
     def _begin(self) -> None:
         pointers = {"x": self.outputs.ref("x"), "bad": self.outputs.ref("bad"), "chain": self._chain(0)}
         pointers["given"] = self.inputs.ref("given") if self.mode.given else None
-        self._emit("begin", pointers | self._known | self._noise(0), CHAIN=self._chain_words, ROWS=self.loop.rows)
+        self._emit("begin", pointers | self._inpainting | self._noise(0), CHAIN=self._chain_words, R=self.loop.rows)
 
-    def _update(self, k: int, net: View, gradient: View | None) -> None:
+    def _update(self, k: int, net: ValueRef, gradient: ValueRef | None) -> None:
         loop, steps = self.loop, self.loop.steps
         clipped = loop.clip is not None
         pointers = {
             "x": self.outputs.ref("x"), "net": net.ref, "g": gradient and gradient.ref,
-            "before": Ref("before") if steps.d.any() else None, "columns": self._columns(k),
+            "previous_x0": Ref("previous_x0") if steps.d.any() else None, "columns": self._columns(k),
             "low": Ref("low") if clipped else None, "high": Ref("high") if clipped else None,
             "chain": self._chain(k + 1 - self.mode.start), "bad": self.outputs.ref("bad"),
         }  # fmt: skip
         noisy = bool(steps.s[k])
-        pointers |= self._known | (self._noise(k + 1) if noisy else {})
+        pointers |= self._inpainting | (self._noise(k + 1) if noisy else {})
         self._emit(
             "update", pointers, {"k": k}, D=loop.transition_dim, LDN=net.ld, LDG=gradient.ld if gradient else 0,
             FIRST=k == self.mode.start, NOISE=noisy, CHAIN=self._chain_words,
         )  # fmt: skip
 
     def _rank(self, k: int) -> None:
-        """The last evaluation of the value in the last row, before anything overwrites it."""
+        """The last evaluation of the value in the last denoising step, before anything overwrites it."""
         net, name = (self.nets.gradient, "gradient") if self.loop.steps.guide_steps[k] else (self.nets.value, "value")
         value = net.outputs[0] if name == "gradient" else self._network(net, "guide", k)[0]
         count = self.mode.candidates
@@ -156,20 +157,20 @@ class _Planning:
             LDV=value.ld, COUNT=count, CP=power(count), BLOCK=block,
         )  # fmt: skip
 
-    def _gradient(self, k: int) -> View:
+    def _gradient(self, k: int) -> ValueRef:
         return self._network(self.nets.gradient, "guide", k)[1]
 
-    def _network(self, net: Lowered, which: str, k: int) -> tuple[View, ...]:
+    def _network(self, net: NetworkLaunches, which: str, k: int) -> tuple[ValueRef, ...]:
         network: Network = getattr(self.loop, which)
         name = f"{which} table"
         table = self.inputs.ref(name) if name in self.inputs else Ref(name)
-        self.launches += at_row(net.launches, table + k * row_words(network.tables.shape[1]))
+        self.launches += at_denoising_step(net.launches, table + k * row_words(network.tables.shape[1]))
         return net.outputs
 
     def _emit(self, kernel: str, pointers: dict, scalars: dict | None = None, **constants) -> None:
         """A launch over the trajectories."""
         grid = (self.batch, -(-self.size // self.block), 1)
-        constants |= {"SIZE": self.size, "KNOWN_EACH": self.mode.known_each, "BLOCK": self.block}
+        constants |= {"SIZE": self.size, "INPAINT_EACH": self.mode.inpaint_each, "BLOCK": self.block}
         self._raw(kernel, grid, pointers, scalars, **constants)
 
     def _raw(self, kernel: str, grid: tuple, pointers: dict, scalars: dict | None = None, **constants) -> None:
@@ -181,11 +182,11 @@ class _Planning:
         return Ref("columns", k * len(COLUMNS))
 
     @property
-    def _known(self) -> dict[str, Ref]:
-        return {"mask": self.inputs.ref("mask"), "known": self.inputs.ref("known")}
+    def _inpainting(self) -> dict[str, Ref]:
+        return {"mask": self.inputs.ref("mask"), "inpaint_values": self.inputs.ref("inpaint_values")}
 
     def _noise(self, entry: int) -> dict[str, Ref]:
-        """Entry 0 is the first noise, k + 1 that of row k; the tape begins with the first that is wanted."""
+        """Entry 0 is the first noise, k + 1 that of denoising step k; the tape begins with the first that is wanted."""
         if not self.mode.tape:
             return {"address": self.inputs.ref("address")}
         return {"tape": self.inputs.ref("tape", max(0, entry - self.mode.start) * self.batch * self.size)}
@@ -199,7 +200,7 @@ class _Planning:
 
 
 def _padded(network: Network, device: torch.device) -> Tensor:
-    """Step tables ``[R, S]`` with rows ``row_words`` apart, flat."""
+    """Time-embedding tables ``[R, S]`` with rows ``row_words`` apart, in one dimension."""
     rows, width = network.tables.shape
     tables = np.zeros((rows, row_words(width)), np.float32)
     tables[:, :width] = network.tables

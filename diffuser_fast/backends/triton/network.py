@@ -7,77 +7,80 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import NDArray
 
-from ...core.passes import place
+from ...core.passes import plan_memory
 from ...core.program import Op, Program
-from .launches import Launch, Ref, View
-from .stages import CONVS, Stage, stages
+from .fusion_groups import CONVS, FusionGroup, fusion_groups
+from .launches import Launch, Ref, ValueRef
 from .target import Target
-from .tiles import Shape, power
+from .tiling import ProblemSize, power
 from .weights import Store
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """launches: in order; their "table" pointers are relative to one row of step tables, buffer "row". outputs: where
-    the program's outputs lie. arena: float32 needed. partial, arrivals: elements of the scratch buffers needed."""
+class NetworkLaunches:
+    """launches: in order; their "table" pointers are relative to one row of time-embedding tables, buffer "table row".
+    outputs: where the program's outputs lie. arena: float32 needed. partials, tile_counters: elements of the scratch
+    buffers needed."""
 
     launches: tuple[Launch, ...]
-    outputs: tuple[View, ...]
+    outputs: tuple[ValueRef, ...]
     arena: int
-    partial: int
-    arrivals: int
+    partials: int
+    tile_counters: int
 
 
-def lower(
-    program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, View], *, arena: str,
+def network_launches(
+    program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, ValueRef], *, arena: str,
     store: Store, target: Target,
-) -> Lowered:  # fmt: skip
+) -> NetworkLaunches:  # fmt: skip
     """The launches of a fused Program. inputs: where each input lies; arena: the name of the activations' buffer."""
-    return _Lowering(program, weights, batch, inputs, arena, store, target).done()
+    return _Builder(program, weights, batch, inputs, arena, store, target).done()
 
 
-def at_row(launches: tuple[Launch, ...], table: Ref) -> list[Launch]:
-    """The same launches with their step biases taken from the row of step tables that begins at ``table``."""
+def at_denoising_step(launches: tuple[Launch, ...], table: Ref) -> list[Launch]:
+    """The same launches with their step biases taken from the row of time-embedding tables that begins at ``table``."""
     found = []
     for launch in launches:
         pointers = dict(launch.pointers)
         for name, ref in pointers.items():
-            if ref is not None and ref.buffer == "row":
+            if ref is not None and ref.buffer == "table row":
                 pointers[name] = table + ref.offset
         found.append(replace(launch, pointers=pointers))
     return found
 
 
-class _Lowering:
+class _Builder:
     def __init__(
-        self, program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, View], arena: str,
+        self, program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, ValueRef], arena: str,
         store: Store, target: Target,
     ) -> None:  # fmt: skip
         self.program, self.weights, self.batch, self.arena = program, weights, batch, arena
         self.store, self.target = store, target
-        self.stages = stages(program)
-        self.layout = place(replace(program, ops=tuple(self.stages)))
-        self.views = dict(inputs)
+        self.groups = fusion_groups(program)
+        self.memory = plan_memory(replace(program, ops=tuple(self.groups)))
+        self.refs = dict(inputs)
         self.launches: list[Launch] = []
-        self.partial = self.arrivals = 0
+        self.partials = self.tile_counters = 0
 
-    def done(self) -> Lowered:
-        for stage in self.stages:
-            if isinstance(stage, Op):
-                self._join(stage)
-            elif stage.op.kind in CONVS:
-                self._conv(stage)
+    def done(self) -> NetworkLaunches:
+        for group in self.groups:
+            if isinstance(group, Op):
+                self._join(group)
+            elif group.op.kind in CONVS:
+                self._conv(group)
             else:
-                getattr(self, f"_{stage.op.kind}")(stage.op)
-        outputs = tuple(self.view(v) for v in self.program.outputs)
-        return Lowered(tuple(self.launches), outputs, self.batch * self.layout.size, self.partial, self.arrivals)
+                getattr(self, f"_{group.op.kind}")(group.op)
+        outputs = tuple(self.ref(v) for v in self.program.outputs)
+        return NetworkLaunches(
+            tuple(self.launches), outputs, self.batch * self.memory.size, self.partials, self.tile_counters
+        )
 
-    def view(self, value: int) -> View:
+    def ref(self, value: int) -> ValueRef:
         """Where a value lies."""
-        if value not in self.views:
-            at = self.layout.places[value]
-            self.views[value] = View(Ref(self.arena, self.batch * at.offset + at.channel), at.ld)
-        return self.views[value]
+        if value not in self.refs:
+            at = self.memory.views[value]
+            self.refs[value] = ValueRef(Ref(self.arena, self.batch * at.offset + at.channel), at.ld)
+        return self.refs[value]
 
     def _emit(
         self, kernel: str, grid: tuple[int, ...], pointers: dict, warps: int = 4, pipelined: int = 1, **constants
@@ -88,68 +91,69 @@ class _Lowering:
 
     def _join(self, op: Op) -> None:
         if op.kind == "slice":
-            self.views[op.outs[0]] = self.view(op.ins[0]).columns(op.attrs["lo"])
-        elif op.outs[0] not in self.layout.views:  # not written in place
-            into = self.view(op.outs[0])
+            self.refs[op.outs[0]] = self.ref(op.ins[0]).columns(op.attrs["lo"])
+        elif op.outs[0] not in self.memory.aliases:  # not written in place
+            into = self.ref(op.outs[0])
             for value in op.ins:
                 self._elementwise("copy", value, into)
                 into = into.columns(self.program.shapes[value][0])
 
-    def _conv(self, stage: Stage) -> None:
-        op, shapes, tail = stage.op, self.program.shapes, stage.tail
-        a, (ci, h_in), (co, h) = op.attrs, shapes[op.ins[0]], shapes[stage.outs[0]]
+    def _conv(self, group: FusionGroup) -> None:
+        op, shapes, tail = group.op, self.program.shapes, group.tail
+        a, (ci, h_in), (co, h) = op.attrs, shapes[op.ins[0]], shapes[group.outs[0]]
         mode = tail.kind if tail else "norm_act" if op.kind == "conv_block" else "none"
         norm = mode in ("norm_act", "norm_act_vjp")
         groups = (tail or op).attrs["groups"] if norm else None
         width = co // groups if norm else 16
         groups = groups or -(-co // width)
-        residual = stage.skip.ins[0] if stage.skip else op.ins[1] if len(op.ins) == 2 else None
-        how = None if residual is None else "conv" if stage.skip else "same"
+        residual = group.skip.ins[0] if group.skip else op.ins[1] if len(op.ins) == 2 else None
+        how = None if residual is None else "conv" if group.skip else "same"
         late = op.kind == "conv_block"
-        shape = Shape(
-            self.batch, h, ci, a["k"], shapes[residual][0] if stage.skip else 0, groups, width, norm,
+        problem = ProblemSize(
+            self.batch, h, ci, a["k"], shapes[residual][0] if group.skip else 0, groups, width, norm,
             self.target.operand, self.target.dot,
         )  # fmt: skip
-        tile, cp = self.target.tile(shape), power(width)
-        grid = tile.grid(shape)
-        layout = {"bk": tile.bk, "cg": width, "cp": cp, "columns": grid[1] * tile.gb * cp}
-        if tile.split(shape):
-            self.partial = max(self.partial, grid[2] * self.batch * h * layout["columns"])
-            self.arrivals = max(self.arrivals, grid[0] * grid[1])
-        table = stage.bias.attrs["table"] if stage.bias else a["table"] if late else -1
-        x, y = self.view(op.ins[0]), self.view(stage.outs[0])
-        r = None if residual is None else self.view(residual)
-        at = self.view(tail.ins[0]) if mode in ("act_vjp", "norm_act_vjp") else None
-        pre = None if stage.pre is None else self.view(stage.pre)
+        tiling, cp = self.target.tiling(problem), power(width)
+        grid = tiling.grid(problem)
+        layout = {"bk": tiling.bk, "cg": width, "cp": cp, "columns": grid[1] * tiling.gb * cp}
+        if tiling.has_partials(problem):
+            self.partials = max(self.partials, grid[2] * self.batch * h * layout["columns"])
+            self.tile_counters = max(self.tile_counters, grid[0] * grid[1])
+        table = group.bias.attrs["table"] if group.bias else a["table"] if late else -1
+        x, y = self.ref(op.ins[0]), self.ref(group.outs[0])
+        r = None if residual is None else self.ref(residual)
+        at = self.ref(tail.ins[0]) if mode in ("act_vjp", "norm_act_vjp") else None
+        pre = None if group.pre is None else self.ref(group.pre)
         affine = op.weights[2:] if late else tail.weights if mode == "norm_act_vjp" else ()
         gamma, beta = (self._vector(name) for name in affine) if affine else (None, None)
         bias = op.weights[1] if len(op.weights) > 1 else None
-        skip = stage.skip.weights if stage.skip else ()
+        skip = group.skip.weights if group.skip else ()
         pointers = {
             "x": x.ref,
             "w": self._packed(op.weights[0], a["transposed"], layout),
             "bias": self._vector(bias) if bias else None,
             "r": r and r.ref,
-            "skip_w": self._packed(skip[0], stage.skip.attrs["transposed"], layout) if skip else None,
+            "skip_w": self._packed(skip[0], group.skip.attrs["transposed"], layout) if skip else None,
             "skip_bias": self._vector(skip[1]) if len(skip) > 1 else None,
             "gamma": gamma,
             "beta": beta,
-            "table": Ref("row", table) if table >= 0 else None,
+            "table": Ref("table row", table) if table >= 0 else None,
             "u": at and at.ref,
             "pre": pre and pre.ref,
             "y": y.ref,
-            "partial": Ref("partial") if tile.split(shape) else None,
-            "arrivals": Ref("arrivals", 0, "int32") if tile.split(shape) else None,
+            "partials": Ref("partials") if tiling.has_partials(problem) else None,
+            "tile_counters": Ref("tile_counters", 0, "int32") if tiling.has_partials(problem) else None,
         }
         self._emit(
-            "conv", grid, pointers, tile.warps, tile.stages,
+            "conv", grid, pointers, tiling.warps, tiling.stages,
             B=self.batch, H_IN=h_in, CI=ci, LDX=x.ld, H=h, CO=co, LDY=y.ld, K=a["k"], STRIDE=a["stride"], PAD=a["pad"],
-            TRANSPOSED=bool(a["transposed"]), CR=shape.skip, LDR=r.ld if r else 0, LDU=at.ld if at else 0,
+            TRANSPOSED=bool(a["transposed"]), CR=problem.skip, LDR=r.ld if r else 0, LDU=at.ld if at else 0,
             LDP=pre.ld if pre else 0, CG=width, CP=cp, EARLY="none" if late or not how else how,
             LATE=how if late and how else "none", BEFORE=table >= 0 and not late, AFTER=table >= 0 and late, MODE=mode,
             EPS=(op if late else tail).attrs["eps"] if norm else 0.0,
-            NB=tile.nb, BM=tile.bm, HT=tile.ht, GB=tile.gb, BK=tile.bk, PARTS=tile.parts, COLS=layout["columns"],
-            OPERAND=self.target.operand, DOT=self.target.dot, EXACT=self.target.exact, EMULATE=self.target.interpreted,
+            NB=tiling.nb, BM=tiling.bm, HT=tiling.ht, GB=tiling.gb, BK=tiling.bk, SPLIT_K=tiling.split_k,
+            COLS=layout["columns"], OPERAND=self.target.operand, DOT=self.target.dot, EXACT=self.target.exact,
+            EMULATE=self.target.interpreted,
         )  # fmt: skip
 
     def _vector(self, name: str) -> Ref:
@@ -164,8 +168,8 @@ class _Lowering:
         width = c // groups
         cp, hp = power(width), power(h)
         nb, gb = self.target.group_tile(self.batch, hp, groups, cp)
-        u, y = self.view(op.ins[0]), self.view(op.outs[0])
-        dy = self.view(op.ins[1]) if len(op.ins) == 2 else None
+        u, y = self.ref(op.ins[0]), self.ref(op.outs[0])
+        dy = self.ref(op.ins[1]) if len(op.ins) == 2 else None
         pointers = {
             "u": u.ref, "dy": dy and dy.ref, "gamma": self._vector(op.weights[0]),
             "beta": self._vector(op.weights[1]) if len(op.weights) > 1 else None, "y": y.ref,
@@ -186,7 +190,7 @@ class _Lowering:
         c, h = self.program.shapes[op.outs[0]]
         rows, cp = self.batch * h, power(c)
         br = self.target.row_tile(rows, cp)
-        x, y = self.view(op.ins[0]), self.view(op.outs[0])
+        x, y = self.ref(op.ins[0]), self.ref(op.outs[0])
         gamma, beta = (self._vector(name) for name in op.weights)
         self._emit(
             "channel_norm", (-(-rows // br),), {"x": x.ref, "gamma": gamma, "beta": beta, "y": y.ref},
@@ -196,7 +200,7 @@ class _Lowering:
     def _linear_attention(self, op: Op) -> None:
         inner, h = self.program.shapes[op.outs[0]]
         heads = op.attrs["heads"]
-        x, y = self.view(op.ins[0]), self.view(op.outs[0])
+        x, y = self.ref(op.ins[0]), self.ref(op.outs[0])
         self._emit(
             "linear_attention", (self.batch, heads), {"qkv": x.ref, "y": y.ref},
             H=h, HEADS=heads, W=inner // heads, LDX=x.ld, LDY=y.ld, Q_SCALE=float(op.attrs["q_scale"]),
@@ -204,20 +208,20 @@ class _Lowering:
         )  # fmt: skip
 
     def _act(self, op: Op) -> None:
-        self._elementwise("act", op.ins[0], self.view(op.outs[0]))
+        self._elementwise("act", op.ins[0], self.ref(op.outs[0]))
 
     def _act_vjp(self, op: Op) -> None:
-        self._elementwise("act_vjp", op.ins[0], self.view(op.outs[0]), self.view(op.ins[1]))
+        self._elementwise("act_vjp", op.ins[0], self.ref(op.outs[0]), self.ref(op.ins[1]))
 
     def _add(self, op: Op) -> None:
-        self._elementwise("add", op.ins[0], self.view(op.outs[0]), self.view(op.ins[1]))
+        self._elementwise("add", op.ins[0], self.ref(op.outs[0]), self.ref(op.ins[1]))
 
     def _step_bias(self, op: Op) -> None:
-        self._elementwise("bias", op.ins[0], self.view(op.outs[0]), View(Ref("row", op.attrs["table"]), 0))
+        self._elementwise("bias", op.ins[0], self.ref(op.outs[0]), ValueRef(Ref("table row", op.attrs["table"]), 0))
 
-    def _elementwise(self, mode: str, value: int, y: View, other: View | None = None) -> None:
+    def _elementwise(self, mode: str, value: int, y: ValueRef, other: ValueRef | None = None) -> None:
         c, h = self.program.shapes[value]
-        rows, cp, x = self.batch * h, min(128, power(c)), self.view(value)
+        rows, cp, x = self.batch * h, min(128, power(c)), self.ref(value)
         br = self.target.row_tile(rows, cp)
         self._emit(
             "pointwise", (-(-rows // br), -(-c // cp)), {"x": x.ref, "other": other and other.ref, "y": y.ref},

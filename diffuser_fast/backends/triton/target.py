@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .tiles import Shape, Tile, gpu_tile, interpreter_tile, power
+from .tiling import ProblemSize, Tiling, gpu_tiling, interpreter_tiling, power
 
 # Triton reads this variable when it decorates a kernel, so it is settled once a kernel has been imported.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
@@ -62,16 +62,16 @@ class Target:
         """Programmatic dependent launch: a kernel may start while the one before it ends (from sm_90 on)."""
         return self.capability is not None and self.capability >= 90
 
-    def tile(self, shape: Shape) -> Tile:
-        """How a convolution is cut into programs."""
-        return interpreter_tile(shape) if self.interpreted else gpu_tile(shape, self.capability)
+    def tiling(self, problem: ProblemSize) -> Tiling:
+        """How a convolution is cut into program instances."""
+        return interpreter_tiling(problem) if self.interpreted else gpu_tiling(problem, self.capability)
 
     def row_tile(self, rows: int, columns: int) -> int:
-        """Rows of an elementwise program over this many (padded) columns."""
+        """Rows of an elementwise program instance over this many (padded) columns."""
         return min(power(rows), max(1, (1 << 18 if self.interpreted else 1024) // columns))
 
     def group_tile(self, batch: int, length: int, groups: int, width: int) -> tuple[int, int]:
-        """Samples and groups of a program of a norm that stands alone; length and width padded."""
+        """Samples and groups of a program instance of a norm that stands alone; length and width padded."""
         most = 1 << 18 if self.interpreted else 4096
         gb = min(power(groups), max(1, most // (length * width)))
         return min(power(batch), max(1, most // (length * width * gb))), gb

@@ -18,7 +18,7 @@ def pack(weight: NDArray, transposed: bool, *, bk: int, cg: int, cp: int, column
     """A convolution's ``[out, in, k]`` (``[in, out, k]`` if transposed) as ``[k, in padded to bk, columns]``.
 
     Channel c out is column ``c // cg * cp + c % cg``: cg channels to a group, which is cp columns wide. So a program
-    reads bk rows of neighbouring columns, whatever the groups, and never needs a mask: padding is zero.
+    instance reads bk rows of neighbouring columns, whatever the groups, and never needs a mask: padding is zero.
     """
     weight = np.asarray(weight, np.float32)
     k_in_out = weight.transpose(2, 0, 1) if transposed else weight.transpose(2, 1, 0)
@@ -46,19 +46,19 @@ class Store:
         self.operand = operand
         self._parts: dict[str, list[Tensor]] = {"convolutions": [], "vectors": []}
         self._sizes = {"convolutions": 0, "vectors": 0}
-        self._known: dict[tuple, Ref] = {}
+        self._refs: dict[tuple, Ref] = {}
 
     def vector(self, weights: Mapping[str, NDArray], name: str) -> Ref:
         """One number per channel, float32."""
         key = (id(weights), name)
-        if key not in self._known:
-            self._known[key] = self._add("vectors", torch.from_numpy(np.array(weights[name], np.float32).ravel()))
-        return self._known[key]
+        if key not in self._refs:
+            self._refs[key] = self._add("vectors", torch.from_numpy(np.array(weights[name], np.float32).ravel()))
+        return self._refs[key]
 
     def convolution(self, weights: Mapping[str, NDArray], name: str, transposed: bool, **layout: int) -> Ref:
         """A packed convolution. ValueError, naming it, if it holds numbers that the operand type cannot."""
         key = (id(weights), name, transposed, *layout.items())
-        if key not in self._known:
+        if key not in self._refs:
             packed = torch.from_numpy(pack(weights[name], transposed, **layout))
             narrow = packed.to(getattr(torch, self.operand))
             if not torch.isfinite(narrow).all():
@@ -67,8 +67,8 @@ class Store:
                     f"precision: {self.operand} holds numbers up to {most:g}, and weight {name!r} has one of "
                     f"{largest:g}; use 'bf16', 'tf32' or 'float32'"
                 )
-            self._known[key] = self._add("convolutions", narrow.ravel())
-        return self._known[key]
+            self._refs[key] = self._add("convolutions", narrow.ravel())
+        return self._refs[key]
 
     def memory(self, device: torch.device | str) -> dict[str, Tensor]:
         """The buffers by name."""

@@ -13,7 +13,7 @@ def fuse(program: Program) -> Program:
 
 
 def _fuse_gradients(program: Program) -> Program:
-    """act_vjp(group_norm(u), dy) then group_norm_vjp(u, .) becomes norm_act_vjp(u, dy): the norm is made anew."""
+    """act_vjp(group_norm(u), dy) then group_norm_vjp(u, .) becomes norm_act_vjp(u, dy): the norm is computed anew."""
     made = {out: op for op in program.ops for out in op.outs}
     readers, gone, new = program.consumers(), set(), {}
     for op in program.ops:

@@ -10,7 +10,7 @@ from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded
-from diffuser_fast.backends.triton import record
+from diffuser_fast.backends.triton import staging
 from diffuser_fast.core import noise
 
 REASON = backends.why_not("triton", c.loop_cases()[0].loop)
@@ -30,14 +30,14 @@ def test_the_plan_is_a_graph(engine):
 
 def test_a_graph_is_replayed_with_other_seeds(engine):
     """Seeds reach the kernels through memory: the same graph, other noise, and what plain launches compute."""
-    plans = [engine(GUIDED.given, Seeded(seed, plan)) for seed, plan in ((1, 0), (1, 1), (2, 0), (1, 0))]
+    plans = [engine(GUIDED.inpainting, Seeded(seed, plan)) for seed, plan in ((1, 0), (1, 1), (2, 0), (1, 0))]
     assert len(engine._modes) == 1
     assert all(np.abs(plans[0].x - other.x).max() > 0.01 for other in plans[1:3])
     np.testing.assert_array_equal(plans[0].x, plans[3].x)
-    replay = engine._prepared(record.Mode(candidates=GUIDED.batch)).run
+    replay = engine._prepared(staging.Mode(candidates=GUIDED.batch)).run
     graph, replay._graph = replay._graph, None
     try:
-        plain = engine(GUIDED.given, Seeded(1, 0))
+        plain = engine(GUIDED.inpainting, Seeded(1, 0))
     finally:
         replay._graph = graph
     for field in ("x", "values", "order"):
@@ -45,11 +45,11 @@ def test_a_graph_is_replayed_with_other_seeds(engine):
 
 
 def test_noise_is_that_of_core_noise(engine):
-    """With nothing known and every row but the first left out, a plan's chain begins with its first noise."""
+    """Where nothing is inpainted, the chain of a plan of the last denoising step alone begins with its first noise."""
     loop = GUIDED.loop
-    chain = engine(GUIDED.given, Seeded(9, 3), start=loop.rows - 1, chain=True).chain
+    chain = engine(GUIDED.inpainting, Seeded(9, 3), start=loop.rows - 1, chain=True).chain
     law = noise.draw(9, 3, 0, GUIDED.batch, loop.horizon, loop.transition_dim)
-    free = ~GUIDED.given.mask
+    free = ~GUIDED.inpainting.mask
     error = np.abs(chain[:, 0].astype(np.float64) - law)[:, free]
     assert (error <= 4 * np.spacing(np.maximum(np.abs(law[:, free]), 1).astype(np.float32))).all()
 
@@ -59,15 +59,15 @@ def test_the_same_seed_plans_as_the_cpu_engine_does(engine):
         pytest.skip(reason)
     loop, case = GUIDED.loop, GUIDED
     tape = noise.tape(5, 0, loop.rows, case.batch, loop.horizon, loop.transition_dim)
-    ours, theirs = engine(case.given, Seeded(5, 0)), cpu.ready(loop, batch=case.batch)(case.given, Seeded(5, 0))
-    own, exact = (target.ready(loop, case.batch)(case.given, tape) for target in (c.REFERENCE, c.EXACT))
+    ours, theirs = (one(case.inpainting, Seeded(5, 0)) for one in (engine, cpu.ready(loop, batch=case.batch)))
+    own, exact = (target.ready(loop, case.batch)(case.inpainting, tape) for target in (c.REFERENCE, c.EXACT))
     for found in (ours, theirs):
         verdict = c.judge([found.x], [own.x], [exact.x])
         assert verdict.passed, verdict
 
 
 def test_nothing_waits_between_the_copies(engine):
-    prepared = engine._prepared(record.Mode(candidates=GUIDED.batch))
+    prepared = engine._prepared(staging.Mode(candidates=GUIDED.batch))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -78,15 +78,15 @@ def test_nothing_waits_between_the_copies(engine):
 
 
 def test_a_plan_allocates_no_device_memory(engine):
-    engine(GUIDED.given, Seeded(0, 0))
+    engine(GUIDED.inpainting, Seeded(0, 0))
     before = torch.cuda.memory_stats()["allocation.all.allocated"]
-    engine(GUIDED.given, Seeded(0, 1))
+    engine(GUIDED.inpainting, Seeded(0, 1))
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
 
 
 def test_other_work_on_the_gpu_does_not_disturb_it(engine):
     """Another thread multiplies matrices on its own stream, an engine is captured meanwhile, and plans are the same."""
-    expected = engine(GUIDED.given, Seeded(4, 4))
+    expected = engine(GUIDED.inpainting, Seeded(4, 4))
     stop, failed = threading.Event(), []
 
     def work():
@@ -104,7 +104,7 @@ def test_other_work_on_the_gpu_does_not_disturb_it(engine):
         again = backends.get("triton").ready(GUIDED.loop, batch=GUIDED.batch)
         for _ in range(20):
             for one in (engine, again):
-                np.testing.assert_array_equal(one(GUIDED.given, Seeded(4, 4)).x, expected.x)
+                np.testing.assert_array_equal(one(GUIDED.inpainting, Seeded(4, 4)).x, expected.x)
     finally:
         stop.set()
         thread.join()

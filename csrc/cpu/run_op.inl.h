@@ -1,0 +1,57 @@
+// One op, by its opcode and algorithm, and with it the kernel table of a target.
+namespace df {
+namespace DF_TARGET {
+
+inline void convolution(const CompiledOp& op, const Partition& part, const Work& work) {
+  switch (op.algorithm) {
+    case Algorithm::kDirect:
+      return conv<Float32>(op, part, work, work.arena);
+    case Algorithm::kDotAdjoint:
+      return dot_adjoint(op, part, work);
+    case Algorithm::kWinograd:
+      return Winograd(op, part, work).run();
+    case Algorithm::kPackedBf16:
+      return conv_packed_bf16(op, part, work);
+  }
+}
+
+inline void run_op(const CompiledOp& op, const Partition& part, const Work& work) {
+  switch (op.opcode) {
+    case kConv:
+      return convolution(op, part, work);
+    case kConvBlock: {
+      convolution(op, part, work);
+      const GroupNorm norm(op, part, work);
+      return norm.run(false, [&](int b, int i) { norm.apply<true>(b, i); });
+    }
+    case kGroupNorm: {
+      const GroupNorm norm(op, part, work);
+      return norm.run(false, [&](int b, int i) { norm.apply<false>(b, i); });
+    }
+    case kGroupNormVjp:
+    case kNormActVjp: {
+      const GroupNorm norm(op, part, work);
+      return norm.run(true, [&](int b, int i) { norm.apply_gradient(b, i); });
+    }
+    case kChannelNorm:
+      return channel_norm(op, part, work);
+    case kLinearAttention:
+      return linear_attention(op, part, work);
+    default:
+      return run_pointwise(op, part, work);
+  }
+}
+
+inline void function(int which, const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
+    const Vec v = load(x + i, count);
+    store(y + i, which == 0 ? exp(v) : which == 1 ? mish(v) : mish_slope(v), count);
+  }
+}
+
+extern const KernelTable kernel_table = {DF_NAME, kSegments, kBf16,    run_op,    guidance_update,
+                                         update,  noise,     function, philox_of, normals_many};
+
+}  // namespace DF_TARGET
+}  // namespace df

@@ -1,0 +1,110 @@
+"""Staging buffers: what goes into a plan and what comes out, each in one piece of 4-byte words, so each is one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.loop import SamplingLoop
+from .launches import Ref
+
+ALIGN = 16  # words: every field begins at a multiple of 64 bytes
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What differs between plans in more than numbers; each has its own list of launches and its own graph.
+
+    start: the first denoising step. given: whether x is given there. tape: noise from the caller instead of a seed.
+    own_tables: time-embedding tables of this plan. inpaint_each: inpainted values for every plan of the batch.
+    candidates: plans are ranked within groups of so many. chain: every denoising step's x is wanted.
+    """
+
+    start: int = 0
+    given: bool = False
+    tape: bool = False
+    own_tables: bool = False
+    inpaint_each: bool = False
+    candidates: int = 1
+    chain: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a staging buffer: offset in words, shape, "float32" or "int32"; ld: words from row to row."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+    ld: int
+
+    @property
+    def words(self) -> int:
+        """Its size, padding of rows included."""
+        return int(np.prod(self.shape[:-1], dtype=np.int64)) * self.ld
+
+    def of(self, buffer: NDArray) -> NDArray:
+        """The field within the buffer (one-dimensional, float32), sharing its memory."""
+        words = buffer[self.offset : self.offset + self.words].reshape(*self.shape[:-1], self.ld)
+        return words[..., : self.shape[-1]].view(self.dtype)
+
+
+class StagingBuffer:
+    """Named fields one after another."""
+
+    def __init__(self, name: str, fields: Iterable[tuple[str, tuple[int, ...], str]]) -> None:
+        self.name, self.fields, self.words = name, {}, 0
+        for field, shape, dtype in fields:
+            ld = row_words(shape[-1]) if field.endswith("table") else shape[-1]
+            self.fields[field] = Field(self.words, shape, dtype, ld)
+            self.words += -(-self.fields[field].words // ALIGN) * ALIGN
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.fields
+
+    def ref(self, field: str, offset: int = 0) -> Ref:
+        """The address of a field, ``offset`` words into it."""
+        return Ref(self.name, self.fields[field].offset + offset, self.fields[field].dtype)
+
+
+def row_words(width: int) -> int:
+    """Words from one row of time-embedding tables to the next: rows begin at multiples of 64 bytes."""
+    return -(-max(1, width) // ALIGN) * ALIGN
+
+
+def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
+    """What a plan is made from. address: the seed's halves and the plan's number, where noise is drawn."""
+    state = (batch, loop.horizon, loop.transition_dim)
+    fields = [
+        ("mask", state[1:], "int32"),
+        ("inpaint_values", (batch if mode.inpaint_each else 1, *state[1:]), "float32"),
+    ]
+    if mode.tape:
+        # Denoising steps before the first that is run draw nothing.
+        fields.append(("tape", (loop.rows + 1 - mode.start, *state), "float32"))
+    else:
+        fields.append(("address", (3,), "int32"))
+    if mode.given:
+        fields.append(("given", state, "float32"))
+    if mode.own_tables:
+        fields.append(("denoiser table", loop.denoiser.tables.shape, "float32"))
+        if loop.guide is not None:
+            fields.append(("guide table", loop.guide.tables.shape, "float32"))
+    return StagingBuffer("inputs", fields)
+
+
+def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
+    """What a plan is. bad: the first denoising step whose x was not finite, or how many there are."""
+    state = (batch, loop.horizon, loop.transition_dim)
+    fields = [
+        ("x", state, "float32"),
+        ("values", (batch,), "float32"),
+        ("order", (batch,), "int32"),
+        ("bad", (1,), "int32"),
+    ]
+    if mode.chain:
+        fields.append(("chain", (batch, loop.rows + 1 - mode.start, *state[1:]), "float32"))
+    return StagingBuffer("outputs", fields)
