@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
-.PHONY: help venv build demo test lint format bench gpu gpu-check wheel sanitize clean
+.PHONY: help venv build demo test margins test-oldest test-pythons lint format bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -49,12 +49,41 @@ demo: build     ## a plan, its picture and its time
 	@$(VENV)/bin/diffuser-fast demo $(ARGS)
 
 # One process per core and one thread per process: the suite is many small cases. Triton's interpreter and its compiler
-# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all.
+# cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all. Both run and
+# report, whatever the first says.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable
 test: build     ## all tests
-	@$(PYTEST) $(ARGS)
-	@if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
-	    { code=$$?; $(if $(strip $(ARGS)),test $$code = 5,false) || exit $$code; }; fi
+	@code=0; $(PYTEST) $(ARGS) || code=$$?; \
+	if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
+	    { its=$$?; $(if $(strip $(ARGS)),test $$its = 5,false) || test $$code != 0 || code=$$its; }; fi; exit $$code
+
+margins: build  ## the numeric tests under every setting of torch and the engine: how near they come to their bounds
+	@WORKERS=$(WORKERS) $(PY) tests/margins.py $(ARGS)
+
+# The oldest versions that pyproject.toml admits, in .venv-oldest; and the newest that other Pythons take, in .venv-python3.x.
+# torch alone may be named, for some of its builds are of gigabytes: make test-oldest OLDEST_TORCH=2.13.0
+OLDEST_TORCH ?= 2.6.0
+PYTHONS      ?= python3.10 python3.13
+TESTERS      := pybind11 setuptools wheel pytest pytest-benchmark pytest-xdist hypothesis
+.venv-oldest/.ranges: pyproject.toml tests/packaging/oldest.py | $(VENV)/.requirements
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@$(PY) tests/packaging/oldest.py torch=$(OLDEST_TORCH) > .venv-oldest/oldest.txt
+	@.venv-oldest/bin/python -m pip --disable-pip-version-check -qq install -r .venv-oldest/oldest.txt
+	@touch .venv-oldest/.requirements $@
+test-oldest: .venv-oldest/.ranges  ## all tests with the oldest versions that pyproject.toml admits
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest
+
+test-pythons:   ## all tests on Python 3.10 and 3.13, where these are
+	@code=0; for python in $(PYTHONS); do \
+	    $$python -c '' 2>/dev/null || { echo "make test-pythons: $$python is not here"; continue; }; \
+	    echo "==> $$python"; $(MAKE) --no-print-directory .venv-$$python/.ranges && \
+	    $(MAKE) --no-print-directory test VENV=.venv-$$python || code=1; done; exit $$code
+.venv-python%/.ranges: pyproject.toml requirements/dev.txt
+	@test -x .venv-python$*/bin/python || python$* -m venv .venv-python$*
+	@grep -E '^(torch|triton)==' requirements/dev.txt > .venv-python$*/constraints.txt
+	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -c .venv-python$*/constraints.txt \
+	    $(TESTERS) "$$($(if $(wildcard $(PY)),$(PY),$(PYTHON)) tests/packaging/oldest.py --ranges)"
+	@touch .venv-python$*/.requirements $@
 
 lint: venv      ## ruff and clang-format, changing nothing
 	@$(PY) -m ruff check .
@@ -86,20 +115,30 @@ wheel: venv     ## dist/: a source distribution, a wheel built from it, and the 
 	@$(PY) tests/packaging/check_wheel.py dist/*.whl
 
 # The package built with sanitizers and its tests, in a folder of their own: the installation stays as it is.
-# libstdc++ is loaded early as well, because AddressSanitizer must find its exception machinery before Python starts.
-# Nothing is captured, so that a report is seen although its process ends. No test passed: that is an error.
-SANE := build/sanitize
-sanitize: venv  ## the C++ tests on the scalar engine under AddressSanitizer and UBSan
+# ThreadSanitizer looks at what threads share: the tests in which they meet. Some kernels place memory where it cannot
+# work, so addresses are not randomized. libstdc++ is loaded early as well, because AddressSanitizer must find its
+# exception machinery before Python starts. Nothing is captured, so that a report is seen although its process ends. No
+# test passed: that is an error.
+SANE = build/sanitize-$*
+SANE_FLAGS_address    := address,undefined
+SANE_PRELOAD_address  := libasan.so libstdc++.so.6
+SANE_TESTS_address    := tests/csrc
+SANE_FLAGS_thread     := thread
+SANE_PRELOAD_thread   := libtsan.so
+SANE_TESTS_thread     := tests/csrc/test_threads.py tests/csrc/test_plans.py
+sanitize: sanitize-address sanitize-thread  ## the C++ tests on the scalar engine under AddressSanitizer, UBSan, then ThreadSanitizer
+sanitize-address sanitize-thread: sanitize-%: venv
 	@rm -rf $(SANE) && mkdir -p $(SANE)
 	@cp -R pyproject.toml csrc tests $(SANE)
-	@DIFFUSER_FAST_SANITIZE=address,undefined $(PY) -W ignore setup.py -q build --build-base $(SANE)/temp --build-lib $(SANE)
+	@DIFFUSER_FAST_SANITIZE=$(SANE_FLAGS_$*) $(PY) -W ignore setup.py -q build --build-base $(SANE)/temp --build-lib $(SANE)
 	@cd $(SANE) && export \
-	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
-	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    LD_PRELOAD="$(foreach library,$(SANE_PRELOAD_$*),$$($(CXX) -print-file-name=$(library)))" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=die_after_fork=0:exitcode=66 \
 	    DIFFUSER_FAST_ISA=scalar OMP_NUM_THREADS=1 PYTHONMALLOC=malloc && \
-	$(abspath $(PY)) -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
-	{ $(abspath $(PY)) -m pytest -q -n $(WORKERS) -s --benchmark-disable tests/csrc $(ARGS) || touch failed; } | tee log && \
-	test ! -e failed && grep -q '[0-9] passed' log
+	run() { $(if $(filter thread,$*),setarch -R) $(abspath $(PY)) "$$@"; } && \
+	run -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
+	{ run -m pytest -q -n $(WORKERS) -s --benchmark-disable $(SANE_TESTS_$*) $(ARGS) || touch failed; } 2>&1 | tee log && \
+	test ! -e failed && grep -q '[0-9] passed' log && ! grep -q 'WARNING: ThreadSanitizer' log
 
 clean:          ## removes what was built; .venv keeps its tools
 	@rm -rf build dist *.egg-info $(VENV)/.installed .pytest_cache .ruff_cache .hypothesis .benchmarks

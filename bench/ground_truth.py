@@ -1,7 +1,8 @@
 """Whether an answer is right: its error against float64, by the project's own rule. All judging of bench/ is here.
 
-The rule is ``judge`` of diffuser_fast/conformance, for engines and peers alike: "exact" or "close". Beyond these an
-answer may still be good ("fast": its deviation is stated) or wrong, and what is wrong is not timed.
+The bounds are those of diffuser_fast/conformance, for engines and peers alike: "exact" is within twice the error that
+float32 implies, "close" within four times. Beyond these an answer may still be good ("fast": its deviation is stated)
+or wrong, and what is wrong is not timed.
 """
 
 from __future__ import annotations
@@ -14,15 +15,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffuser_fast import backends
 from diffuser_fast.backends import Seeded
-from diffuser_fast.conformance import EXACT, FACTORS, REFERENCE, LoopCase, OpCase, Target, judge, run_loops, run_ops
+from diffuser_fast.conformance import (
+    ARITHMETIC,
+    EXACT,
+    Implied,
+    ImpliedPlan,
+    LoopCase,
+    OpCase,
+    Target,
+    implied_by_plan,
+    judge,
+    run_loops,
+    run_ops,
+)  # fmt: skip
+from diffuser_fast.core.conditions import parse_conditions
 
-from .problem import Problem
+from .problem import FAR, Problem
 
 WRONG = 0.05  # root mean square error, as a part of the root mean square of the answer
 CLASSES = ("exact", "close", "fast", "wrong")
-AGREED = 1e-4  # of engines' plans from the same seed, in normalised units
 
 
 @dataclass(frozen=True)
@@ -36,61 +48,61 @@ class Judgement:
 
 
 class GroundTruth:
-    """The right answers of one problem: the reference's in float64, and in float32 what that precision costs.
+    """The right answers of one problem, and the errors that float32 implies for them.
 
-    device: where the reference runs. On a GPU it does so in IEEE arithmetic: a plan of 1024 takes minutes on a CPU.
+    device: where the reference runs, in float64: a plan of 1024 takes minutes on a CPU.
     """
 
     def __init__(self, problem: Problem, device: str = "cpu") -> None:
-        import torch
-
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            engines = [target.ready(problem.loop, problem.workload.batch, device) for target in (EXACT, REFERENCE)]
-            results = [engine(problem.inpainting, problem.tape, x=problem.x) for engine in engines]
-        self.exact, self.float32 = map(problem.answer, results)
+        plan = implied_by_plan(problem.loop, problem.inpainting, problem.tape, x=problem.x, device=device)
+        self.implied = _named(problem, plan)
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:
         """The verdict on one candidate's answer; ValueError if it lacks an output or has another shape."""
-        if set(found) != set(self.exact):
-            raise ValueError(f"answer: found {sorted(found)}, expected {sorted(self.exact)}")
-        parts = [self._judge(name, array) for name, array in found.items()]
+        if set(found) != set(self.implied):
+            raise ValueError(f"answer: found {sorted(found)}, expected {sorted(self.implied)}")
+        parts = [_judge(array, self.implied[name]) for name, array in found.items()]
         worst = max((part.exactness for part in parts), key=CLASSES.index)
         return Judgement(worst, max(part.deviation for part in parts), max(part.over for part in parts))
 
-    def _judge(self, name: str, found: NDArray) -> Judgement:
-        exact = self.exact[name]
-        verdicts = [judge([found], [self.float32[name]], [exact], exactness=c) for c in CLASSES[:2]]
-        deviation = verdicts[0].rms / (float(np.sqrt(np.mean(np.square(exact)))) or 1.0)
-        passed = [verdict.exactness for verdict in verdicts if verdict.passed]
-        exactness = passed[0] if passed else "fast" if deviation <= WRONG else "wrong"
-        return Judgement(exactness, deviation, verdicts[0].ratio)
+
+def _named(problem: Problem, plan: ImpliedPlan) -> dict[str, Implied]:
+    """What is implied for each part of ``Problem.answer``."""
+    if problem.workload.kind == "step":
+        return {"y": plan.x}
+    if problem.workload.kind == "gradient":
+        return {"value": plan.values, "gradient": Implied((plan.x.exact - problem.x) / FAR, plan.x.errors / FAR)}
+    return {"x": plan.x} if problem.loop.guide is None else {"x": plan.x, "value": plan.values}
+
+
+def _judge(found: NDArray, implied: Implied) -> Judgement:
+    verdicts = [judge(found, implied, exactness=exactness) for exactness in CLASSES[:2]]
+    deviation = verdicts[0].rms / (float(np.sqrt(np.mean(np.square(implied.exact)))) or 1.0)
+    passed = [verdict.exactness for verdict in verdicts if verdict.passed]
+    return Judgement(passed[0] if passed else "fast" if deviation <= WRONG else "wrong", deviation, verdicts[0].ratio)
 
 
 def bounded(exactness: str) -> bool:
-    """Whether a class promises a bound of its error; the others state their deviation."""
-    return exactness in FACTORS
+    """Whether a class promises the bound of its precision on every op; "fast" ones state their deviation."""
+    return exactness in CLASSES[:2]
 
 
-def case_error(target: Target, case: OpCase | LoopCase, exactness: str) -> float:
-    """The error of a conformance case, worst output, as a multiple of what the class allows (or is not yet wrong)."""
-    if bounded(exactness):
-        run = run_loops if isinstance(case, LoopCase) else run_ops
-        return max(one.verdict.ratio for one in run(target, [case], seeds=(0,)))
-    pairs = zip(target.evaluate(case), EXACT.evaluate(case), strict=True)
-    return max(np.linalg.norm(found - exact) / (np.linalg.norm(exact) or 1.0) for found, exact in pairs) / WRONG
+def case_error(target: Target, case: OpCase | LoopCase) -> float:
+    """The error of a conformance case, worst output, as a multiple of what its class allows."""
+    run = run_loops if isinstance(case, LoopCase) else run_ops
+    return max(one.verdict.ratio for one in run(target, [case], seeds=(0,)))
 
 
-def seeded_error(problem: Problem, target: Target, exactness: str) -> float:
-    """The same of plans whose noise the engine draws: beside the C++ engine's, where there is none the reference's."""
-    noise = Seeded(7, 1)
-    other = "cpu" if backends.why_not("cpu", problem.loop) is None else "reference"
-    ours = target.ready(problem.loop, 4, target.device)(problem.inpainting, noise).x
-    theirs = Target(other).ready(problem.loop, 4, None)(problem.inpainting, noise).x
-    return np.abs(ours - theirs).max() / _agreed(exactness)
+def seeded_error(problem: Problem, target: Target, plan: int) -> float:
+    """The same of a plan whose noise the engine draws, beside the noise of core/noise.py."""
+    noise = Seeded(7, plan)
+    implied = implied_by_plan(problem.loop, problem.inpainting, noise, batch=4, arithmetic=target.arithmetic)
+    found = target.ready(problem.loop, 4, target.device)(problem.inpainting, noise)
+    return judge(found.x, implied.x, exactness=target.exactness).ratio
 
 
-def traced_error(folder: Path, target: Target, exactness: str) -> float:
-    """The same of a plan recorded from the original's code (tests/golden), through ``load`` and ``Planner``."""
+def traced_error(folder: Path, target: Target) -> float:
+    """The same of a plan on a recorded tape (tests/golden), through ``load`` and ``Planner``."""
     import diffuser_fast as dfx
 
     with np.load(folder / "golden.npz") as file:
@@ -100,19 +112,14 @@ def traced_error(folder: Path, target: Target, exactness: str) -> float:
     given = {int(t): obs for t, obs in zip(trace["cond_keys"], trace["cond_vals"], strict=True)}
     with warnings.catch_warnings(action="ignore"):  # mazes were recorded from starts outside their statistics
         plans, normalizers = planner.plan(given, noise=trace["tape"]), planner.checkpoint.normalizers
-    errors = [np.abs(plans.values - trace["values"]).max() / (np.abs(trace["values"]).max() or 1.0)]
-    for name in ("actions", "observations"):
-        normalize = getattr(normalizers, name).normalize
-        errors.append(np.abs(normalize(getattr(plans, name)) - normalize(trace[name])).max())
-    return max(errors) / _agreed(exactness)
+    inpainting = parse_conditions(given, planner.horizon, normalizers)[0]
+    implied = implied_by_plan(planner.loop, inpainting, trace["tape"], arithmetic=target.arithmetic).ranked()
+    parts = zip((plans.actions, plans.observations, plans.values), (*implied.physical(normalizers), implied.values))
+    return max(judge(*part, exactness=target.exactness).ratio for part in parts)
 
 
 def float64_error(problem: Problem, device: str) -> float:
-    """The same of the reference in float64 on the device, which judges the suite's answers there, beside the CPU's."""
-    engines = (EXACT.ready(problem.loop, problem.workload.batch, on) for on in (device, "cpu"))
-    there, here = (engine(problem.inpainting, problem.tape).x for engine in engines)
-    return np.abs(there - here).max() / (1e-9 * np.abs(here).max())
-
-
-def _agreed(exactness: str) -> float:
-    return AGREED if bounded(exactness) else WRONG
+    """The same of the reference in float64 on the device, which judges the suite's answers there."""
+    found = EXACT.ready(problem.loop, problem.workload.batch, device)(problem.inpainting, problem.tape).x
+    implied = implied_by_plan(problem.loop, problem.inpainting, problem.tape, arithmetic=ARITHMETIC["float64"])
+    return judge(found, implied.x, sides=2).ratio

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.core.checkpoint import Checkpoint
 from diffuser_fast.core.conditions import Inpainting, no_inpainting
-from diffuser_fast.core.loop import Network, Result, SamplingLoop, network, sampling_loop
+from diffuser_fast.core.loop import Network, Result, SamplingLoop, TimeTables, network, sampling_loop
 from diffuser_fast.core.ops import op_weight_bytes
 from diffuser_fast.core.passes import fuse, vjp
 from diffuser_fast.core.program import Builder, Program
@@ -119,7 +119,7 @@ def _gradient(ckpt: Checkpoint) -> SamplingLoop:
     builder = Builder((spec.transition_dim, spec.horizon))
     nothing = builder.done(builder.conv(0, "nothing", spec.transition_dim, k=1))
     weights = {name: np.zeros(shape, np.float32) for name, shape in nothing.weights.items()}
-    denoiser = Network(nothing, weights, np.zeros((1, 0), np.float32), fuse(nothing))
+    denoiser = Network(nothing, weights, TimeTables(np.zeros((1, 1, 0))), fuse(nothing))
     guide = network(ckpt.value, steps, spec.horizon, with_gradient=True)
     return SamplingLoop(denoiser, guide, steps, spec.horizon, spec.transition_dim)
 

@@ -1,40 +1,50 @@
-// The engine's C interface: pointers, lengths and constants. Arrays are dense and row-major; nothing is copied unless
-// it says so, so whoever opens an engine keeps weights and tables alive until it is closed.
+// The engine's interface, in C99: pointers, lengths and constants. Arrays are dense and row-major; nothing is copied
+// unless it says so, so whoever opens an engine keeps weights and tables alive until it is closed. Nothing is thrown.
 #pragma once
 #include <stdint.h>
 
+#ifdef __cplusplus
 extern "C" {
+#endif
 
-// How a weight lies (backends/pack.py): one number per channel; a convolution's [d, e, k] as [d/16][k][e][16], or as
-// [e/16][k][d][16]. A transposed convolution takes both. Then [out/16][point][in][16] for Winograd's algorithm, and
-// [out/16][k][in/2][16][2] in packed bfloat16.
-enum df_layout { DF_VECTOR, DF_FORWARD, DF_TRANSPOSED, DF_WINOGRAD, DF_PACKED_BF16 };
+typedef enum {
+  DF_OK = 0,
+  DF_BUSY = -2,        // another thread is using this engine
+  DF_ARGUMENT = -3,    // an argument is wrong: nothing has been done
+  DF_NOT_FINITE = -4,  // x was not finite after a denoising step
+  DF_CANCELLED = -10   // by df_cancel, or because `interrupted` said so
+} df_status;
 
 // A Program, serialized with where its values lie in the arena (core/passes), weights packed by backends/pack.py.
+// Enumerations are those of ops.gen.h and cpu/layout.gen.h. df_open trusts nothing of it (cpu/verify.cc).
 typedef struct {
   const int32_t* ops;     // [n_ops, kOpFields]; weight fields index `weights`
   const int32_t* values;  // [n_values, kValueFields]
   const int32_t *inputs, *outputs;
   const float* const* weights;
-  const int32_t* layouts;  // of each weight
-  int64_t size;            // floats of arena per trajectory
+  const int64_t* weight_sizes;  // floats of each weight
+  const int32_t* layouts;       // Layout of each weight
+  int64_t size;                 // floats of arena per trajectory
   int32_t n_ops, n_values, n_inputs, n_outputs, n_weights;
-  int32_t halo;
   int32_t table_width;  // S
 } df_program;
 
-// The numbers of one row of a StepTable, in the order of df_desc.columns.
-enum df_column { DF_P, DF_Q, DF_A, DF_B, DF_D, DF_S, DF_GX, DF_G0, DF_COLUMNS };
+// Time-embedding tables: in denoising step k, sample n sees the numbers per_step[k, n or 0] + per_sample[n].
+typedef struct {
+  const float* per_step;    // [R, samples, S]; NULL: those of the loop, or S is 0
+  const float* per_sample;  // [N, S], or NULL
+  int32_t samples;          // 1 or N
+} df_tables;
 
 // A SamplingLoop for one batch. Everything but weights and tables is copied.
 typedef struct {
   const df_program* denoiser;
-  const df_program *gradient, *value;         // NULL without a guide
-  const float* columns;                       // [rows, DF_COLUMNS]
-  const int32_t* guide_steps;                 // [rows]
-  const float *denoiser_table, *guide_table;  // time-embedding tables [rows, S]; NULL where S = 0
-  const float *clip_low, *clip_high;          // [depth], or NULL
-  int32_t batch, horizon, depth, rows;        // N, H, D, R
+  const df_program *gradient, *value;  // NULL without a guide
+  const float* columns;                // [rows, kColumns]
+  const int32_t* guide_steps;          // [rows]
+  df_tables denoiser_tables, guide_tables;
+  const float *clip_low, *clip_high;    // [depth], or NULL
+  int32_t batch, horizon, depth, rows;  // N, H, D, R
   int32_t threads;
   const int32_t*
       cores;        // [threads]: thread i runs on core cores[i] alone, the caller being thread 0; or NULL
@@ -53,24 +63,32 @@ typedef struct {
   const float* tape;            // [R + 1, N, H, D], or NULL: drawn from seed and plan
   uint64_t seed;
   uint32_t plan;
-  int32_t candidates;                         // plans are ranked within groups of this many
-  const float *denoiser_table, *guide_table;  // instead of the engine's own, or NULL
-  float* x_out;                               // [N, H, D]
-  float* values;                              // [N]
-  int64_t* order;                             // [N]
-  float* chain;                               // [N, R + 1 - start, H, D], or NULL
+  // A situation has this many plans: they are ranked among themselves, and its noise is that of plan number
+  // `plan` + its index, sample 0 .. candidates - 1, whatever else is planned at the same time.
+  int32_t candidates;
+  df_tables denoiser_tables, guide_tables;  // instead of the loop's own
+  // Asked by the calling thread between denoising steps, but not more often than every 50 ms; not 0: cancel. Or NULL.
+  int32_t (*interrupted)(void* argument);
+  void* interrupted_argument;
+  float* x_out;    // [N, H, D]
+  float* values;   // [N]
+  int64_t* order;  // [N]
+  float* chain;    // [N, R + 1 - start, H, D], or NULL
 } df_args;
 
 typedef struct df_engine df_engine;
 
 // NULL and a sentence in `error` if it cannot be opened.
 df_engine* df_open(const df_desc* desc, char* error, int32_t error_size);
-// -1, or the first denoising step after which x was not finite.
-int32_t df_plan(df_engine* engine, const df_args* args);
-// Evaluate one program (0 denoiser, 1 gradient, 2 value) on dense [N, C, H] arrays, with one row of its time-embedding
-// tables. `fill` goes into all memory first.
-void df_run(df_engine* engine, int32_t program, const float* const* inputs, const float* table_row,
-            float* const* outputs, float fill);
+// A df_status. `detail`, unless NULL: of DF_NOT_FINITE the first such denoising step, else -1. `sentence`, unless NULL:
+// what is wrong with which argument, static, or NULL. After anything but DF_OK what lies in the outputs is not a plan.
+int32_t df_plan(df_engine* engine, const df_args* args, int32_t* detail, const char** sentence);
+// Ends the plan at hand after its denoising step, with DF_CANCELLED. For any thread, and for signal handlers.
+void df_cancel(df_engine* engine);
+// Evaluate one program (0 denoiser, 1 gradient, 2 value) on dense [N, C, H] arrays, with what it sees of its
+// time-embedding tables, [samples, S] with samples 1 or N. `fill` goes into all memory first. A df_status.
+int32_t df_run(df_engine* engine, int32_t program, const float* const* inputs, const float* table_row,
+               int32_t samples, float* const* outputs, float fill);
 // Nanoseconds spent in each op of a program since the last call, the mean over threads; of threads that share ops, as
 // the first sees them. Returns how many ops there are.
 int32_t df_profile(df_engine* engine, int32_t program, int64_t* ns, int32_t n);
@@ -79,14 +97,19 @@ const char* df_isa(const df_engine* engine);
 int32_t df_threads(const df_engine* engine);
 int32_t df_intra_op(const df_engine* engine);
 int32_t df_group(const df_engine* engine);
+// How many plans the caller has finished alone because its threads lost too much time waiting for each other.
+int64_t df_dissolved(const df_engine* engine);
 void df_close(df_engine* engine);
 
 // The i-th instruction set of this CPU, best last; NULL past the end.
 const char* df_isa_name(int32_t i);
-// The vector functions by themselves, for tests: 0 exp, 1 mish, 2 mish's derivative. False: no such ISA.
+// The vector functions by themselves, for tests: 0 exp, 2 a + 1 the activation a (Act), 2 a + 2 its derivative. False: no
+// such ISA or function.
 int32_t df_function(const char* isa, int32_t which, const float* x, float* y, int64_t n);
 // Philox words of n counters [n, 4] under a seed, and the normals made of words [n, 4].
 int32_t df_philox(const char* isa, uint64_t seed, const uint32_t* counter, uint32_t* words, int64_t n);
 int32_t df_normals(const char* isa, const uint32_t* words, float* normals, int64_t n);
 
+#ifdef __cplusplus
 }  // extern "C"
+#endif

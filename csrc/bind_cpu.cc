@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api.h"
@@ -63,29 +64,31 @@ T* optional_array(const py::object& object, int64_t size, const char* name, bool
   return object.is_none() ? nullptr : array<T>(object, size, name, writable);
 }
 
-// Keeps the arrays of one df_program alive.
+// Keeps the arrays of one df_program alive. `record`: backends/cpu/records.py, Record.
 struct ProgramArrays {
-  explicit ProgramArrays(const py::tuple& parts) : keep(parts) {
+  explicit ProgramArrays(const py::object& record) : keep(record) {
     const auto count = [](const py::handle& object, int width) {
       return static_cast<int32_t>(py::cast<py::buffer>(object).request().size / width);
     };
-    program.n_ops = count(parts[0], df::kOpFields);
-    program.n_values = count(parts[1], df::kValueFields);
-    program.n_inputs = count(parts[2], 1);
-    program.n_outputs = count(parts[3], 1);
-    program.ops = array<int32_t>(parts[0], int64_t{program.n_ops} * df::kOpFields, "ops");
-    program.values = array<int32_t>(parts[1], int64_t{program.n_values} * df::kValueFields, "values");
-    program.inputs = array<int32_t>(parts[2], program.n_inputs, "inputs");
-    program.outputs = array<int32_t>(parts[3], program.n_outputs, "outputs");
-    for (const py::handle& weight : py::cast<py::list>(parts[4])) {
-      weights.push_back(array<float>(weight, py::cast<py::buffer>(weight).request().size, "weights"));
+    const auto numbers = [&](const char* name, int width, const int32_t** out, int32_t* n) {
+      const py::object rows = record.attr(name);
+      *n = count(rows, width);
+      *out = array<int32_t>(rows, int64_t{*n} * width, name);
+    };
+    numbers("ops", df::kOpFields, &program.ops, &program.n_ops);
+    numbers("values", df::kValueFields, &program.values, &program.n_values);
+    numbers("inputs", 1, &program.inputs, &program.n_inputs);
+    numbers("outputs", 1, &program.outputs, &program.n_outputs);
+    for (const py::handle& weight : py::cast<py::list>(record.attr("weights"))) {
+      weight_sizes.push_back(py::cast<py::buffer>(weight).request().size);
+      weights.push_back(array<float>(weight, weight_sizes.back(), "weights"));
     }
     program.weights = weights.data();
+    program.weight_sizes = weight_sizes.data();
     program.n_weights = static_cast<int32_t>(weights.size());
-    program.layouts = array<int32_t>(parts[5], program.n_weights, "layouts");
-    program.size = py::cast<int64_t>(parts[6]);
-    program.halo = py::cast<int32_t>(parts[7]);
-    program.table_width = py::cast<int32_t>(parts[8]);
+    program.layouts = array<int32_t>(record.attr("layouts"), program.n_weights, "layouts");
+    program.size = py::cast<int64_t>(record.attr("size"));
+    program.table_width = py::cast<int32_t>(record.attr("table_width"));
   }
 
   int64_t elements(int32_t value) const {
@@ -95,34 +98,49 @@ struct ProgramArrays {
 
   py::object keep;
   std::vector<const float*> weights;
+  std::vector<int64_t> weight_sizes;
   df_program program{};
+};
+
+// Lets Python's signal handlers run while a plan has released the GIL.
+struct Interrupts {
+  PyThreadState* released = nullptr;
+
+  static int32_t pending(void* argument) {
+    Interrupts& self = *static_cast<Interrupts*>(argument);
+    PyEval_RestoreThread(self.released);
+    const int raised = PyErr_CheckSignals();  // the exception stays set
+    self.released = PyEval_SaveThread();
+    return raised;
+  }
 };
 
 class Engine {
  public:
   Engine(const py::list& programs, const py::object& columns, const py::object& guide_steps,
-         const py::object& denoiser_table, const py::object& guide_table, const py::object& clip_low,
+         const py::object& denoiser_tables, const py::object& guide_tables, const py::object& clip_low,
          const py::object& clip_high, int rows, int batch, int horizon, int depth, int threads,
          const std::vector<int32_t>& cores, int group, bool profile, const std::optional<std::string>& isa)
-      : keep_({programs, denoiser_table, guide_table}) {
+      : keep_({programs, denoiser_tables, guide_tables}) {
     if (!cores.empty() && cores.size() != size_t(threads))
       throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
-      programs_.push_back(parts.is_none() ? nullptr
-                                          : std::make_unique<ProgramArrays>(py::cast<py::tuple>(parts)));
+      programs_.push_back(parts.is_none()
+                              ? nullptr
+                              : std::make_unique<ProgramArrays>(py::reinterpret_borrow<py::object>(parts)));
     }
     programs_.resize(3);
     desc_.denoiser = program(0);
     desc_.gradient = program(1);
     desc_.value = program(2);
-    desc_.columns = array<float>(columns, int64_t{rows} * DF_COLUMNS, "columns");
+    desc_.columns = array<float>(columns, int64_t{rows} * df::kColumns, "columns");
     desc_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
     desc_.rows = rows;
-    desc_.denoiser_table = time_table(denoiser_table, 0, "denoiser_table");
-    desc_.guide_table = time_table(guide_table, 1, "guide_table");
+    desc_.batch = batch;
+    desc_.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
+    desc_.guide_tables = tables(guide_tables, 1, "guide_tables");
     desc_.clip_low = optional_array<float>(clip_low, depth, "clip_low");
     desc_.clip_high = optional_array<float>(clip_high, depth, "clip_high");
-    desc_.batch = batch;
     desc_.horizon = horizon;
     desc_.depth = depth;
     desc_.threads = threads;
@@ -135,11 +153,13 @@ class Engine {
     if (!engine_) throw py::value_error(error);
   }
 
-  int plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
-           const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x, int start,
-           const py::object& denoiser_table, const py::object& guide_table, int candidates,
-           const py::object& x_out, const py::object& values, const py::object& order,
-           const py::object& chain) {
+  // (df_status, the denoising step of DF_NOT_FINITE). interruptible: signal handlers may run in between, which is for
+  // the main thread to do.
+  std::pair<int, int> plan(const py::object& mask, const py::object& inpaint_values, int inpaint_batch,
+                           const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x,
+                           int start, const py::object& denoiser_tables, const py::object& guide_tables,
+                           int candidates, const py::object& x_out, const py::object& values,
+                           const py::object& order, const py::object& chain, bool interruptible) {
     const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
     df_args a{};
     a.mask = array<uint8_t>(mask, elements, "mask");
@@ -150,23 +170,31 @@ class Engine {
     a.plan = plan;
     a.x = optional_array<float>(x, n * elements, "x");
     a.start = start;
-    a.denoiser_table = time_table(denoiser_table, 0, "tables");
-    a.guide_table = time_table(guide_table, 1, "tables");
+    a.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
+    a.guide_tables = tables(guide_tables, 1, "guide_tables");
     a.candidates = candidates;
     a.x_out = array<float>(x_out, n * elements, "x_out", true);
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
+    if (start < 0 || start > desc_.rows) throw py::value_error("start: must be in 0 .. R");
     a.chain = optional_array<float>(chain, n * (desc_.rows + 1 - start) * elements, "chain", true);
-    if ((inpaint_batch != 1 && inpaint_batch != n) || start < 0 || start > desc_.rows || candidates < 1 ||
-        n % candidates) {
-      throw py::value_error("inpaint_values, start or candidates: out of range");
+    Interrupts interrupts;
+    if (interruptible) {
+      a.interrupted = Interrupts::pending;
+      a.interrupted_argument = &interrupts;
     }
-    const py::gil_scoped_release release;
-    return df_plan(engine_.get(), &a);
+    int32_t detail = -1;
+    const char* sentence = nullptr;
+    interrupts.released = PyEval_SaveThread();
+    const int32_t status = df_plan(engine_.get(), &a, &detail, &sentence);
+    PyEval_RestoreThread(interrupts.released);
+    if (PyErr_Occurred()) throw py::error_already_set();  // of a signal handler: KeyboardInterrupt
+    if (status == DF_ARGUMENT) throw py::value_error(sentence);
+    return {status, detail};
   }
 
-  void run(int role, const py::list& inputs, const py::object& table_row, const py::list& outputs,
-           float fill) {
+  int run(int role, const py::list& inputs, const py::object& table_row, const py::list& outputs,
+          float fill) {
     const ProgramArrays* const arrays = role >= 0 && role < 3 ? programs_[role].get() : nullptr;
     if (!arrays || py::len(inputs) != size_t(arrays->program.n_inputs) ||
         py::len(outputs) != size_t(arrays->program.n_outputs)) {
@@ -182,10 +210,16 @@ class Engine {
       out.push_back(array<float>(outputs[i], desc_.batch * arrays->elements(arrays->program.outputs[i]),
                                  "output", true));
     }
-    const float* const row = optional_array<float>(table_row, arrays->program.table_width, "table_row");
+    const int64_t width = arrays->program.table_width;
+    const bool each = !table_row.is_none() && py::cast<py::buffer>(table_row).request().size != width;
+    const int samples = each ? desc_.batch : 1;
+    if (width && table_row.is_none()) throw py::value_error("table_row: None, and the program reads it");
+    const float* const row = optional_array<float>(table_row, samples * width, "table_row");
     const py::gil_scoped_release release;
-    df_run(engine_.get(), role, in.data(), row, out.data(), fill);
+    return df_run(engine_.get(), role, in.data(), row, samples, out.data(), fill);
   }
+
+  void cancel() { df_cancel(engine_.get()); }
 
   std::vector<int64_t> profile(int role) {
     std::vector<int64_t> ns(programs_[role] ? programs_[role]->program.n_ops : 0);
@@ -197,13 +231,22 @@ class Engine {
   int threads() const { return df_threads(engine_.get()); }
   bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
+  int64_t dissolved() const { return df_dissolved(engine_.get()); }
 
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
 
-  const float* time_table(const py::object& object, int role, const char* name) const {
+  // (per_step [R, 1 or N, S], per_sample [N, S] or None), or None.
+  df_tables tables(const py::object& object, int role, const char* name) const {
+    df_tables found{};
     const int64_t width = programs_[role] ? programs_[role]->program.table_width : 0;
-    return width ? optional_array<float>(object, desc_.rows * width, name) : nullptr;
+    if (object.is_none() || width == 0 || desc_.rows == 0) return found;
+    const auto pair = py::cast<py::tuple>(object);
+    const py::ssize_t size = py::cast<py::buffer>(pair[0]).request().size;
+    found.samples = size == desc_.rows * width ? 1 : desc_.batch;
+    found.per_step = array<float>(pair[0], desc_.rows * found.samples * width, name);
+    found.per_sample = optional_array<float>(pair[1], desc_.batch * width, name);
+    return found;
   }
 
   struct Close {
@@ -254,25 +297,29 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "The CPU engine; see diffuser_fast/backends/cpu.";
   m.def("isas", &isas, "Instruction sets of this CPU, narrowest first.");
   m.def("function", &function, "y = exp (0), Mish (1) or Mish's derivative (2) of x.");
+  m.attr("STATUS") =
+      py::dict(py::arg("ok") = int(DF_OK), py::arg("busy") = int(DF_BUSY),
+               py::arg("not_finite") = int(DF_NOT_FINITE), py::arg("cancelled") = int(DF_CANCELLED));
   m.def("philox", &philox);
   m.def("normals", &normals);
-  m.attr("COLUMNS") = py::make_tuple("p", "q", "a", "b", "d", "s", "gx", "g0");
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, int, int, int, int, int,
                     const std::vector<int32_t>&, int, bool, const std::optional<std::string>&>(),
            py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"),
-           py::arg("denoiser_table"), py::arg("guide_table"), py::arg("clip_low"), py::arg("clip_high"),
+           py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("clip_low"), py::arg("clip_high"),
            py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
            py::arg("cores"), py::arg("group"), py::arg("profile"), py::arg("isa"))
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("inpaint_values"),
            py::arg("inpaint_batch"), py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"),
-           py::arg("start"), py::arg("denoiser_table"), py::arg("guide_table"), py::arg("candidates"),
-           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"))
+           py::arg("start"), py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("candidates"),
+           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"), py::arg("interruptible"))
       .def("run", &Engine::run)
+      .def("cancel", &Engine::cancel)
       .def("profile", &Engine::profile)
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("intra_op", &Engine::intra_op)
-      .def_property_readonly("group", &Engine::group);
+      .def_property_readonly("group", &Engine::group)
+      .def_property_readonly("dissolved", &Engine::dissolved);
 }

@@ -1,4 +1,5 @@
-// Written by `python -m diffuser_fast.core.ops > csrc/ops.gen.h`; a test compares the two.
+// Written by `python -m diffuser_fast.core.header > csrc/ops.gen.h`; a test compares the two.
+// clang-format off
 #pragma once
 
 namespace df {
@@ -40,7 +41,8 @@ enum OpField : int {
   kOpLo = 17,
   kOpHeads = 18,
   kOpQScale = 19,
-  kOpFields = 20,
+  kOpAlgorithm = 20,
+  kOpFields = 21,
 };
 
 enum ValueField : int {
@@ -54,6 +56,22 @@ enum ValueField : int {
 
 enum Act : int {
   kActMish = 0,
+  kActSilu = 1,
+  kActRelu = 2,
+  kActGelu = 3,
+  kActs = 4,
+};
+
+enum Column : int {
+  kColumnP = 0,
+  kColumnQ = 1,
+  kColumnA = 2,
+  kColumnB = 3,
+  kColumnD = 4,
+  kColumnS = 5,
+  kColumnGx = 6,
+  kColumnG0 = 7,
+  kColumns = 8,
 };
 
 }  // namespace df

@@ -18,8 +18,10 @@ _HOMES = {
     "Plans": ".planner",
     "Guide": ".core.guidance",
     "accelerate": ".dropin",
+    "BusyError": ".backends.engine",
+    "CancelledError": ".backends.engine",
 }
-__all__ = ["Guide", "Planner", "Plans", "__version__", "accelerate", "load"]
+__all__ = ["BusyError", "CancelledError", "Guide", "Planner", "Plans", "__version__", "accelerate", "load"]
 
 try:
     __version__ = version("diffuser-fast")

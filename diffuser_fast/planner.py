@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import backends
-from .backends.engine import Engine, Noise, Seeded
+from .backends.engine import BusyError, Engine, Noise, Seeded
 from .core.arrays import as_numbers
 from .core.checkpoint import Checkpoint
 from .core.conditions import Inpainting, parse_conditions
@@ -25,10 +29,11 @@ from .core.spelling import setting
 from .settings import SETTINGS
 
 GUIDED_BATCH = 64  # the original's
-SEEDS = 2**64 - 1  # the largest
+SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest number of a plan
+LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_loops", "_engines", "_module")
+OF_THIS_PROCESS = ("_loop", "_engine", "_lock", "_process", "_working")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,8 @@ class Plans:
 
     actions: ``[B, H, A]``; observations: ``[B, H, O]``; values: ``[B]``, zeros without a value network;
     latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions first) from noise to plan, or None;
-    exactness: "exact", "close", "fast" or "approximate" (another sampler or fewer steps than trained);
+    exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
+    start is that too); denoising_steps: how many were run;
     clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
     Planned for E situations at once, every array has a leading ``[E]``.
     """
@@ -49,22 +55,26 @@ class Plans:
     exactness: str
     chain: NDArray[np.float32] | None = None
     clipped: bool = False
+    denoising_steps: int = 0
 
 
 class Planner:
     """A checkpoint made ready to plan (Janner et al. 2022, algorithm 1, and section 3.3 without a guide).
 
-    backend: "auto", "reference", "cpu", "triton" or "cuda". batch_size: B, candidate plans per call; None: 64 guided,
-    else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps:
-    denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32" (exact), or what the backend
-    offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or a ``Guide``. warm_start: k,
-    so that ``act`` starts from its last plan, re-noised, and runs the last k denoising steps only. threads: of the CPU
-    engine. cores: thread i of it stays on core ``cores[i]``, the caller's own thread being the first.
+    backend: "auto" (the cpu engine), "cpu", "triton", "reference" or "cuda". batch_size: B, candidate plans per call;
+    None: 64 guided, else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or
+    "dpm_solver_pp_2m"; n_steps: denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32"
+    (exact), or what the backend offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or
+    a ``Guide``. warm_start: k, so that ``act`` starts from its last plan, re-noised, and runs the last k denoising
+    steps only. threads: of the CPU engine. cores: thread i of it is on core ``cores[i]`` during a plan, the caller's
+    own thread being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
 
-    One Planner belongs to one thread at a time; several run side by side. Copied or pickled, it goes on where it was,
-    on an engine of its own.
+    A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
+    Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
+    with the same result. Ctrl-C and ``cancel`` end a plan between two denoising steps, and the next one may follow.
+    Copied or pickled, a Planner goes on where it was, on an engine of its own.
     """
 
     def __init__(
@@ -91,25 +101,22 @@ class Planner:
         )
         self._steps, self._guide = steps, guide
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
-        self._loops: dict[int, SamplingLoop] = {}
-        loop = self._loop(self.horizon)
+        loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide)
         default = GUIDED_BATCH if guide else 1
         self.batch_size = default if batch_size is None else whole("batch_size", batch_size, 1)
         self.warm_start = None if warm_start is None else whole("warm_start", warm_start, 1, steps.rows)
         self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, loop, device)
-        self._module = backends.get(self.backend)
         self._options = {
             "device": device, "precision": precision,
             "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1),
         }  # fmt: skip
         if cores is not None:
-            if self.backend != "cpu":
-                raise ValueError(f"cores: only the cpu backend pins its threads, found backend {self.backend!r}")
+            if "cores" not in self._module.OPTIONS:
+                raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
         as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
-        self._engines: dict[tuple[int, int], Engine] = {}
-        self._engine(self.batch_size, self.horizon)  # whatever cannot be made ready is said now
+        self._make_ready(loop)
         self.seed = whole("seed", seed, 0, SEEDS)
         self._warned = False
         self.reset()
@@ -119,8 +126,40 @@ class Planner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._loops, self._engines, self._module = {}, {}, backends.get(self.backend)
+        self._make_ready(sampling_loop(self.checkpoint, self._steps, horizon=self.horizon, guide=self._guide))
+
+    def _make_ready(self, own: SamplingLoop) -> None:
+        """What belongs to this process. Whatever cannot be made ready is said now."""
+        checkpoint, steps, guide, options = self.checkpoint, self._steps, self._guide, self._options
+        module = backends.get(self.backend)
+
+        @lru_cache(LOOPS)
+        def loop(horizon: int) -> SamplingLoop:
+            if horizon == own.horizon:
+                return own
+            return sampling_loop(checkpoint, steps, horizon=horizon, guide=guide, like=own)
+
+        @lru_cache(ENGINES)
+        def engine(batch: int, horizon: int) -> Engine:
+            return module.ready(loop(horizon), batch=batch, **options)
+
+        self._loop, self._engine = loop, engine
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self._working: Engine | None = None
         self._engine(self.batch_size, self.horizon)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The planner for one call; BusyError if another has it."""
+        if self._process != os.getpid():  # after a fork: whoever held the lock is not here
+            self._lock, self._process = threading.Lock(), os.getpid()
+        if not self._lock.acquire(blocking=False):
+            raise BusyError("planner")
+        try:
+            yield
+        finally:
+            self._working = None
+            self._lock.release()
 
     @property
     def loop(self) -> SamplingLoop:
@@ -137,29 +176,52 @@ class Planner:
         """CPU threads asked for; None leaves it to the engine."""
         return self._options["threads"]
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start an episode anew: the next plan is number 0 of ``seed`` (None: the seed there was)."""
-        if seed is not None:
-            self.seed = whole("seed", seed, 0, SEEDS)
-        self._calls = 0
-        self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
+    @property
+    def number(self) -> int:
+        """Of the next plan that is drawn from the seed."""
+        return self._number
+
+    def reset(self, seed: int | None = None, *, number: int = 0) -> None:
+        """Start an episode anew: the next plan is number ``number`` of ``seed`` (None: the seed there was)."""
+        seed = self.seed if seed is None else whole("seed", seed, 0, SEEDS)
+        number = whole("number", number, 0, NUMBERS)
+        with self._held():
+            self.seed, self._number = seed, number
+            self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
+
+    def cancel(self) -> None:
+        """End the plan that another thread is waiting for after its denoising step: CancelledError there.
+
+        Nothing happens if there is none. Engines that run a plan in one piece (Triton's) end it as usual.
+        """
+        if (engine := self._working) is not None:
+            engine.cancel()
 
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
-        *, batch_size: int | None = None, horizon: int | None = None, warm: bool = False,
+        *, batch_size: int | None = None, horizon: int | None = None, warm: bool = False, number: int | None = None,
     ) -> Plans:  # fmt: skip
         """Plan under conditions, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
-        at once. noise: None draws from (seed, number of this call); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
+        at once. noise: None draws from (seed, number of the plan); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
         E, B, H, D]``). batch_size, horizon: of this call only. warm: start from the last plan, moved on by
         one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
+
+        Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
+        the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
+        situation's noise may be addressed by what it is, whenever and beside whatever it is planned.
         """
         if warm and self.warm_start is None:
             raise ValueError("warm: the planner was made without warm_start, the number of denoising steps to run")
         count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
         horizon = self.horizon if horizon is None else whole("horizon", horizon)
-        return self._plan(conditions, noise, return_chain, count, horizon, warm=warm)
+        if number is not None:
+            number = whole("number", number, 0, NUMBERS)
+            if noise is not None:
+                raise ValueError("number: the noise is given, so there is nothing to draw")
+        with self._held():
+            return self._plan(conditions, noise, return_chain, count, horizon, warm=warm, number=number)
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
@@ -174,11 +236,12 @@ class Planner:
             raise ValueError("conditions: time 0 is obs")
         given = {0: obs, **(conditions or {})}
         warm = self.warm_start is not None
-        return self._plan(given, None, False, self.batch_size, self.horizon, warm=warm).actions[0, 0].copy()
+        with self._held():
+            return self._plan(given, None, False, self.batch_size, self.horizon, warm=warm).actions[0, 0].copy()
 
     def _plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, horizon: int,
-        *, warm: bool,
+        *, warm: bool, number: int | None = None,
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
@@ -188,13 +251,15 @@ class Planner:
             told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
             warnings.warn(f"{inpainting.clipped[0]}: {told}", stacklevel=3)
         count = batch_size * (situations or 1)
-        source = self._noise(noise, situations, batch_size, horizon)
+        first = self._number if number is None else number
+        source = Seeded(self.seed, first) if noise is None else self._tape(noise, situations, batch_size, horizon)
         start, x = 0, None
         if warm and self._last is not None:
             start, x = self._warm_start(source, situations or 1, batch_size, horizon)
         values = inpainting.values
         values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
-        result = self._engine(count, horizon)(
+        self._working = self._engine(count, horizon)
+        result = self._working(
             Inpainting(inpainting.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
         )
         if not np.isfinite(result.values).all():
@@ -203,10 +268,16 @@ class Planner:
                 f"denoising step {last} (t = {self._steps.t[last]}): the value of a plan is not finite"
             )
         plans = self._ranked(result, situations, batch_size)
-        if noise is None:
-            self._calls += 1
-        took = (time.perf_counter() - began) * 1e3
-        return Plans(*plans[:3], took, self.exactness, plans[3], clipped=bool(inpainting.clipped))
+        if noise is None and number is None:
+            self._number += situations or 1
+        return Plans(
+            *plans[:3],
+            latency_ms=(time.perf_counter() - began) * 1e3,
+            exactness="approximate" if start else self.exactness,
+            chain=plans[3],
+            clipped=bool(inpainting.clipped),
+            denoising_steps=self._steps.rows - start,
+        )
 
     def _ranked(self, result: Result, situations: int | None, batch_size: int) -> tuple[NDArray | None, ...]:
         """Actions, observations, values and chain: physical, sorted, ``[E]`` first if there were situations."""
@@ -236,9 +307,8 @@ class Planner:
             )
         )
 
-    def _noise(self, noise: ArrayLike | None, situations: int | None, batch_size: int, horizon: int) -> Noise:
-        if noise is None:
-            return Seeded(self.seed, self._calls)
+    def _tape(self, noise: ArrayLike, situations: int | None, batch_size: int, horizon: int) -> NDArray[np.float32]:
+        """The caller's noise, checked: ``[R + 1, N, H, D]``."""
         tape = np.ascontiguousarray(as_numbers("noise", noise, np.float32, finite=False))
         lead = (situations, batch_size) if situations else (batch_size,)
         expected = (self._steps.rows + 1, *lead, horizon, self.checkpoint.unet.spec.transition_dim)
@@ -260,18 +330,11 @@ class Planner:
         start, steps = self._steps.rows - self.warm_start, self._steps
         times = np.minimum(np.arange(1, horizon + 1), self._last.shape[1] - 1)
         ahead = self._last[:, times].repeat(batch_size, axis=0)
-        noise = source[0] if isinstance(source, np.ndarray) else draw(source.seed, source.plan, 0, *ahead.shape)
+        if isinstance(source, np.ndarray):
+            noise = source[0]
+        else:
+            noise = draw(source.seed, source.plan, 0, *ahead.shape, candidates=batch_size)
         return start, (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
-
-    def _loop(self, horizon: int) -> SamplingLoop:
-        if horizon not in self._loops:
-            self._loops[horizon] = sampling_loop(self.checkpoint, self._steps, horizon=horizon, guide=self._guide)
-        return self._loops[horizon]
-
-    def _engine(self, batch: int, horizon: int) -> Engine:
-        if (batch, horizon) not in self._engines:
-            self._engines[batch, horizon] = self._module.ready(self._loop(horizon), batch=batch, **self._options)
-        return self._engines[batch, horizon]
 
 
 def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:

@@ -10,10 +10,10 @@ ISAS = ("scalar", "avx2", "avx512", "avx512_bf16")  # of the CPU engine, narrowe
 
 @dataclass(frozen=True)
 class Settings:
-    """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": choose the fastest that can run here).
+    """DIFFUSER_FAST_BACKEND: the backend that "auto" stands for ("": the cpu engine).
     DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
     DIFFUSER_FAST_CORES: cores that its threads are pinned to, e.g. "2,3" ("": none is pinned). The caller's own thread
-    is the first, pinned when it plans.
+    is the first, pinned while it plans.
     DIFFUSER_FAST_ISA: "scalar", "avx2", "avx512" or "avx512_bf16" instead of the widest the CPU has.
     (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """

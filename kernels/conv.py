@@ -1,13 +1,15 @@
 """One convolution with what comes before and after it, in one launch: networks are launches of this kernel.
 
     acc = conv(x, w) + bias [+ early residual] [+ step bias]            -> ``pre``, if asked for
-    y   = acc, or mish(group_norm(acc)), or mish(acc), or the gradient of one of these at ``u`` given acc
+    y   = acc, or act(group_norm(acc)), or act(acc), or the gradient of one of these at ``u`` given acc
     y   = y [+ step bias] [+ late residual]                              -> ``y``
 
-A residual is ``r`` itself or a 1x1 convolution of it. Values are ``[B, H, C]`` in memory, channels last, rows ``LD*``
-apart. A program instance computes a tile of NB samples x BM times x (GB groups of CP columns), so batch and time are
-one matrix dimension and a group's statistics stay in one instance. Where that gives too few of them, time is cut into
-HT tiles and the sum over taps and channels is split in SPLIT_K (split-K): each instance then leaves its partial sums in
+A residual is ``r`` itself or a 1x1 convolution of it; a step bias is a row of time-embedding tables (time_table.py).
+Values are ``[B, H, C]`` in memory, channels last, rows ``LD*`` apart.
+
+A program instance computes a tile of NB samples x BM times x (GB groups of CP columns), so batch and time are one
+matrix dimension and a group's statistics stay in one instance. Where that gives too few of them, time is cut into HT
+tiles and the sum over taps and channels is split in SPLIT_K (split-K): each instance then leaves its partial sums in
 ``partials``, and the last of a tile to arrive (an atomic tile counter, reset by it for the next launch) adds them in
 their fixed order and runs the epilogue. Nobody waits for anybody.
 
@@ -20,8 +22,9 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from .act import act, act_slope
 from .group import norm_act, norm_act_pullback
-from .mish import mish, mish_slope
+from .time_table import table_row
 
 
 @triton.jit
@@ -82,11 +85,12 @@ def taps_product(
 
 @triton.jit
 def epilogue(
-    acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
+    acc, late, r, bias, skip_bias, gamma, beta, table, sample_table, u, pre, y, b, h, rows, n,
     H: tl.constexpr, CO: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr, LDY: tl.constexpr, LDR: tl.constexpr,
-    LDU: tl.constexpr, LDP: tl.constexpr, COUNT: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr, GB: tl.constexpr,
-    HAS_BIAS: tl.constexpr, HAS_SKIP_BIAS: tl.constexpr, EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr,
-    AFTER: tl.constexpr, PRE: tl.constexpr, MODE: tl.constexpr, EPS: tl.constexpr, EXACT: tl.constexpr,
+    LDU: tl.constexpr, LDP: tl.constexpr, LDT: tl.constexpr, LDS: tl.constexpr, COUNT: tl.constexpr, NB: tl.constexpr,
+    HP: tl.constexpr, GB: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_SKIP_BIAS: tl.constexpr, EARLY: tl.constexpr,
+    LATE: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr, PRE: tl.constexpr, MODE: tl.constexpr,
+    EPS: tl.constexpr, ACT: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """From the sum to what is stored; see the head of the file."""
     within = n % CP
@@ -101,7 +105,7 @@ def epilogue(
     if EARLY == "same":
         acc += tl.load(r + row * LDR + c[None, :], mask=inside, other=0.0)
     if BEFORE:
-        acc += tl.load(table + c, mask=columns, other=0.0)[None, :]
+        acc += table_row(table, sample_table, b, c, columns, inside, LDT, LDS)
     if PRE:
         tl.store(pre + row * LDP + c[None, :], acc, mask=inside)
     if MODE == "norm_act" or MODE == "norm_act_vjp":
@@ -110,15 +114,15 @@ def epilogue(
     if MODE == "norm_act_vjp" or MODE == "act_vjp":
         at = tl.load(u + row * LDU + c[None, :], mask=inside, other=0.0)
     if MODE == "norm_act":
-        acc = norm_act(acc, scale, shift, inside, EPS, EXACT, COUNT, NB, HP, GB, CP)
+        acc = norm_act(acc, scale, shift, inside, EPS, ACT, EXACT, COUNT, NB, HP, GB, CP)
     elif MODE == "norm_act_vjp":
-        acc = norm_act_pullback(at, scale, shift, acc, inside, EPS, EXACT, COUNT, NB, HP, GB, CP)
+        acc = norm_act_pullback(at, scale, shift, acc, inside, EPS, ACT, EXACT, COUNT, NB, HP, GB, CP)
     elif MODE == "act":
-        acc = mish(acc, EXACT)
+        acc = act(acc, ACT, EXACT)
     elif MODE == "act_vjp":
-        acc = acc * mish_slope(at, EXACT)
+        acc = acc * act_slope(at, ACT, EXACT)
     if AFTER:
-        acc += tl.load(table + c, mask=columns, other=0.0)[None, :]
+        acc += table_row(table, sample_table, b, c, columns, inside, LDT, LDS)
     if LATE == "same":
         acc += tl.load(r + row * LDR + c[None, :], mask=inside, other=0.0)
     elif LATE == "conv":
@@ -130,14 +134,14 @@ def epilogue(
 
 @triton.jit
 def conv(
-    x, w, bias, r, skip_w, skip_bias, gamma, beta, table, u, pre, y, partials, tile_counters,
+    x, w, bias, r, skip_w, skip_bias, gamma, beta, table, sample_table, u, pre, y, partials, tile_counters,
     B: tl.constexpr, H_IN: tl.constexpr, CI: tl.constexpr, LDX: tl.constexpr, H: tl.constexpr, CO: tl.constexpr,
     LDY: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, TRANSPOSED: tl.constexpr,
-    CR: tl.constexpr, LDR: tl.constexpr, LDU: tl.constexpr, LDP: tl.constexpr, CG: tl.constexpr, CP: tl.constexpr,
-    EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr, MODE: tl.constexpr,
-    EPS: tl.constexpr, NB: tl.constexpr, BM: tl.constexpr, HT: tl.constexpr, GB: tl.constexpr, BK: tl.constexpr,
-    SPLIT_K: tl.constexpr, COLS: tl.constexpr, OPERAND: tl.constexpr, DOT: tl.constexpr, EXACT: tl.constexpr,
-    EMULATE: tl.constexpr, PDL: tl.constexpr,
+    CR: tl.constexpr, LDR: tl.constexpr, LDU: tl.constexpr, LDP: tl.constexpr, LDT: tl.constexpr, LDS: tl.constexpr,
+    CG: tl.constexpr, CP: tl.constexpr, EARLY: tl.constexpr, LATE: tl.constexpr, BEFORE: tl.constexpr,
+    AFTER: tl.constexpr, MODE: tl.constexpr, EPS: tl.constexpr, ACT: tl.constexpr, NB: tl.constexpr, BM: tl.constexpr,
+    HT: tl.constexpr, GB: tl.constexpr, BK: tl.constexpr, SPLIT_K: tl.constexpr, COLS: tl.constexpr,
+    OPERAND: tl.constexpr, DOT: tl.constexpr, EXACT: tl.constexpr, EMULATE: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Grid: (ceil(B / NB) * HT, COLS / (GB * CP), splits); splits = SPLIT_K, and one for a 1x1 residual if there are
     partials."""
@@ -191,9 +195,9 @@ def conv(
                 else:
                     total += v
             epilogue(
-                total, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, bb, hh, all_rows, n,
-                H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, FULL, GB, bias is not None, skip_bias is not None,
-                EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,
+                total, late, r, bias, skip_bias, gamma, beta, table, sample_table, u, pre, y, bb, hh, all_rows, n,
+                H, CO, CG, CP, LDY, LDR, LDU, LDP, LDT, LDS, H * CG, NB, FULL, GB, bias is not None,
+                skip_bias is not None, EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, ACT, EXACT,
             )  # fmt: skip
     else:
         acc = taps_product(
@@ -208,7 +212,7 @@ def conv(
         if EARLY == "conv":
             acc += late
         epilogue(
-            acc, late, r, bias, skip_bias, gamma, beta, table, u, pre, y, b, h, rows, n,
-            H, CO, CG, CP, LDY, LDR, LDU, LDP, H * CG, NB, BM, GB, bias is not None, skip_bias is not None,
-            EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, EXACT,
+            acc, late, r, bias, skip_bias, gamma, beta, table, sample_table, u, pre, y, b, h, rows, n,
+            H, CO, CG, CP, LDY, LDR, LDU, LDP, LDT, LDS, H * CG, NB, BM, GB, bias is not None, skip_bias is not None,
+            EARLY, LATE, BEFORE, AFTER, pre is not None, MODE, EPS, ACT, EXACT,
         )  # fmt: skip

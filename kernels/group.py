@@ -9,7 +9,7 @@ difference of squares it would be lost where the mean is large.
 import triton
 import triton.language as tl
 
-from .mish import mish, mish_slope
+from .act import act, act_slope
 
 
 @triton.jit
@@ -43,20 +43,20 @@ def group_norm_pullback(
 
 @triton.jit
 def norm_act(
-    u, gamma, beta, inside, EPS: tl.constexpr, EXACT: tl.constexpr,
+    u, gamma, beta, inside, EPS: tl.constexpr, ACT: tl.constexpr, EXACT: tl.constexpr,
     COUNT: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr, GB: tl.constexpr, CP: tl.constexpr,
 ):  # fmt: skip
-    """mish(group_norm(u))."""
+    """act(group_norm(u))."""
     n, _ = group_normalise(u, inside, EPS, COUNT, NB, HP, GB, CP)
-    return mish(n * gamma + beta, EXACT)
+    return act(n * gamma + beta, ACT, EXACT)
 
 
 @triton.jit
 def norm_act_pullback(
-    u, gamma, beta, dy, inside, EPS: tl.constexpr, EXACT: tl.constexpr,
+    u, gamma, beta, dy, inside, EPS: tl.constexpr, ACT: tl.constexpr, EXACT: tl.constexpr,
     COUNT: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr, GB: tl.constexpr, CP: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of mish(group_norm(u)) at u, given dy at its result."""
+    """The gradient of act(group_norm(u)) at u, given dy at its result."""
     n, r = group_normalise(u, inside, EPS, COUNT, NB, HP, GB, CP)
-    dz = dy * mish_slope(n * gamma + beta, EXACT)
+    dz = dy * act_slope(n * gamma + beta, ACT, EXACT)
     return group_norm_pullback(n, r, gamma, dz, inside, COUNT, NB, HP, GB, CP)

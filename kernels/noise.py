@@ -51,15 +51,17 @@ def sin_turns(w):
 def normal(element, sample, entry, address):
     """The normals of elements (of ``[H, D]``, in order) of samples in one entry; both int32 blocks of one size.
 
-    address: pointer to three int32 words: low and high half of the seed, number of the plan.
+    address: pointer to four int32 words: low and high half of the seed, number of the first situation's plan,
+    candidates of a situation (core/noise.py, draw).
     """
     zero = element * 0
     low = (zero + tl.load(address)).to(tl.uint32, bitcast=True)
     high = (zero + tl.load(address + 1)).to(tl.uint32, bitcast=True)
-    plan = (zero + tl.load(address + 2)).to(tl.uint32, bitcast=True)
+    candidates = tl.load(address + 3)
+    plan = (zero + tl.load(address + 2) + sample // candidates).to(tl.uint32, bitcast=True)
     lane = element % 4
     w0, w1, w2, w3 = philox_impl(
-        (element // 4).to(tl.uint32, bitcast=True), (zero + sample).to(tl.uint32, bitcast=True),
+        (element // 4).to(tl.uint32, bitcast=True), (zero + sample % candidates).to(tl.uint32, bitcast=True),
         (zero + entry).to(tl.uint32, bitcast=True), plan, low, high,
     )  # fmt: skip
     first = tl.where(lane < 2, w0, w2)

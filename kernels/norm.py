@@ -11,10 +11,10 @@ from .group import group_norm_pullback, group_normalise, norm_act_pullback
 def group_norm(
     u, dy, gamma, beta, y,
     B: tl.constexpr, H: tl.constexpr, C: tl.constexpr, LDU: tl.constexpr, LDD: tl.constexpr, LDY: tl.constexpr,
-    CG: tl.constexpr, CP: tl.constexpr, MODE: tl.constexpr, EPS: tl.constexpr, NB: tl.constexpr, HP: tl.constexpr,
-    GB: tl.constexpr, EXACT: tl.constexpr, PDL: tl.constexpr,
+    CG: tl.constexpr, CP: tl.constexpr, MODE: tl.constexpr, EPS: tl.constexpr, ACT: tl.constexpr, NB: tl.constexpr,
+    HP: tl.constexpr, GB: tl.constexpr, EXACT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """MODE "norm": GroupNorm of u. "norm_vjp": its gradient at u given dy. "norm_act_vjp": that of mish(group_norm).
+    """MODE "norm": GroupNorm of u. "norm_vjp": its gradient at u given dy. "norm_act_vjp": that of act(group_norm).
 
     Values ``[B, H, C]``, rows LD* apart. Grid: (ceil(B / NB), ceil(groups / GB)).
     """
@@ -36,7 +36,7 @@ def group_norm(
         d = tl.load(dy + row * LDD + c[None, :], mask=inside, other=0.0)
     if MODE == "norm_act_vjp":
         shift = tl.load(beta + c, mask=columns, other=0.0)[None, :]
-        out = norm_act_pullback(at, scale, shift, d, inside, EPS, EXACT, H * CG, NB, HP, GB, CP)
+        out = norm_act_pullback(at, scale, shift, d, inside, EPS, ACT, EXACT, H * CG, NB, HP, GB, CP)
     else:
         normal, r = group_normalise(at, inside, EPS, H * CG, NB, HP, GB, CP)
         if MODE == "norm":

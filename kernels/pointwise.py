@@ -4,32 +4,34 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .mish import mish, mish_slope
+from .act import act, act_slope
+from .time_table import table_row
 
 
 @triton.jit
 def pointwise(
-    x, other, y,
-    ROWS: tl.constexpr, C: tl.constexpr, LDX: tl.constexpr, LDO: tl.constexpr, LDY: tl.constexpr, MODE: tl.constexpr,
-    BR: tl.constexpr, CP: tl.constexpr, EXACT: tl.constexpr, PDL: tl.constexpr,
+    x, other, table, sample_table, y,
+    ROWS: tl.constexpr, H: tl.constexpr, C: tl.constexpr, LDX: tl.constexpr, LDO: tl.constexpr, LDT: tl.constexpr,
+    LDS: tl.constexpr, LDY: tl.constexpr, MODE: tl.constexpr, ACT: tl.constexpr, BR: tl.constexpr, CP: tl.constexpr,
+    EXACT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Over ROWS = B * H rows of C channels, LD* apart; ``other`` is a value, or for "bias" one number per channel.
+    """Over ROWS = B * H rows of C channels, LD* apart; ``other`` is a value, tables as in time_table.py.
 
-    MODE "copy": x. "act": mish(x). "act_vjp": other * mish'(x). "add": x + other. "bias": x + other[c].
+    MODE "copy": x. "act": act(x). "act_vjp": other * act'(x). "add": x + other. "bias": x + table[b, c].
     Grid: (ceil(ROWS / BR), ceil(C / CP)).
     """
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
-    row = (tl.program_id(0) * BR + tl.arange(0, BR))[:, None]
-    c = (tl.program_id(1) * CP + tl.arange(0, CP))[None, :]
-    inside = (row < ROWS) & (c < C)
-    v = tl.load(x + row * LDX + c, mask=inside, other=0.0)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    c = tl.program_id(1) * CP + tl.arange(0, CP)
+    inside = (row < ROWS)[:, None] & (c < C)[None, :]
+    v = tl.load(x + row[:, None] * LDX + c[None, :], mask=inside, other=0.0)
     if MODE == "act":
-        v = mish(v, EXACT)
+        v = act(v, ACT, EXACT)
     elif MODE == "bias":
-        v += tl.load(other + c, mask=c < C, other=0.0)
+        v += table_row(table, sample_table, row // H, c, c < C, inside, LDT, LDS)
     elif MODE != "copy":
-        o = tl.load(other + row * LDO + c, mask=inside, other=0.0)
-        v = o * mish_slope(v, EXACT) if MODE == "act_vjp" else v + o
-    tl.store(y + row * LDY + c, v, mask=inside)
+        o = tl.load(other + row[:, None] * LDO + c[None, :], mask=inside, other=0.0)
+        v = o * act_slope(v, ACT, EXACT) if MODE == "act_vjp" else v + o
+    tl.store(y + row[:, None] * LDY + c[None, :], v, mask=inside)

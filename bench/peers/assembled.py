@@ -24,7 +24,7 @@ from . import Ready
 def inputs(problem: Problem, role: str) -> list[NDArray[np.float32]]:
     """The arrays of the first call of a role, to trace or export it with. The first is a row of the tables ``[S]``."""
     loop = problem.loop
-    row = (loop.denoiser if role in ("step", "denoise") else loop.guide).tables[0]
+    row = (loop.denoiser if role in ("step", "denoise") else loop.guide).tables.per_step[0, 0]
     if problem.x is not None:
         return [row, problem.x]
     first, given, c, gx = _arrays(problem)
@@ -80,8 +80,8 @@ def _sampler(
     denoise = compiler("denoise")
     climb = compiler("climb") if any(climbs) else None
     value = compiler("value") if loop.guide is not None and not climbs[-1] else None
-    rows = [native(row) for row in loop.denoiser.tables]
-    guide_rows = [native(row) for row in loop.guide.tables] if loop.guide else []
+    rows = [native(row) for row in loop.denoiser.tables.per_step[:, 0]]
+    guide_rows = [native(row) for row in loop.guide.tables.per_step[:, 0]] if loop.guide else []
     c, gx, noise = ([native(a) for a in many] for many in (*_arrays(problem)[2:], problem.tape))
 
     def sample(x: Any, given: Any) -> dict[str, Any]:

@@ -32,10 +32,10 @@ class ImageModule(nn.Module):
 
     def forward(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """In the order of the ops."""
-        values = {i: x.unsqueeze(2) for i, x in zip(self.program.inputs, inputs, strict=True)}
+        values = {i: x.unsqueeze(2) for i, x in zip(self.program.inputs.values(), inputs, strict=True)}
         for op, layer in zip(self.program.ops, self.layers, strict=True):
             values[op.outs[0]] = layer(row, [values[i] for i in op.ins])
-        return tuple(values[i].squeeze(2) for i in self.program.outputs)
+        return tuple(values[i].squeeze(2) for i in self.program.outputs.values())
 
 
 class _Layer(nn.Module):

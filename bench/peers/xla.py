@@ -55,7 +55,7 @@ def _single(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
     def function(weights: Any, row: Any, x: Any) -> tuple[Any, ...]:
         return _gradient(net, weights, row, x) if gradient else net(weights, row, x)
 
-    return function, net.weights, [network.tables[0], problem.x]
+    return function, net.weights, [network.tables.per_step[0, 0], problem.x]
 
 
 def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
@@ -67,10 +67,10 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
     if steps.d.any() or steps.g0.any():
         raise ValueError("jax: the loop is written for samplers of one step")
     net, guide = Network(loop.denoiser.program, loop.denoiser.weights), loop.guide
-    given = {"net": net.weights, "tables": loop.denoiser.tables}
+    given = {"net": net.weights, "tables": loop.denoiser.tables.per_step[:, 0]}
     if guide is not None:
         value, climb = Network(guide.program, guide.weights), Network(vjp(guide.program), guide.weights)
-        given |= {"value": value.weights, "climb": climb.weights, "guide_tables": guide.tables}
+        given |= {"value": value.weights, "climb": climb.weights, "guide_tables": guide.tables.per_step[:, 0]}
     columns = {name: getattr(steps, name).astype(np.float32) for name in ("p", "q", "a", "b", "s", "gx")}
     times, last = jnp.asarray(steps.guide_steps), loop.rows - 1
 
@@ -122,11 +122,11 @@ class Network:
         self.weights = [_prepared(op, program.shapes, [weights[name] for name in op.weights]) for op in program.ops]
 
     def __call__(self, weights: Any, row: Any, *inputs: Any) -> tuple[Any, ...]:
-        values = dict(zip(self.program.inputs, inputs, strict=True))
+        values = dict(zip(self.program.inputs.values(), inputs, strict=True))
         for op, own in zip(self.program.ops, weights, strict=True):
             shape = self.program.shapes[op.outs[0]]
             values[op.outs[0]] = OPS[op.kind](op, shape, [values[i] for i in op.ins], own, row)
-        return tuple(values[i] for i in self.program.outputs)
+        return tuple(values[i] for i in self.program.outputs.values())
 
 
 def _prepared(op: Op, shapes: tuple[Shape, ...], weights: list[NDArray]) -> list[NDArray]:

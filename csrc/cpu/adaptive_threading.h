@@ -1,7 +1,7 @@
 // Adaptive threading: whether the next plan takes intra-op parallelism (threads share each op) or one thread alone. The
 // numbers are the same either way, only the time differs. Sharing pays while every thread has a core to itself; where
 // other programs take cores away the threads wait for each other at every barrier. Then one thread alone is tried, and
-// the faster of the two stays.
+// the faster of the two stays. Threads that dissolved (barrier.h) have answered the question.
 #pragma once
 #include <algorithm>
 
@@ -10,6 +10,14 @@ namespace df {
 class AdaptiveThreading {
  public:
   bool intra_op() const { return intra_op_; }
+
+  // After a plan whose threads dissolved: alone for a while, longer each time.
+  void dissolved() {
+    intra_op_ = trial_ = false;
+    fresh_ = true;
+    rest_ = std::min(2 * rest_, kLongest);
+    left_ = rest_;
+  }
 
   // After a plan: its time, and the fraction of all threads' time that was lost at barriers. One disturbed plan is no
   // reason to go alone: that has to be faster than shared plans have been lately.

@@ -21,8 +21,8 @@ View view_of(const df_program& p, int value, int n) {
   v.channels = fields[kValueChannels];
   v.length = fields[kValueLength];
   v.ld = fields[kValueLd];
-  v.pitch = static_cast<int64_t>(v.length + 2 * p.halo) * v.ld;
-  v.origin = static_cast<int64_t>(fields[kValueOffset]) * n + static_cast<int64_t>(p.halo) * v.ld;
+  v.pitch = static_cast<int64_t>(v.length) * v.ld;
+  v.origin = static_cast<int64_t>(fields[kValueOffset]) * n;
   v.at = v.origin + fields[kValueChannel];
   return v;
 }
@@ -36,11 +36,8 @@ CompiledOp op_of(const df_program& p, const int32_t* fields, int n) {
   op.out2 = view_of(p, fields[kOpOut2], n);
   const int weights[] = {fields[kOpW], fields[kOpW2], fields[kOpW3], fields[kOpW4]};
   for (int i = 0; i < 4; ++i) op.w[i] = weights[i] < 0 ? nullptr : p.weights[weights[i]];
-  const int layout = op.is_conv() ? p.layouts[fields[kOpW]] : DF_VECTOR;
-  if (layout == DF_WINOGRAD) op.algorithm = Algorithm::kWinograd;
-  if (layout == DF_PACKED_BF16) op.algorithm = Algorithm::kPackedBf16;
-  if (layout == DF_FORWARD && fields[kOpTransposed] == 1 && op.opcode == kConv)
-    op.algorithm = Algorithm::kDotAdjoint;
+  op.algorithm = static_cast<Algorithm>(fields[kOpAlgorithm]);
+  op.act = static_cast<Act>(fields[kOpAct]);
   op.k = fields[kOpK];
   op.stride = fields[kOpStride];
   op.pad = fields[kOpPad];

@@ -5,10 +5,10 @@
 
 #include "../api.h"
 #include "../ops.gen.h"
+#include "layout.gen.h"
 
 namespace df {
 
-constexpr int kBlock = 16;       // channels of one block of packed weights
 constexpr int kSegment = 4;      // most rows of a segment: outputs computed side by side
 constexpr int kMaxSegments = 3;  // most segments of a tile
 constexpr int kChunk = 128;      // products a convolution adds up before it starts a new sum, about
@@ -19,15 +19,17 @@ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int padded(int channels) { return ceil_div(channels, kBlock) * kBlock; }
 // Vectors from one tap to the next in packed weights (backends/pack.py, pitch): never a multiple of 4 KiB, lest the
 // taps that a tile reads together fall on each other in the cache.
-constexpr int pitch(int channels) { return channels % 64 == 0 ? channels + 4 : channels; }
+constexpr int pitch(int channels) { return channels % kPitchEvery == 0 ? channels + kPitchExtra : channels; }
 
 // Winograd's algorithm (winograd.inl.h): points for trajectories of so many rows.
-constexpr int kManyPoints = 8, kFewPoints = 7;
-constexpr int winograd_points(int length) { return length <= kSegment ? kFewPoints : kManyPoints; }
+constexpr int winograd_points(int length) {
+  return length <= kWinogradShort ? kWinogradShortPoints : kWinogradPoints;
+}
+static_assert(kWinogradTile == kSegment);
 
 // Where a value lies in the arena: element (b, t, c) is at `at + b * pitch + t * ld + c`.
 struct View {
-  int64_t at = -1, origin = -1, pitch = 0;  // origin: where the buffer's first row starts
+  int64_t at = -1, origin = -1, pitch = 0;  // origin: where the buffer starts
   int ld = 0, channels = 0, length = 0;
 
   int64_t row(int b, int t) const { return at + b * pitch + static_cast<int64_t>(t) * ld; }
@@ -68,18 +70,11 @@ struct Partition {
   int block = 0, end_block = 0;  // blocks of rows, counted through all trajectories
 };
 
-// The algorithm of a convolution; its weights are packed for it.
-enum class Algorithm {
-  kDirect,      // conv.inl.h
-  kDotAdjoint,  // an adjoint by dot products with the weights of its convolution (dot_adjoint.inl.h)
-  kWinograd,    // winograd.inl.h
-  kPackedBf16,  // conv.inl.h with weights in bfloat16, two channels a word (packed_bf16.inl.h)
-};
-
 // One op of a compiled Program.
 struct CompiledOp {
   Opcode opcode{};
-  Algorithm algorithm = Algorithm::kDirect;
+  Algorithm algorithm{};  // of a convolution; each has an .inl.h
+  Act act{};
   View x, y, out, out2;  // inputs and outputs; at < 0: absent
   const float* w[4] = {};
   const float* next = nullptr;  // the weights of the next convolution, to be fetched in time

@@ -57,8 +57,9 @@ extern "C" const char* df_isa_name(int32_t i) {
 
 extern "C" int32_t df_function(const char* isa, int32_t which, const float* x, float* y, int64_t n) {
   const df::KernelTable* kernels = df::kernel_table_named(isa);
-  if (kernels) kernels->function(which, x, y, n);
-  return kernels != nullptr;
+  if (!kernels || which < 0 || which > 2 * df::kActs) return false;
+  kernels->function(which, x, y, n);
+  return true;
 }
 
 extern "C" int32_t df_philox(const char* isa, uint64_t seed, const uint32_t* counter, uint32_t* words,

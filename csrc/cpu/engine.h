@@ -1,8 +1,5 @@
-// An opened SamplingLoop: programs compiled for each size of group, memory for each thread, threads.
+// An opened SamplingLoop: programs compiled for each size of group, and memory for each thread that works on them.
 #pragma once
-#include <pthread.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -11,26 +8,21 @@
 
 #include "dispatch.h"
 #include "adaptive_threading.h"
-#include "pool.h"
+#include "barrier.h"
 #include "compiled.h"
+#include "memory.h"
+#include "pool.h"
 
 namespace df {
 
 enum Role { kDenoiser, kGradient, kValue, kRoles };
 
-// Memory at a cache line, in large pages where the system has them.
-class Memory {
- public:
-  explicit Memory(int64_t floats = 0);
-  ~Memory();
-  Memory(Memory&& o) noexcept : data_(o.data_), size_(o.size_) { o.data_ = nullptr; }
-  Memory& operator=(Memory&&) = delete;
-  float* data() { return data_; }
-  int64_t size() const { return size_; }
+const df_program* program_of(const df_desc& desc, int role);
 
- private:
-  float* data_;
-  int64_t size_;
+// What the trajectories of a group see of the time-embedding tables: the first one's numbers, and from one to the next.
+struct TableRow {
+  const float* row;
+  int64_t stride;
 };
 
 // The programs compiled for a group of n trajectories and so many threads that share each op.
@@ -49,15 +41,44 @@ struct Group {
 
 // Memory of one group at work.
 struct Space {
-  explicit Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats)
-      : arena(floats), state(state_floats) {
+  Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats, int64_t table_floats)
+      : arena(floats), state(state_floats), table(table_floats) {
     for (int i = 0; i < threads; ++i) own.emplace_back(own_floats);
   }
   Memory arena;             // of the programs, then the scratch that threads share
   std::vector<Memory> own;  // each thread's scratch, then its noise
   Memory state;             // previous x0 [n, H, D], then a guidance gradient [n, H, D]
+  Memory table;             // sums of time-embedding tables, where they are sums [n, S]
   // Nanoseconds of each op, if asked for; of threads that share ops, as the first sees them.
   std::vector<int64_t> times[kRoles];
+};
+
+class Engine;
+
+// One plan, as its threads see it.
+struct PlanCall {
+  df_args args{};               // a copy
+  const float* mask = nullptr;  // [H, D], all bits one where x is inpainted
+  std::atomic<int> failed{0};   // the first denoising step after which x was not finite; R: none
+  std::atomic<bool> stopped{false};
+  int64_t asked = 0;  // when args.interrupted last was
+};
+
+// What threads that share each op work with, and nobody else: whoever is late here cannot reach a plan that the caller
+// has finished alone, nor what its program has freed since.
+struct Team {
+  Team(int64_t elements, int batch)
+      : x(batch * elements), inpaint(batch * elements), mask(elements), values(batch) {}
+  std::unique_ptr<Space> space;
+  Memory x, inpaint, mask;  // [N, H, D], [1 or N, H, D], [H, D]
+  Memory values;            // [N]
+  PlanCall call;
+  Barrier barrier;
+  bool finished = false;                                                    // by all
+  uint32_t job = 0, generation = 0;                                         // of the pool, the last time
+  bool (*work)(Engine&, const Group&, Space&, int, bool, void*) = nullptr;  // Engine::Job
+  void* argument = nullptr;
+  Engine* engine = nullptr;
 };
 
 class Engine {
@@ -67,15 +88,21 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  using Job = void (*)(Engine&, const Group&, Space&, int thread, void* argument);
-  // job(group, space, thread within the group) for every group.
-  void for_each_group(Job job, void* argument) {
-    run(intra_op_ ? intra_op_groups : batch_groups, job, argument);
-  }
-  // The same, alone on one thread where that has proved faster.
-  void plan_each_group(Job job, void* argument);
-  // Run a program of a group with one row of its time-embedding tables.
-  void evaluate(Role role, const Group& group, Space& space, int thread, const float* table_row);
+  // What a thread does for a group; `thread` counts within the group. False: it has left before the end.
+  using Job = bool (*)(Engine&, const Group&, Space&, int thread, bool caller, void* argument);
+
+  // One call at a time, of any thread. A plan that a fork has cut off holds nothing in the child.
+  bool hold();
+  void release() { held_.store(0, std::memory_order_release); }
+
+  int32_t plan(const df_args& args, int32_t* failed);                   // held; plan.cc
+  void run(Job job, void* argument);                                    // the same for any job, without haste
+  void cancel() { cancelled_.store(true, std::memory_order_relaxed); }  // the plan at hand
+  // Whether the plan shall end here: asked between denoising steps.
+  bool stopped(PlanCall& call, bool caller);
+  // Run a program of a group. False: its threads have dissolved.
+  bool evaluate(Role role, const Group& group, Space& space, int thread, TableRow table);
+  Barrier* barrier() { return team_ ? &team_->barrier : nullptr; }
 
   df_desc desc;  // its arrays are copies below, except tables
   const KernelTable* kernels;
@@ -84,31 +111,40 @@ class Engine {
   std::vector<float> columns, clip;
   std::vector<int> cores;  // of each thread, or empty
   std::vector<int32_t> guide_steps;
-  std::vector<float> mask;  // of the plan at hand
-  std::vector<int64_t> ranks;
   // Nanoseconds of each op since the last time, the mean over threads.
   std::vector<int64_t> take_times(Role role);
   // Batch parallelism: each thread has its own groups. Intra-op parallelism: all threads share every op of each group.
   std::vector<Group> batch_groups, intra_op_groups;
   int threads_ = 1;
-  bool intra_op_ = false;  // there are too few trajectories for the threads
-
-  Barrier barrier;
+  bool intra_op_ = false;             // there are too few trajectories for the threads
+  std::atomic<int64_t> dissolved{0};  // plans
 
  private:
-  struct Dispatch;
-  static void dispatch(void* argument, int thread);
-  void run(const std::vector<Group>& groups, Job job, void* argument);
+  // threads.cc. A team is joined, runs, and is left; kRefused: the pool is not to be had.
+  enum class Outcome { kRefused, kDissolved, kDone };
+  void run_apart(Job job, void* argument);
+  bool join_team();
+  Outcome run_in_team(Job job, void* argument, int64_t patience);
+  void wait_until_alone();
+  void leave_team();
+  void wait_for_team();
+  // plan.cc
+  void begin(PlanCall& call, const df_args& args, const float* mask);
+  Outcome plan_in_team(const df_args& args);
+  void learn(bool team, Outcome outcome, double seconds);
   std::vector<Group> divide(int count, int threads);
   void make_groups();
   void compile_groups();
 
   std::vector<std::unique_ptr<Networks>> networks_;
-  std::vector<std::unique_ptr<Space>> spaces_;  // one per thread, or one that all share
-  Pool* pool_ = nullptr;
-  pthread_t pinned_{};  // the last caller, on its core
-  bool has_pinned_ = false;
-  pid_t owner_ = 0;  // the process whose threads the pool has
+  std::vector<std::unique_ptr<Space>> spaces_;  // of each thread, the caller's first
+  std::unique_ptr<Team> team_;                  // where there is intra-op parallelism
+  bool joined_ = false;                         // the caller has not left the team yet
+  PlanCall apart_;                              // a plan that is not the team's
+  std::vector<float> mask_;
+  std::vector<int64_t> ranks_;
+  std::atomic<uint32_t> held_{0};
+  std::atomic<bool> cancelled_{false};
   AdaptiveThreading adaptive_threading_;
 };
 

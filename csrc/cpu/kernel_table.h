@@ -6,15 +6,19 @@
 
 namespace df {
 
-struct Barrier;
-void wait_for_all(Barrier* barrier, int threads);  // pool.cc; nothing to wait for where there is one thread
+class Barrier;
+// Nothing to wait for where there is one thread. False: the threads have dissolved, so leave (barrier.h).
+[[nodiscard]] bool wait_for_all(Barrier* barrier, int threads);
 
 // What a thread works with while it runs one op.
 struct Work {
   float *arena, *shared, *own;
-  const float* table_row;  // of the time-embedding tables
+  const float* table_row;  // of the time-embedding tables, for the group's first trajectory
+  int64_t table_stride;    // to that of the next; 0 where all see the same
   Barrier* barrier;
   int threads;
+
+  const float* table_of(int b) const { return table_row + b * table_stride; }
 };
 
 // Rows t0 .. t1 - 1 of one trajectory [H, D] and where a network's output for it lies.

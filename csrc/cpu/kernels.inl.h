@@ -3,7 +3,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // conv.inl.h's totals, and intrinsics' own headers
 #endif
 #include "lanes.inl.h"
-#include "mish.inl.h"
+#include "act.inl.h"
 #include "conv.inl.h"
 #include "dot_adjoint.inl.h"
 #include "packed_bf16.inl.h"

@@ -95,18 +95,18 @@ inline void add_squares(const RowBlock& rows, int c0, int c1, const float* mean,
 }
 
 // d = dy gamma [act'(gamma n + beta)], n the normalised x: kept in `d`, and the sums of d and of d n.
-template <bool Activated>
+template <class Activation>
 inline void add_products(const RowBlock& rows, int c0, int c1, const float* mean, const float* scale,
                          const float* gamma, const float* beta, float* d, int d_ld, float* d_sums,
                          float* products) {
   each_vector(c0, c1, [&](int c, auto lanes) {
     const Vec m = get(mean + c, lanes), s = get(scale + c, lanes), g = get(gamma + c, lanes);
-    const Vec b = Activated ? get(beta + c, lanes) : zero();
+    const Vec b = Activation::kAny ? get(beta + c, lanes) : zero();
     Vec d_total = zero(), product_total = zero();
     for (int r = 0; r < rows.n; ++r) {
       const Vec n = mul(sub(get(rows.x + r * rows.ld + c, lanes), m), s);
       Vec v = mul(get(rows.dy + r * rows.dy_ld + c, lanes), g);
-      if (Activated) v = mul(v, mish_slope(fma(n, g, b)));
+      if constexpr (Activation::kAny) v = mul(v, Activation::slope(fma(n, g, b)));
       put(d + r * d_ld + c, v, lanes);
       d_total = add(d_total, v);
       product_total = fma(v, n, product_total);
@@ -132,13 +132,9 @@ class GroupNorm {
   template <class Last>
   void run(bool gradient, Last&& last) const {
     if (op_.by_rows) {
-      each_block([&](int b, int i) { stage(0, b, i); });
-      wait();
-      each_block([&](int b, int i) { stage(1, b, i); });
-      wait();
-      if (gradient) {
-        each_block([&](int b, int i) { stage(2, b, i); });
-        wait();
+      for (int k = 0; k < (gradient ? 3 : 2); ++k) {
+        each_block([&](int b, int i) { stage(k, b, i); });
+        if (!wait_for_all(work_.barrier, work_.threads)) return;
       }
       each_block([&](int b, int i) {
         prepare(b, gradient ? 3 : 2);
@@ -158,21 +154,21 @@ class GroupNorm {
   }
 
   // y = act(gamma (x - mean) / std + beta) + step bias + residual
-  template <bool Activated>
+  template <class Activation>
   void apply(int b, int i) const {
     const RowBlock rows = rows_of(b, i);
     float* const out = work_.arena + op_.out.row(b, i * kRowBlock);
     const bool adds = op_.opcode == kConvBlock && op_.y.at >= 0;
     const float* const residual = adds ? work_.arena + op_.y.row(b, i * kRowBlock) : nullptr;
     const float* const step_bias =
-        op_.opcode == kConvBlock && op_.table >= 0 ? work_.table_row + op_.table : nullptr;
+        op_.opcode == kConvBlock && op_.table >= 0 ? work_.table_of(b) + op_.table : nullptr;
     each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
       const Vec m = get(channels_.mean + c, lanes), beta = get(beta_ + c, lanes);
       const Vec scale = mul(get(channels_.scale + c, lanes), get(gamma_ + c, lanes));
       const Vec bias = step_bias ? get(step_bias + c, lanes) : zero();
       for (int r = 0; r < rows.n; ++r) {
         Vec y = fma(sub(get(rows.x + r * rows.ld + c, lanes), m), scale, beta);
-        if (Activated) y = mish(y);
+        if constexpr (Activation::kAny) y = Activation::value(y);
         if (step_bias) y = add(y, bias);
         if (adds) y = add(y, get(residual + r * op_.y.ld + c, lanes));
         put(out + r * op_.out.ld + c, y, lanes);
@@ -196,8 +192,6 @@ class GroupNorm {
   }
 
  private:
-  void wait() const { wait_for_all(work_.barrier, work_.threads); }
-
   template <class F>
   void each_block(F&& f) const {
     for (int block = part_.block; block < part_.end_block; ++block)
@@ -252,9 +246,12 @@ class GroupNorm {
     if (k == 0) return add_rows(rows, c0, c1, sums.x + at);
     if (k == 1) return add_squares(rows, c0, c1, channels_.mean, sums.squares + at);
     float* const d = work_.arena + op_.out.row(b, i * kRowBlock);
-    const auto products = op_.opcode == kNormActVjp ? add_products<true> : add_products<false>;
-    products(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d, op_.out.ld, sums.d + at,
-             sums.products + at);
+    const auto add_up = [&](auto activation) {
+      add_products<decltype(activation)>(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d,
+                                         op_.out.ld, sums.d + at, sums.products + at);
+    };
+    if (op_.opcode == kNormActVjp) return with_act(op_.act, add_up);
+    add_up(Identity{});
   }
 
   const CompiledOp& op_;

@@ -2,7 +2,7 @@
 namespace df {
 namespace DF_TARGET {
 
-// f(row pointers, c, lanes) for every vector of a thread's share; `y` is null where the op has no second input.
+// f(trajectory, row pointers) for every row of a thread's share; `y` is null where the op has no second input.
 template <class F>
 inline void each_row(const CompiledOp& op, const Partition& part, const Work& work, F&& f) {
   for (int block = part.block; block < part.end_block; ++block) {
@@ -10,14 +10,14 @@ inline void each_row(const CompiledOp& op, const Partition& part, const Work& wo
     for (int t = from; t < from + kRowBlock && t < op.out.length; ++t) {
       const float* const x = work.arena + op.x.row(b, t);
       const float* const y = op.y.at >= 0 ? work.arena + op.y.row(b, t) : nullptr;
-      f(x, y, work.arena + op.out.row(b, t));
+      f(b, x, y, work.arena + op.out.row(b, t));
     }
   }
 }
 
 template <class F>
 inline void pointwise(const CompiledOp& op, const Partition& part, const Work& work, F&& f) {
-  each_row(op, part, work, [&](const float* x, const float* y, float* out) {
+  each_row(op, part, work, [&](int, const float* x, const float* y, float* out) {
     each_vector(part.c0, part.c1, [&](int c, auto lanes) { put(out + c, f(x, y, c, lanes), lanes); });
   });
 }
@@ -35,28 +35,35 @@ inline void run_pointwise(const CompiledOp& op, const Partition& part, const Wor
         return add(get(x + c, lanes), get(y + c, lanes));
       });
     case kAct:
-      return pointwise(op, part, work, [](const float* x, const float*, int c, auto lanes) {
-        return mish(get(x + c, lanes));
+      return with_act(op.act, [&](auto act) {
+        pointwise(op, part, work, [](const float* x, const float*, int c, auto lanes) {
+          return decltype(act)::value(get(x + c, lanes));
+        });
       });
     case kActVjp:
-      return pointwise(op, part, work, [](const float* x, const float* dy, int c, auto lanes) {
-        return mul(get(dy + c, lanes), mish_slope(get(x + c, lanes)));
+      return with_act(op.act, [&](auto act) {
+        pointwise(op, part, work, [](const float* x, const float* dy, int c, auto lanes) {
+          return mul(get(dy + c, lanes), decltype(act)::slope(get(x + c, lanes)));
+        });
       });
     case kStepBias:
-      return pointwise(op, part, work, [&](const float* x, const float*, int c, auto lanes) {
-        return add(get(x + c, lanes), get(work.table_row + op.table + c, lanes));
+      return each_row(op, part, work, [&](int b, const float* x, const float*, float* out) {
+        const float* const bias = work.table_of(b) + op.table;
+        each_vector(part.c0, part.c1, [&](int c, auto lanes) {
+          put(out + c, add(get(x + c, lanes), get(bias + c, lanes)), lanes);
+        });
       });
     case kSlice:
       return pointwise(op, part, work, [&](const float* x, const float*, int c, auto lanes) {
         return get(x + op.lo + c, lanes);
       });
     case kConcat:
-      return each_row(op, part, work, [&](const float* x, const float* y, float* out) {
+      return each_row(op, part, work, [&](int, const float* x, const float* y, float* out) {
         copy_columns(part, x, 0, op.x.channels, out);
         copy_columns(part, y, op.x.channels, op.y.channels, out);
       });
     default:
-      return;
+      __builtin_trap();  // verify() lets no other op in
   }
 }
 

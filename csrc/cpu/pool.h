@@ -1,59 +1,66 @@
-// Threads that wait for work: a job runs on all of them, the caller being thread 0.
+// The threads of this process: every engine's plans borrow them, one plan at a time.
 #pragma once
 #include <pthread.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
-#include <thread>
+#include <memory>
 #include <vector>
+
+#include "affinity.h"
+#include "futex.h"
 
 namespace df {
 
-// Threads meet here; sense-reversing. A thread alone on its core sees the others within a microsecond and spins; where
-// cores are fewer than threads spinning is in vain, so every time it was, the spin count shrinks and the next thread
-// gives its core away sooner.
-struct Barrier {
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<uint32_t> phase{0};
-  alignas(64) std::atomic<int> spin_count{256};  // before the core is given away
-  std::atomic<int64_t> lost_ns{0};               // nanoseconds of all threads after that
-};
-
-// The calling thread on one core from now on. Throws std::runtime_error with a sentence if it may not be there.
-void pin(int core);
-// The same error for any of them, and no thread is moved.
-void check(const std::vector<int>& cores);
+// A number that a forked child has raised: what its parent's threads held is held by nobody there. Never 0.
+uint32_t fork_generation();
 
 class Pool {
  public:
   using Job = void (*)(void* argument, int thread);
 
-  // cores: of each thread, the caller's first, which is left alone here; or empty. They have been checked. Throws
-  // std::system_error if the threads cannot be had.
-  Pool(int threads, const std::vector<int>& cores);
-  ~Pool();
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
+  // Made at first use, and anew in a forked child, where the parent's threads do not exist.
+  static Pool& of_process();
 
-  // Runs job(argument, i) for i in 0 .. threads - 1 and returns when all are done. One caller at a time.
-  void run(Job job, void* argument);
+  // Claims the pool for a job of this many threads, the caller being thread 0: starts those that are missing, gives
+  // them the caller's scheduling policy and priority, and puts thread i on cores[i], or where the caller may be.
+  // False: another plan has it, or threads cannot be had or not on these terms. The caller then works alone.
+  bool claim(int threads, const std::vector<int>& cores);
+  // job(argument, i) for i in 1 .. threads - 1. `argument` must live until they have left.
+  void start(Job job, void* argument);
+  bool alone() const { return inside_.load(std::memory_order_acquire) == 1; }
+  // Until the others have left or some milliseconds are over. True: they have left.
+  bool wait_until_alone();
+  // The caller leaves. The pool is free when all have.
+  void leave();
+  // Instead of start: nothing to do.
+  void release() { inside_.store(0, std::memory_order_release); }
+
+  // The job at hand, a number. wait_for: until all its threads have left.
+  uint32_t job() const { return job_.load(std::memory_order_acquire); }
+  void wait_for(uint32_t job);
 
  private:
-  void work(int thread);
-  void wait_for_job(uint32_t seen);
-  void stop();
+  struct Worker {
+    Word posted{0};
+    std::atomic<bool> asleep{false};
+    Pool* pool = nullptr;
+    Job job = nullptr;
+    void* argument = nullptr;
+    int index = 0;
+    pthread_t thread{};
+    int policy = -1, priority = 0;  // as given to it
+    Cores cores;
+  };
 
-  Job job_ = nullptr;
-  void* argument_ = nullptr;
-  alignas(64) std::atomic<uint32_t> round_{0};
-  alignas(64) std::atomic<int> busy_{0};
-  std::atomic<int> sleepers_{0};
-  std::atomic<bool> over_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<std::thread> threads_;
+  static void* main(void* worker);
+  bool grow(int workers);
+  bool follow(Worker& worker, int policy, int priority, const Cores& cores);
+
+  std::vector<std::unique_ptr<Worker>> workers_;  // touched by whoever has the pool
+  int working_ = 0;                               // threads of the job at hand, but for the caller
+  alignas(64) Word inside_{0};                    // threads of the job at hand that have not left; 0: free
+  std::atomic<uint32_t> job_{0};
 };
 
 }  // namespace df

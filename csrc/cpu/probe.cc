@@ -1,7 +1,9 @@
 // One program by itself, and the time of each op: for tests and measurements.
 #include <algorithm>
 
+#include "affinity.h"
 #include "engine.h"
+#include "floating_point.h"
 
 namespace df {
 namespace {
@@ -10,6 +12,7 @@ struct Probe {
   Role role;
   const float* const* inputs;
   const float* table_row;
+  int64_t samples;
   float* const* outputs;
   float fill;
 };
@@ -26,11 +29,11 @@ void each_element(const View& view, const Group& group, F&& f) {
   }
 }
 
-void run(Engine& e, const Group& group, Space& space, int thread, void* argument) {
+bool run(Engine& e, const Group& group, Space& space, int thread, bool, void* argument) {
   const Probe& probe = *static_cast<Probe*>(argument);
   const Compiled& c = group.networks->compiled[probe.role];
   float* const arena = space.arena.data();
-  wait_for_all(&e.barrier, group.threads());
+  if (!wait_for_all(e.barrier(), group.threads())) return false;
   std::fill_n(space.own[thread].data(), space.own[thread].size(), probe.fill);
   if (thread == 0) {
     std::fill_n(arena, space.arena.size(), probe.fill);
@@ -39,23 +42,39 @@ void run(Engine& e, const Group& group, Space& space, int thread, void* argument
                    [&](int64_t dense, int64_t at) { arena[at] = probe.inputs[i][dense]; });
     }
   }
-  wait_for_all(&e.barrier, group.threads());
-  e.evaluate(probe.role, group, space, thread, probe.table_row);
-  wait_for_all(&e.barrier, group.threads());
-  if (thread != 0) return;
+  if (!wait_for_all(e.barrier(), group.threads())) return false;
+  const df_program* const p = program_of(e.desc, probe.role);
+  const int64_t stride = probe.samples > 1 ? p->table_width : 0;
+  const float* const row = probe.table_row ? probe.table_row + group.first * stride : nullptr;
+  if (!e.evaluate(probe.role, group, space, thread, {row, stride})) return false;
+  if (!wait_for_all(e.barrier(), group.threads())) return false;
+  if (thread != 0) return true;
   for (size_t i = 0; i < c.outputs.size(); ++i) {
     each_element(c.outputs[i], group,
                  [&](int64_t dense, int64_t at) { probe.outputs[i][dense] = arena[at]; });
   }
+  return true;
 }
 
 }  // namespace
 }  // namespace df
 
-extern "C" void df_run(df_engine* handle, int32_t program, const float* const* inputs, const float* table_row,
-                       float* const* outputs, float fill) {
-  df::Probe probe{static_cast<df::Role>(program), inputs, table_row, outputs, fill};
-  reinterpret_cast<df::Engine*>(handle)->for_each_group(df::run, &probe);
+extern "C" int32_t df_run(df_engine* handle, int32_t program, const float* const* inputs,
+                          const float* table_row, int32_t samples, float* const* outputs, float fill) {
+  df::Engine* const engine = reinterpret_cast<df::Engine*>(handle);
+  if (!engine || program < 0 || program >= df::kRoles || !inputs || !outputs) return DF_ARGUMENT;
+  const df_program* const found = df::program_of(engine->desc, program);
+  if (!found || (found->table_width > 0 && !table_row)) return DF_ARGUMENT;
+  if (samples != 1 && samples != engine->desc.batch) return DF_ARGUMENT;
+  if (!engine->hold()) return DF_BUSY;
+  {
+    const df::FloatingPoint mode;
+    const df::Pinned pinned(engine->cores.empty() ? -1 : engine->cores[0]);
+    df::Probe probe{static_cast<df::Role>(program), inputs, table_row, samples, outputs, fill};
+    engine->run(df::run, &probe);
+  }
+  engine->release();
+  return DF_OK;
 }
 
 extern "C" int32_t df_profile(df_engine* handle, int32_t program, int64_t* ns, int32_t n) {

@@ -7,21 +7,17 @@
 namespace df {
 namespace {
 
-struct PlanCall {
-  const df_args* args;
-  std::atomic<int> failed;  // the first denoising step whose x was not finite
-};
-
 // One thread's view of one group: all trajectories, rows t0 .. t1 - 1 of each.
 class Sampler {
  public:
-  Sampler(Engine& engine, const Group& group, Space& space, int thread, PlanCall& call)
+  Sampler(Engine& engine, const Group& group, Space& space, int thread, bool caller, PlanCall& call)
       : e_(engine),
         group_(group),
         space_(space),
         thread_(thread),
+        caller_(caller),
         call_(call),
-        a_(*call.args),
+        a_(call.args),
         n_(group.n()) {
     const int64_t h = e_.desc.horizon;
     t0_ = static_cast<int>(h * thread / group.threads());
@@ -31,9 +27,17 @@ class Sampler {
     noise_ = space.own[thread].data() + e_.noise_at;
   }
 
-  void run() {
+  // False: it was cancelled, or the threads have dissolved.
+  bool run() {
     begin();
-    for (int k = a_.start; k < e_.desc.rows; ++k) denoising_step(k);
+    for (int k = a_.start; k < e_.desc.rows; ++k) {
+      if (e_.stopped(call_, caller_)) {
+        if (group_.threads() > 1) e_.barrier()->dissolve();
+        return false;
+      }
+      if (!denoising_step(k)) return false;
+    }
+    return true;
   }
 
  private:
@@ -42,17 +46,30 @@ class Sampler {
   // The guidance gradient that is added to x0.
   float* guidance_gradient(int b) { return space_.state.data() + (n_ + b) * e_.elements; }
 
-  const float* table_row(Role role, int k) const {
+  // What the group sees of the time-embedding tables in step k. Sums are made by all threads, each its own columns.
+  TableRow table_row(Role role, int k) {
     const bool net = role == kDenoiser;
-    const float* const given = net ? a_.denoiser_table : a_.guide_table;
-    const float* const tables = given ? given : net ? e_.desc.denoiser_table : e_.desc.guide_table;
-    const df_program* const p = net ? e_.desc.denoiser : e_.desc.gradient;
-    return tables ? tables + static_cast<int64_t>(k) * p->table_width : nullptr;
+    const df_tables& given = net ? a_.denoiser_tables : a_.guide_tables;
+    const df_tables& tables = given.per_step ? given : net ? e_.desc.denoiser_tables : e_.desc.guide_tables;
+    const int64_t width = (net ? e_.desc.denoiser : e_.desc.gradient)->table_width;
+    if (!tables.per_step || width == 0) return {nullptr, 0};
+    const bool each = tables.samples > 1;
+    const int64_t stride = each ? width : 0;
+    const float* const row =
+        tables.per_step + (static_cast<int64_t>(k) * tables.samples) * width + group_.first * stride;
+    if (!tables.per_sample) return {row, stride};
+    float* const sums = space_.table.data();
+    const int64_t c0 = width * thread_ / group_.threads(), c1 = width * (thread_ + 1) / group_.threads();
+    for (int b = 0; b < n_; ++b) {
+      const float* const added = tables.per_sample + (group_.first + b) * width;
+      for (int64_t c = c0; c < c1; ++c) sums[b * width + c] = row[b * stride + c] + added[c];
+    }
+    return {sums, width};
   }
 
   Slice slice(int b) const {
     const int64_t offset = a_.inpaint_batch == 1 ? 0 : (group_.first + b) * e_.elements;
-    return {t0_, t1_, e_.desc.depth, nullptr, 0, nullptr, 0, e_.mask.data(), a_.inpaint_values + offset};
+    return {t0_, t1_, e_.desc.depth, nullptr, 0, nullptr, 0, call_.mask, a_.inpaint_values + offset};
   }
 
   // The noise of an entry (denoising step + 1) for this thread's rows.
@@ -61,7 +78,9 @@ class Sampler {
     if (a_.tape)
       return a_.tape + (static_cast<int64_t>(entry) * e_.desc.batch + sample) * e_.elements + from_;
     const int64_t aligned = from_ / 4 * 4;
-    e_.kernels->noise(a_.seed, a_.plan, entry, static_cast<uint32_t>(sample), static_cast<int>(aligned),
+    const uint32_t situation = static_cast<uint32_t>(sample / a_.candidates);
+    const uint32_t candidate = static_cast<uint32_t>(sample % a_.candidates);
+    e_.kernels->noise(a_.seed, a_.plan + situation, entry, candidate, static_cast<int>(aligned),
                       static_cast<int>(from_ + count_), noise_);
     return noise_ + (from_ - aligned);
   }
@@ -69,11 +88,13 @@ class Sampler {
   void begin() {
     for (int b = 0; b < n_; ++b) {
       const float* const given = a_.x ? a_.x + (group_.first + b) * e_.elements + from_ : noise(0, b);
-      std::copy_n(given, count_, x(b) + from_);
+      if (given != x(b) + from_) std::copy_n(given, count_, x(b) + from_);
       std::fill_n(previous_x0(b) + from_, count_, 0.0f);
       const Slice s = slice(b);
       for (int64_t i = from_; i < from_ + count_; ++i) {
-        if (a_.mask[i]) x(b)[i] = s.inpaint_values[i];
+        uint32_t inpainted;
+        std::memcpy(&inpainted, &call_.mask[i], sizeof inpainted);
+        if (inpainted) x(b)[i] = s.inpaint_values[i];
       }
       record(b, 0);
       if (thread_ == 0) a_.values[group_.first + b] = 0;
@@ -88,10 +109,10 @@ class Sampler {
   }
 
   // A network at x. Its outputs stay in the arena until the next one.
-  void evaluate(Role role, int k) {
+  [[nodiscard]] bool evaluate(Role role, int k) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    wait_for_all(&e_.barrier, group_.threads());  // others may still read the outputs of the last one
+    if (!wait()) return false;  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
@@ -99,10 +120,11 @@ class Sampler {
       }
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
-    wait_for_all(&e_.barrier, group_.threads());
-    e_.evaluate(role, group_, space_, thread_, table_row(role, k));
-    wait_for_all(&e_.barrier, group_.threads());
+    const TableRow table = table_row(role, k);
+    return wait() && e_.evaluate(role, group_, space_, thread_, table) && wait();
   }
+
+  bool wait() { return wait_for_all(e_.barrier(), group_.threads()); }
 
   void keep_values(Role role) {
     if (thread_ != 0) return;
@@ -110,29 +132,29 @@ class Sampler {
     for (int b = 0; b < n_; ++b) a_.values[group_.first + b] = space_.arena.data()[value.row(b, 0)];
   }
 
-  void denoising_step(int k) {
-    const float* const column = e_.columns.data() + static_cast<int64_t>(k) * DF_COLUMNS;
+  [[nodiscard]] bool denoising_step(int k) {
+    const float* const column = e_.columns.data() + static_cast<int64_t>(k) * kColumns;
     const bool guided = e_.desc.gradient != nullptr, last = k == e_.desc.rows - 1;
     const float* const arena = space_.arena.data();
     const int steps = guided ? e_.guide_steps[k] : 0;
     for (int i = 0; i < steps; ++i) {
-      evaluate(kGradient, k);
+      if (!evaluate(kGradient, k)) return false;
       if (last) keep_values(kGradient);
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
         Slice s = slice(b);
         s.gradient = arena + g.row(b, 0);
         s.gradient_ld = g.ld;
-        e_.kernels->guidance_update(s, column[DF_GX], x(b));
+        e_.kernels->guidance_update(s, column[kColumnGx], x(b));
       }
     }
     if (guided && last && steps == 0) {
-      evaluate(kValue, k);
+      if (!evaluate(kValue, k)) return false;
       keep_values(kValue);
     }
-    const bool guides_x0 = guided && column[DF_G0] != 0;
+    const bool guides_x0 = guided && column[kColumnG0] != 0;
     if (guides_x0) {
-      evaluate(kGradient, k);
+      if (!evaluate(kGradient, k)) return false;
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
         for (int t = t0_; t < t1_; ++t) {
@@ -141,16 +163,18 @@ class Sampler {
         }
       }
     }
-    evaluate(kDenoiser, k);
+    if (!evaluate(kDenoiser, k)) return false;
     update(k, column, guides_x0);
+    return true;
   }
 
   void update(int k, const float* column, bool guides_x0) {
     // The first denoising step that is run has no previous x0: its own stands there, so d previous_x0 joins a x0.
     const bool first = k == a_.start;
-    const float a = first ? column[DF_A] + column[DF_D] : column[DF_A], d = first ? 0 : column[DF_D];
-    const Coefficients coefficients{column[DF_P], column[DF_Q], a, column[DF_B], d,
-                                    column[DF_S], column[DF_G0]};
+    const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA],
+                d = first ? 0 : column[kColumnD];
+    const Coefficients coefficients{column[kColumnP], column[kColumnQ], a, column[kColumnB], d,
+                                    column[kColumnS], column[kColumnG0]};
     const View& net = group_.networks->compiled[kDenoiser].outputs[0];
     const float* const low = e_.clip.empty() ? nullptr : e_.clip.data();
     const float* const high = low ? low + e_.desc.depth : nullptr;
@@ -162,7 +186,7 @@ class Sampler {
       s.gradient = guides_x0 ? guidance_gradient(b) : nullptr;
       s.gradient_ld = e_.desc.depth;
       // Noise that is multiplied by zero is not drawn; a zero stands for it.
-      const bool drawn = a_.tape || column[DF_S] != 0;
+      const bool drawn = a_.tape || column[kColumnS] != 0;
       if (!drawn) std::fill_n(noise_, count_, 0.0f);
       const float* const z = drawn ? noise(k + 1, b) : noise_;
       finite &= e_.kernels->update(s, coefficients, low, high, z, previous_x0(b), x(b));
@@ -179,6 +203,7 @@ class Sampler {
   const Group& group_;
   Space& space_;
   const int thread_;
+  const bool caller_;
   PlanCall& call_;
   const df_args& a_;
   const int n_;
@@ -187,43 +212,10 @@ class Sampler {
   float* noise_;
 };
 
-void sample(Engine& engine, const Group& group, Space& space, int thread, void* call) {
-  Sampler(engine, group, space, thread, *static_cast<PlanCall*>(call)).run();
-}
-
-// Indices of values by value, descending and stable, what is no number last; merge sort in `ranks`, twice n long.
-void rank(const float* values, int n, int64_t* ranks, int64_t* order) {
-  const auto before = [&](int64_t i, int64_t j) {  // i goes before j, which came later
-    return !(values[j] > values[i]) && !(values[i] != values[i] && values[j] == values[j]);
-  };
-  int64_t *from = ranks, *to = ranks + n;
-  for (int i = 0; i < n; ++i) from[i] = i;
-  for (int width = 1; width < n; width *= 2) {
-    for (int low = 0; low < n; low += 2 * width) {
-      const int middle = std::min(low + width, n), high = std::min(low + 2 * width, n);
-      int i = low, j = middle;
-      for (int k = low; k < high; ++k)
-        to[k] = i < middle && (j >= high || before(from[i], from[j])) ? from[i++] : from[j++];
-    }
-    std::swap(from, to);
-  }
-  std::copy_n(from, n, order);
-}
-
 }  // namespace
-}  // namespace df
 
-extern "C" int32_t df_plan(df_engine* handle, const df_args* args) {
-  df::Engine& engine = *reinterpret_cast<df::Engine*>(handle);
-  const uint32_t ones = 0xFFFFFFFFu;
-  for (int64_t i = 0; i < engine.elements; ++i) {
-    engine.mask[i] = 0;
-    if (args->mask[i]) std::memcpy(&engine.mask[i], &ones, sizeof ones);
-  }
-  df::PlanCall call{args, {engine.desc.rows}};
-  engine.plan_each_group(df::sample, &call);
-  for (int first = 0; first < engine.desc.batch; first += args->candidates) {
-    df::rank(args->values + first, args->candidates, engine.ranks.data(), args->order + first);
-  }
-  return call.failed == engine.desc.rows ? -1 : call.failed.load();
+bool sample(Engine& engine, const Group& group, Space& space, int thread, bool caller, void* call) {
+  return Sampler(engine, group, space, thread, caller, *static_cast<PlanCall*>(call)).run();
 }
+
+}  // namespace df

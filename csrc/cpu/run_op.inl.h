@@ -13,6 +13,7 @@ inline void convolution(const CompiledOp& op, const Partition& part, const Work&
     case Algorithm::kPackedBf16:
       return conv_packed_bf16(op, part, work);
   }
+  __builtin_trap();  // verify() lets no other algorithm in
 }
 
 inline void run_op(const CompiledOp& op, const Partition& part, const Work& work) {
@@ -22,11 +23,12 @@ inline void run_op(const CompiledOp& op, const Partition& part, const Work& work
     case kConvBlock: {
       convolution(op, part, work);
       const GroupNorm norm(op, part, work);
-      return norm.run(false, [&](int b, int i) { norm.apply<true>(b, i); });
+      return with_act(
+          op.act, [&](auto act) { norm.run(false, [&](int b, int i) { norm.apply<decltype(act)>(b, i); }); });
     }
     case kGroupNorm: {
       const GroupNorm norm(op, part, work);
-      return norm.run(false, [&](int b, int i) { norm.apply<false>(b, i); });
+      return norm.run(false, [&](int b, int i) { norm.apply<Identity>(b, i); });
     }
     case kGroupNormVjp:
     case kNormActVjp: {
@@ -46,7 +48,12 @@ inline void function(int which, const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int count = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const Vec v = load(x + i, count);
-    store(y + i, which == 0 ? exp(v) : which == 1 ? mish(v) : mish_slope(v), count);
+    if (which == 0) {
+      store(y + i, exp(v), count);
+      continue;
+    }
+    with_act(static_cast<Act>((which - 1) / 2),
+             [&](auto act) { store(y + i, which % 2 == 1 ? act.value(v) : act.slope(v), count); });
   }
 }
 

@@ -36,7 +36,8 @@ inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }           // c - a b
+inline Vec product_rest(Vec a, Vec b, Vec ab) { return _mm256_fmsub_ps(a, b, ab); }  // a b - ab, exact
 // The second operand where one of the two is not a number.
 inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
@@ -63,6 +64,7 @@ inline Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
 inline Int sub(Int a, Int b) { return _mm256_sub_epi32(a, b); }
 inline Int to_exponent(Int x) { return _mm256_slli_epi32(x, 23); }
 inline Int from_exponent(Int x) { return _mm256_srai_epi32(x, 23); }
+inline Int sign_fill(Int x) { return _mm256_srai_epi32(x, 31); }  // all bits the sign
 inline Int shift_right_8(Int x) { return _mm256_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm256_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm256_cvtepi32_ps(x); }

@@ -32,7 +32,8 @@ inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }           // c - a b
+inline Vec product_rest(Vec a, Vec b, Vec ab) { return _mm512_fmsub_ps(a, b, ab); }  // a b - ab, exact
 // The second operand where one of the two is not a number.
 inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
@@ -63,6 +64,7 @@ inline Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
 inline Int sub(Int a, Int b) { return _mm512_sub_epi32(a, b); }
 inline Int to_exponent(Int x) { return _mm512_slli_epi32(x, 23); }
 inline Int from_exponent(Int x) { return _mm512_srai_epi32(x, 23); }
+inline Int sign_fill(Int x) { return _mm512_srai_epi32(x, 31); }  // all bits the sign
 inline Int shift_right_8(Int x) { return _mm512_srli_epi32(x, 8); }
 inline Int to_int(Vec x) { return _mm512_cvtps_epi32(x); }
 inline Vec to_float(Int x) { return _mm512_cvtepi32_ps(x); }

@@ -27,6 +27,7 @@ inline Vec mul(Vec a, Vec b) { return a * b; }
 inline Vec div(Vec a, Vec b) { return a / b; }
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+inline Vec product_rest(Vec a, Vec b, Vec ab) { return __builtin_fmaf(a, b, -ab); }  // a b - ab, exact
 // The second operand where one of the two is not a number.
 inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
@@ -56,6 +57,7 @@ inline Int add(Int a, Int b) { return static_cast<Int>(static_cast<uint32_t>(a) 
 inline Int sub(Int a, Int b) { return static_cast<Int>(static_cast<uint32_t>(a) - static_cast<uint32_t>(b)); }
 inline Int to_exponent(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) << 23); }
 inline Int from_exponent(Int x) { return x >> 23; }
+inline Int sign_fill(Int x) { return x >> 31; }  // all bits the sign
 inline Int shift_right_8(Int x) { return static_cast<Int>(static_cast<uint32_t>(x) >> 8); }
 inline Int to_int(Vec x) { return static_cast<Int>(round(x)); }
 inline Vec to_float(Int x) { return static_cast<Vec>(x); }

@@ -12,7 +12,7 @@
 #pragma GCC target("avx2,fma")  // to the end of the file: templates are instantiated there
 #endif
 #define DF_TARGET avx2
-#define DF_NAME "avx2"
+#define DF_NAME kIsaAvx2
 #include "simd_avx2.h"
 #include "kernels.inl.h"
 #if defined(__clang__)

@@ -14,7 +14,7 @@
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")  // to the end of the file: templates are instantiated there
 #endif
 #define DF_TARGET avx512
-#define DF_NAME "avx512"
+#define DF_NAME kIsaAvx512
 #include "simd_avx512.h"
 #include "kernels.inl.h"
 #if defined(__clang__)

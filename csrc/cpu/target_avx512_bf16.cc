@@ -14,7 +14,7 @@
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")  // to the end of the file: templates are instantiated there
 #endif
 #define DF_TARGET avx512_bf16
-#define DF_NAME "avx512_bf16"
+#define DF_NAME kIsaAvx512Bf16
 #define DF_BF16
 #include "simd_avx512.h"
 #include "kernels.inl.h"

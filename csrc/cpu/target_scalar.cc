@@ -5,6 +5,6 @@
 #include "kernel_table.h"
 
 #define DF_TARGET scalar
-#define DF_NAME "scalar"
+#define DF_NAME kIsaScalar
 #include "simd_scalar.h"
 #include "kernels.inl.h"

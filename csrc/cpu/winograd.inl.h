@@ -88,7 +88,7 @@ class Winograd {
       const auto edge = [&](int r) __attribute__((always_inline)) {
         return t + r >= 0 && t + r < op_.x.length ? get(x + r * ld + c, lanes) : zero();
       };
-      if (points_ == kFewPoints) {
+      if (points_ == kWinogradShortPoints) {
         to_few_points(edge, point);
       } else if (t >= 2 && t + 5 < op_.x.length) {
         to_points([&](int r) __attribute__((always_inline)) { return inside(r - 2); }, point);
@@ -195,10 +195,10 @@ class Winograd {
     for (int v = 0; v < Vectors; ++v, sums += points_ * kLanes, c += kLanes) {
       const auto sum = [&](int p) __attribute__((always_inline)) { return load(sums + p * kLanes); };
       Vec y[4];
-      if (points_ == kFewPoints) {
-        from_points<kFewPoints>(sum, y);
+      if (points_ == kWinogradShortPoints) {
+        from_points<kWinogradShortPoints>(sum, y);
       } else {
-        from_points<kManyPoints>(sum, y);
+        from_points<kWinogradPoints>(sum, y);
       }
       const Vec bias = op_.w[1] ? load(op_.w[1] + c) : zero();
       const int n = part_.c1 - c < kLanes ? part_.c1 - c : kLanes;

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ..core.loop import SamplingLoop
 from .driver import why_no_gpu
 from .engine import Backend, Engine, Seeded
 
-# In order of preference for "auto": a GPU where there is one; the reference is for checking, and comes last.
-NAMES = ("triton", "cpu", "reference")
-NEEDS = {"reference": {"torch": "torch"}, "triton": {"torch": "gpu", "triton": "gpu"}}  # package -> extra that has it
-LATER = {"cuda": "the CUDA C++ backend is not in this release"}
 
-__all__ = ["NAMES", "Backend", "Engine", "Seeded", "choose", "get", "why_not"]
+@dataclass(frozen=True)
+class Registered:
+    """needs: package -> the extra that has it. early: why the backend cannot run here, asked before it is loaded."""
+
+    needs: Mapping[str, str] = field(default_factory=dict)
+    early: Callable[[], str | None] = lambda: None
+
+
+REGISTRY = {
+    "cpu": Registered(),
+    "triton": Registered({"torch": "gpu", "triton": "gpu"}, lambda: why_no_gpu()),
+    "reference": Registered({"torch": "torch"}),
+}
+NAMES = tuple(REGISTRY)
+LATER = {"cuda": "the CUDA C++ backend is not in this release"}
+# What "auto" chooses from, in order; the reference is for checking, and comes last. A GPU backend enters when a row of
+# bench/results shows it right, and faster than its peers, on a GPU (tests/backends/test_registry.py compares the two).
+AUTO = ("cpu", "reference")
+NOT_AUTO = {"triton": "no benchmark has shown it right and faster on a GPU yet"}
+
+__all__ = ["AUTO", "NAMES", "NOT_AUTO", "Backend", "Engine", "Seeded", "choose", "get", "why_not"]
 
 
 def get(name: str) -> Backend:
@@ -26,7 +44,7 @@ def get(name: str) -> Backend:
         return importlib.import_module(f".{name}", __name__)
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        extra = NEEDS.get(name, {}).get(package)
+        extra = REGISTRY[name].needs.get(package)
         if extra is None:
             raise
         cure = f"pip install diffuser-fast[{extra}]"
@@ -35,7 +53,7 @@ def get(name: str) -> Backend:
 
 def why_not(name: str, loop: SamplingLoop, device: str | None = None) -> str | None:
     """Why this backend cannot run the loop here, in a sentence, or None. Without a GPU this does not load torch."""
-    if name == "triton" and (reason := why_no_gpu()) is not None:
+    if name in REGISTRY and (reason := REGISTRY[name].early()) is not None:
         return reason
     try:
         return get(name).why_not(loop, device)
@@ -44,7 +62,9 @@ def why_not(name: str, loop: SamplingLoop, device: str | None = None) -> str | N
 
 
 def choose(name: str, loop: SamplingLoop, device: str | None = None) -> str:
-    """The backend to use: ``name`` if it can run (ValueError says why it cannot), for "auto" the first that can."""
+    """The backend to use: ``name`` if it can run (ValueError says why it cannot), for "auto" the first of ``AUTO``
+    that can.
+    """
     if name != "auto":
         get(name)  # an unknown name is its own error
         reason = why_not(name, loop, device)
@@ -52,7 +72,7 @@ def choose(name: str, loop: SamplingLoop, device: str | None = None) -> str:
             raise ValueError(f"backend: {name!r} cannot run here: {reason}")
         return name
     reasons = {}
-    for candidate in NAMES:
+    for candidate in AUTO:
         reasons[candidate] = why_not(candidate, loop, device)
         if reasons[candidate] is None:
             return candidate

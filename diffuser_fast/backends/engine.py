@@ -1,19 +1,39 @@
-"""What a backend is: a module with ``why_not`` and ``ready``; ``ready`` gives an Engine."""
+"""What a backend is: a module with a name, what it offers, ``why_not`` and ``ready``, which gives an Engine."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
-from ..core.loop import Result, SamplingLoop
+from ..core.loop import PlanTables, Result, SamplingLoop
+from ..core.verify import Support
+
+
+class BusyError(RuntimeError):
+    """Another thread is planning with this engine or Planner: each belongs to one call at a time."""
+
+    def __init__(self, what: str = "engine") -> None:
+        super().__init__(f"{what}: another thread is planning with it; give each thread its own, or take turns")
+
+
+class CancelledError(RuntimeError):
+    """The plan was cancelled between two denoising steps; the next one may be asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__("the plan was cancelled between two denoising steps")
 
 
 @dataclass(frozen=True)
 class Seeded:
-    """Noise that the engine draws itself: Philox at (seed, plan, entry, sample, element); see core/noise.py."""
+    """Noise that the engine draws itself, addressed by (seed, plan, entry, sample, element); see core/noise.py.
+
+    plan: the number of the first situation's plan; that of situation e, whose trajectories begin at ``e * candidates``,
+    is ``plan + e``, its samples are 0 to candidates - 1.
+    """
 
     seed: int
     plan: int
@@ -33,23 +53,36 @@ class Engine(Protocol):
         *,
         x: NDArray | None = None,
         start: int = 0,
-        tables: tuple[NDArray, NDArray | None] | None = None,
+        tables: PlanTables | None = None,
         candidates: int | None = None,
         chain: bool = False,
     ) -> Result:
         """Denoise N plans at once.
 
         inpainting: values are ``[1, H, D]`` or ``[N, H, D]``. x: float32 ``[N, H, D]``, the state at entry of denoising
-        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan
-        (denoiser ``[R, S]``, guide's or None), where they depend on a condition. candidates: plans are ranked within
-        groups of this many (default N). A number that is not finite raises FloatingPointError naming the denoising
-        step.
+        step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan, of
+        all trajectories or of each, where they depend on a condition (``core/loop.py``); ValueError if they do not fit.
+        candidates: plans are ranked within groups of this many (default N). A number that is not finite raises
+        FloatingPointError naming the denoising step, a call while another is under way BusyError.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End the plan at hand after its denoising step, with CancelledError, where an engine can; for any thread."""
         ...
 
 
 class Backend(Protocol):
-    """The module-level interface of every backend."""
+    """The module-level interface of every backend.
+
+    NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
+    backend has. SUPPORT: what it has kernels for.
+    """
+
+    NAME: str
+    PRECISIONS: Collection[str]
+    OPTIONS: frozenset[str]
+    SUPPORT: Support
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 16  # output channels side by side: the widest vector, and a cache line
+PITCH_EVERY, PITCH_EXTRA = 64, 4
 _LINE = 64  # bytes
 _PAGE = 2 << 20
 
 
 def pitch(channels: int) -> int:
     """Vectors from one tap to the next: never a multiple of 4 KiB, lest taps fall on each other in the cache."""
-    return channels + 4 if channels % 64 == 0 else channels
+    return channels + PITCH_EXTRA if channels % PITCH_EVERY == 0 else channels
 
 
 def conv(weight: NDArray, transposed: bool) -> NDArray[np.float32]:

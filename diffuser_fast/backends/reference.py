@@ -5,7 +5,8 @@ Nothing here is fast. Engines are judged against it, and training runs through `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -14,24 +15,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.conditions import Inpainting
-from ..core.loop import Network, Result, SamplingLoop, not_finite, ranking
+from ..core.loop import Network, PlanTables, Result, SamplingLoop, not_finite, ranking
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
-from .engine import Noise, Seeded
+from ..core.verify import Support
+from .engine import CancelledError, Noise, Seeded
 
+NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = tuple(DTYPES)
+OPTIONS: frozenset[str] = frozenset()
 
 
 def run(
-    program: Program, weights: Mapping[str, Tensor], inputs: Sequence[Tensor], table: Tensor | None = None
-) -> list[Tensor]:
-    """Evaluate a program. inputs: ``[B, C, H]`` each; table: a row of the time tables ``[S]``, or ``[B, S]``."""
-    values = dict(zip(program.inputs, inputs, strict=True))
+    program: Program, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor], table: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Evaluate a program. inputs, outputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``, of a denoising step."""
+    if program.table_width and table is None:
+        raise ValueError(f"table: None, and the program reads {program.table_width} columns")
+    values = {v: inputs[name] for name, v in program.inputs.items()}
     for op in program.ops:
         ins = [values[i] for i in op.ins]
         out = OPS[op.kind](op, program.shapes[op.outs[0]], ins, [weights[name] for name in op.weights], table)
         values.update(zip(op.outs, out if isinstance(out, tuple) else (out,), strict=False))
-    return [values[i] for i in program.outputs]
+    return {name: values[v] for name, v in program.outputs.items()}
 
 
 def _conv(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -60,7 +67,7 @@ def _channel_norm(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor]
 
 
 def _act(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
-    return F.mish(ins[0])
+    return ACTS[op.attrs["act"]](ins[0])
 
 
 def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -77,10 +84,44 @@ def _linear_attention(op: Op, shape: Shape, ins: list[Tensor], weights: list[Ten
 
 
 def _act_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
-    """d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))."""
     x, dy = ins
+    return dy * ACT_SLOPES[op.attrs["act"]](x)
+
+
+def _mish_slope(x: Tensor) -> Tensor:
+    """d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))."""
     t = torch.tanh(F.softplus(x))
-    return dy * (t + x * torch.sigmoid(x) * (1 - t * t))
+    return t + x * torch.sigmoid(x) * (1 - t * t)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    """d/dx x s = s + x s (1 - s), s = sigmoid(x)."""
+    s = torch.sigmoid(x)
+    return s + x * s * (1 - s)
+
+
+def _normal_distribution(x: Tensor) -> Tensor:
+    """Phi(x). (Torch's own is (1 + erf) / 2, of which nothing is left where x is far below zero.)"""
+    return 0.5 * torch.erfc(x * -(0.5**0.5))
+
+
+def _gelu_slope(x: Tensor) -> Tensor:
+    """d/dx x Phi(x) = Phi(x) + x phi(x)."""
+    return _normal_distribution(x) + x * torch.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+
+
+ACTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": F.mish,
+    "silu": F.silu,
+    "relu": F.relu,
+    "gelu": lambda x: x * _normal_distribution(x),
+}
+ACT_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": _mish_slope,
+    "silu": _silu_slope,
+    "relu": lambda x: (x > 0).to(x.dtype),  # none at zero, as torch has it
+    "gelu": _gelu_slope,
+}
 
 
 def _group_norm_vjp(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
@@ -98,7 +139,7 @@ def _conv_block(
     op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None
 ) -> tuple[Tensor, ...]:
     u = _conv(op, shape, ins[:1], weights[:2], table)
-    y = F.mish(_group_norm(op, shape, [u], weights[2:], table))
+    y = _act(op, shape, [_group_norm(op, shape, [u], weights[2:], table)], [], table)
     if op.attrs["table"] >= 0:
         y = _step_bias(op, shape, [y], [], table)
     return (y + ins[1] if len(ins) > 1 else y), u
@@ -127,13 +168,16 @@ OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 }
 
 
-def why_not(loop: SamplingLoop, device: str | None = None) -> str | None:
-    """The reference runs everything that torch can put on the device."""
+SUPPORT = Support(kinds=frozenset(OPS), acts=frozenset(ACTS) & frozenset(ACT_SLOPES))
+
+
+def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
+    """A sentence, or None: the reference runs everything that is written above and torch can put on the device."""
     try:
         torch.empty(1, device=device or "cpu")
     except (RuntimeError, AssertionError) as error:
         return f"torch cannot use device {device!r}: {str(error).splitlines()[0]}"
-    return None
+    return None if loop is None else loop.unsupported(SUPPORT)
 
 
 def ready(
@@ -146,7 +190,9 @@ def ready(
 ) -> ReferenceEngine:
     """An engine over plain torch ops. precision: "float32" or "float64". threads: torch's own setting is left alone."""
     if precision not in DTYPES:
-        raise ValueError(f"precision: the reference backend has {', '.join(DTYPES)}, found {precision!r}")
+        raise ValueError(f"precision: the reference backend has {', '.join(PRECISIONS)}, found {precision!r}")
+    if (reason := why_not(loop, device)) is not None:
+        raise RuntimeError(reason)
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
 
 
@@ -161,35 +207,38 @@ class ReferenceEngine:
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
-        tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
+        tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         loop, steps = self.loop, self.loop.steps
-        net_tables, guide_tables = self._tables(tables)
+        net_tables, guide_tables = loop.plan_tables(tables, self.batch)
+        self._cancelled = False
         mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
 
         def inpaint(x: Tensor) -> Tensor:
             return torch.where(mask, given, x)
 
         with torch.no_grad():
-            state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0))
+            state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0, candidates))
             values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
             states = [state]
             for k in range(start, loop.rows):
+                if self._cancelled:
+                    raise CancelledError
                 for _ in range(steps.guide_steps[k]):
-                    values, gradient = self._gradient(state, guide_tables[k])
+                    values, gradient = self._gradient(state, guide_tables.step(k))
                     state = inpaint(state + steps.gx[k] * gradient)
                 if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
-                    values = self._value(state, guide_tables[k])
-                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables[k])
+                    values = self._value(state, guide_tables.step(k))
+                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables.step(k))
                 if steps.g0[k]:
-                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables[k])[1]
+                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables.step(k))[1]
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
                 if k == start:
                     previous_x0 = x0
                 update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0
-                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1))
+                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1, candidates))
                 previous_x0 = x0
                 if not torch.isfinite(state).all():
                     raise not_finite(steps, k)
@@ -203,29 +252,28 @@ class ReferenceEngine:
             chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
         )
 
-    def _denoise(self, x: Tensor, table: Tensor) -> Tensor:
-        (y,) = run(self.loop.denoiser.program, self.denoiser, [x.transpose(1, 2)], table)
-        return y.transpose(1, 2)
+    def cancel(self) -> None:
+        """See backends/engine.py."""
+        self._cancelled = True
 
-    def _value(self, x: Tensor, table: Tensor) -> Tensor:
-        (y,) = run(self.loop.guide.program, self.guide, [x.transpose(1, 2)], table)
-        return y.reshape(-1)
+    def _denoise(self, x: Tensor, table: NDArray) -> Tensor:
+        found = run(self.loop.denoiser.program, self.denoiser, {"x": x.transpose(1, 2)}, self._tensor(table))
+        return found["y"].transpose(1, 2)
 
-    def _gradient(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        y, dx = run(self.loop.guide.gradient, self.guide, [x.transpose(1, 2), self.dy], table)
-        return y.reshape(-1), dx.transpose(1, 2)
+    def _value(self, x: Tensor, table: NDArray) -> Tensor:
+        found = run(self.loop.guide.program, self.guide, {"x": x.transpose(1, 2)}, self._tensor(table))
+        return found["y"].reshape(-1)
 
-    def _noise(self, noise: Noise, entry: int) -> Tensor:
+    def _gradient(self, x: Tensor, table: NDArray) -> tuple[Tensor, Tensor]:
+        inputs = {"x": x.transpose(1, 2), "dy": self.dy}
+        found = run(self.loop.guide.gradient, self.guide, inputs, self._tensor(table))
+        return found["y"].reshape(-1), found["dx"].transpose(1, 2)
+
+    def _noise(self, noise: Noise, entry: int, candidates: int | None) -> Tensor:
         if isinstance(noise, Seeded):
             shape = (self.batch, self.loop.horizon, self.loop.transition_dim)
-            return self._tensor(draw(noise.seed, noise.plan, entry, *shape))
+            return self._tensor(draw(noise.seed, noise.plan, entry, *shape, candidates))
         return self._tensor(noise[entry])
-
-    def _tables(self, tables: tuple[NDArray, NDArray | None] | None) -> tuple[Tensor, Tensor | None]:
-        net, guide = tables or (self.loop.denoiser.tables, None)
-        if guide is None and self.loop.guide:
-            guide = self.loop.guide.tables
-        return self._tensor(net), None if guide is None else self._tensor(guide)
 
     def _weights(self, network: Network) -> dict[str, Tensor]:
         return {name: self._tensor(array) for name, array in network.weights.items()}

@@ -71,9 +71,12 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "backends": found,
         "auto": SETTINGS.backend or backends.choose("auto", loop),
+        "auto_is_set": SETTINGS.backend is not None,
+        "not_auto": dict(backends.NOT_AUTO),
     }
-    if found["cpu"] is None:
-        record["instruction_sets"] = list(backends.get("cpu").isas())
+    running = [backends.get(name) for name, reason in found.items() if reason is None]
+    if sets := [isa for backend in running if "isa" in backend.OPTIONS for isa in backend.isas()]:
+        record["instruction_sets"] = sets
     return record
 
 
@@ -91,6 +94,7 @@ def _print(record: dict[str, Any]) -> None:
             for name, reason in record["backends"].items()
         ],
     )
+    click.echo(_auto(record))
     if missing:
         click.echo("not installed: " + "; ".join(missing))
     rows = record.get("conformance")
@@ -100,3 +104,14 @@ def _print(record: dict[str, Any]) -> None:
             ["case", "backend", "error", ""],
             [[r["case"], r["backend"], f"{r['ratio']:.2f}", "passed" if r["passed"] else "FAILED"] for r in rows],
         )
+
+
+def _auto(record: dict[str, Any]) -> str:
+    """What "auto" takes and what it leaves, in plain words."""
+    if record["auto_is_set"]:
+        return f"auto is {record['auto']}: DIFFUSER_FAST_BACKEND says so."
+    left = [
+        f"{name} is never chosen by itself: {reason}; --backend {name} (backend={name!r}) asks for it."
+        for name, reason in record["not_auto"].items()
+    ]
+    return " ".join([f"auto is {record['auto']}.", *left])

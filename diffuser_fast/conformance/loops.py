@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
 from ..core.guidance import Guide
-from ..core.loop import Network, Result, SamplingLoop, sampling_loop
+from ..core.loop import Network, PlanTables, Result, SamplingLoop, TimeTables, sampling_loop
 from ..core.samplers import step_table
 from ..core.schedule import Schedule
 from ..core.spec import UNetSpec, ValueSpec
 from .weights import random_checkpoint
-
-Tables = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class LoopCase:
 
     gentle: noise that grows slowly, instead of the cosine schedule, whose last step magnifies an error in epsilon a
     hundredfold. n_steps, eta: the sampler's. horizon: H if not the trained one. mask: a name of ``MASKS``. g0: the
-    gradient that is added to x0, in every denoising step but the last. own_tables: time tables of this plan, other than
-    the loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
+    gradient that is added to x0, in every denoising step but the last. own_tables: "shared", "each" or "added": time
+    tables of this plan, other than the loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
     """
 
     name: str
@@ -44,7 +42,7 @@ class LoopCase:
     horizon: int | None = None
     mask: str = "first"
     g0: float = 0.0
-    own_tables: bool = False
+    own_tables: str | None = None
     batch: int = 8
     candidates: int | None = None
     seed: int = 0
@@ -73,16 +71,19 @@ class LoopCase:
         return self._rng("tape").normal(size=shape).astype(np.float32)
 
     @cached_property
-    def tables(self) -> Tables | None:
+    def tables(self) -> PlanTables | None:
         """Time tables of this plan: the loop's, disturbed; or None, which stands for the loop's own."""
-        if not self.own_tables:
+        if self.own_tables is None:
             return None
         rng, guide = self._rng("tables"), self.loop.guide
 
-        def disturbed(network: Network) -> NDArray[np.float32]:
-            return (network.tables + rng.normal(0, 0.5, network.tables.shape)).astype(np.float32)
+        def disturbed(network: Network) -> TimeTables:
+            rows, _, width = network.tables.per_step.shape
+            samples = self.batch if self.own_tables == "each" else 1
+            added = rng.normal(0, 0.3, (self.batch, width)) if self.own_tables == "added" else None
+            return TimeTables(network.tables.per_step + rng.normal(0, 0.5, (rows, samples, width)), added)
 
-        return disturbed(self.loop.denoiser), None if guide is None else disturbed(guide)
+        return PlanTables(disturbed(self.loop.denoiser), None if guide is None else disturbed(guide))
 
     def plan(self, engine, **overrides) -> Result:
         """One call of an engine on this case, chain included; ``overrides`` are the call's own arguments."""
@@ -115,7 +116,7 @@ def single_step(loop: SamplingLoop, k: int) -> SamplingLoop:
     """Denoising step k alone, as a loop of one step: to judge it by itself, from a given x."""
 
     def cut(network: Network) -> Network:
-        return replace(network, tables=network.tables[k : k + 1])
+        return replace(network, tables=network.tables.steps(slice(k, k + 1)))
 
     columns = {name: getattr(loop.steps, name)[k : k + 1] for name in loop.steps.__dataclass_fields__}
     guide = None if loop.guide is None else cut(loop.guide)
@@ -150,7 +151,7 @@ def loop_cases() -> tuple[LoopCase, ...]:
     """The case table of loops. Names are unique, and seeds of a case give it other noise and other conditions.
 
     No GroupNorm here has fewer than four numbers in a group: with two, the norm of two that happen to be close turns
-    rounding into a lottery that no yardstick can judge in a whole loop. The case table of ops has those.
+    rounding into a lottery in which the copies of one plan tell little about the next. The case table of ops has those.
     """
     hopper = {"horizon": 32, "transition_dim": 14, "dim": 16}
     cheetah = {"horizon": 4, "transition_dim": 23, "dim": 16, "dim_mults": (1, 4, 8)}
@@ -228,7 +229,9 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("each its own conditions", unet, mask="each its own"),
         case("an action is given", unet, mask="an action"),
         case("everything is given", unet, value, strong, mask="everything", n_train=2),
-        case("tables of this plan", unet, value, strong, own_tables=True),
+        case("tables of this plan", unet, value, strong, own_tables="shared"),
+        case("tables of each trajectory", unet, value, strong, own_tables="each", batch=5),
+        case("tables added for each trajectory", unet, value, strong, own_tables="added", batch=5),
         case("seventeen plans", unet, value, strong, n_train=3, batch=17, mask="each its own"),
     )
     assert len({case.name for case in cases}) == len(cases)

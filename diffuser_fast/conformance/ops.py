@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.lower import HEAD_DIM, lower
-from ..core.ops import EPS, conv_length
+from ..core.ops import ACTS, EPS, conv_length
 from ..core.passes import fuse, vjp
 from ..core.program import Builder, Op, Program, Shape
 from ..core.spec import UNetSpec, ValueSpec
@@ -26,7 +26,7 @@ from .weights import random_weights
 class OpCase:
     """One op (or a few that engines treat as one) and its numbers, all float32.
 
-    like: how the inputs are drawn, see ``DRAWS``. weights: by name; inputs: ``[batch, C, H]`` each; table: one row of
+    like: how the inputs are drawn, see ``DRAWS``. weights, inputs: by name, inputs ``[batch, C, H]``; table: one row of
     time tables ``[S]``, or None.
     """
 
@@ -45,14 +45,14 @@ class OpCase:
         return random_weights(self.program, self._rng("weights"))
 
     @cached_property
-    def inputs(self) -> list[NDArray[np.float32]]:
+    def inputs(self) -> dict[str, NDArray[np.float32]]:
         rng = self._rng("inputs")
-        shapes = [(self.batch, *self.program.shapes[i]) for i in self.program.inputs]
+        shapes = {name: (self.batch, *self.program.shapes[v]) for name, v in self.program.inputs.items()}
         # Gradients that come in are plain normals: the delicate one is the value they are taken at.
-        return [
-            (DRAWS[self.like] if n == 0 else DRAWS["normal"])(rng, shape).astype(np.float32)
-            for n, shape in enumerate(shapes)
-        ]
+        return {
+            name: (DRAWS["normal"] if n else DRAWS[self.like])(rng, shape).astype(np.float32)
+            for n, (name, shape) in enumerate(shapes.items())
+        }
 
     @cached_property
     def table(self) -> NDArray[np.float32] | None:
@@ -95,7 +95,9 @@ def _single(kind: str, ins: list[Shape], outs: list[Shape], weights: dict[str, t
     width = attrs["table"] + outs[0][0] + 3 if attrs.get("table", -1) >= 0 else 0
     numbers = tuple(range(len(ins) + len(outs)))
     op = Op(kind, numbers[len(ins) :], numbers[: len(ins)], tuple(weights), attrs)
-    return Program((op,), (*ins, *outs), numbers[: len(ins)], numbers[len(ins) :], weights, width)
+    inputs = dict(zip(("x", "dy" if "vjp" in kind else "r"), numbers[: len(ins)], strict=False))
+    outputs = dict(zip(("y", "u"), numbers[len(ins) :], strict=False))
+    return Program((op,), (*ins, *outs), inputs, outputs, weights, width)
 
 
 def _conv(
@@ -115,10 +117,11 @@ def _conv(
         return OpCase(f"conv {name} B{batch}", _single("conv", ins, outs, weights, **attrs), batch)
     groups, table, second = norm["groups"], norm.get("table", -1), norm.get("second", False)
     weights |= {"gamma": (c_out,), "beta": (c_out,)}
+    act = norm.get("act", "mish")
     program = _single(
-        "conv_block", ins, outs * (1 + second), weights, **attrs, groups=groups, eps=EPS, act="mish", table=table
+        "conv_block", ins, outs * (1 + second), weights, **attrs, groups=groups, eps=EPS, act=act, table=table
     )
-    name += f" G{groups} table {table}" + " with u" * second
+    name += f" G{groups} table {table} {act}" + " with u" * second
     return OpCase(f"conv_block {name} B{batch}", program, batch)
 
 
@@ -167,11 +170,13 @@ _GROUPED = (
 
 
 def _norms() -> Iterator[OpCase]:
-    def grouped(kind: str, c: int, h: int, groups: int, like: str = "normal", batch: int = 2) -> OpCase:
+    def grouped(
+        kind: str, c: int, h: int, groups: int, like: str = "normal", batch: int = 2, act: str = "mish"
+    ) -> OpCase:
         ins = [(c, h)] * (1 if kind == "group_norm" else 2)
         weights = {"gamma": (c,)} if kind == "group_norm_vjp" else {"gamma": (c,), "beta": (c,)}
-        attrs = {"groups": groups, "eps": EPS, **({"act": "mish"} if kind == "norm_act_vjp" else {})}
-        name = f"{kind} {c}x{h} G{groups} {like} B{batch}"
+        attrs = {"groups": groups, "eps": EPS, **({"act": act} if kind == "norm_act_vjp" else {})}
+        name = f"{kind} {c}x{h} G{groups} {like} B{batch}" + f" {act}" * (kind == "norm_act_vjp")
         return OpCase(name, _single(kind, ins, [(c, h)], weights, **attrs), batch, like)
 
     for kind in ("group_norm", "group_norm_vjp", "norm_act_vjp"):
@@ -180,6 +185,8 @@ def _norms() -> Iterator[OpCase]:
         yield grouped(kind, 24, 5, 8, "small", batch=20)
         for like in ("offset", "small", "constant"):
             yield grouped(kind, 64, 16, 8, like)
+    for act in ACTS[1:]:
+        yield grouped("norm_act_vjp", 40, 9, 8, act=act)
     for c, h, like in (
         (1, 1, "normal"), (2, 3, "normal"), (3, 2, "normal"), (17, 5, "normal"), (23, 1, "normal"), (32, 7, "normal"),
         (128, 4, "normal"), (256, 1, "normal"), (512, 2, "normal"), (32, 384, "normal"), (48, 5, "offset"),
@@ -192,12 +199,13 @@ def _norms() -> Iterator[OpCase]:
 def _elementwise() -> Iterator[OpCase]:
     shapes = ((1, 1), (2, 3), (3, 7), (17, 5), (32, 4), (31, 1), (512, 3), (32, 384))
     for kind in ("act", "act_vjp"):
-        for c, h in shapes:
-            program = _single(kind, [(c, h)] * (1 if kind == "act" else 2), [(c, h)], {}, act="mish")
-            yield OpCase(f"{kind} {c}x{h}", program)
-        for like in ("range", "tail"):
-            program = _single(kind, [(17, 9)] * (1 if kind == "act" else 2), [(17, 9)], {}, act="mish")
-            yield OpCase(f"{kind} 17x9 {like}", program, like=like)
+        for act in ACTS:
+            for c, h in shapes if act == "mish" else shapes[2:4]:
+                program = _single(kind, [(c, h)] * (1 if kind == "act" else 2), [(c, h)], {}, act=act)
+                yield OpCase(f"{kind} {act} {c}x{h}", program)
+            for like in ("range", "tail"):
+                program = _single(kind, [(17, 9)] * (1 if kind == "act" else 2), [(17, 9)], {}, act=act)
+                yield OpCase(f"{kind} {act} 17x9 {like}", program, like=like)
     for c, h in shapes:
         yield OpCase(f"add {c}x{h}", _single("add", [(c, h)] * 2, [(c, h)], {}))
     for c, h, table in ((1, 1, 0), (3, 7, 0), (33, 5, 4), (32, 32, 17), (512, 2, 0)):
@@ -214,17 +222,17 @@ def _aliases() -> Iterator[OpCase]:
     b = Builder((5, 6))
     yield OpCase("add x + x", b.done(b.add(0, 0)))
     b = Builder((5, 6))
-    yield OpCase("concat x, x", b.done(b.concat(b.mish(0), b.mish(0)), b.concat(0, 0)))
+    yield OpCase("concat x, x", b.done(b.concat(b.act(0), b.act(0)), b.concat(0, 0)))
     b = Builder((5, 6))
-    joined = b.concat(b.mish(0), b.conv(0, "c", 9, k=3))
+    joined = b.concat(b.act(0), b.conv(0, "c", 9, k=3))
     yield OpCase("concat of made values, read by a convolution", b.done(b.conv(joined, "d", 7, k=5), joined))
     b = Builder((12, 3))
-    x = b.mish(0)
+    x = b.act(0)
     yield OpCase(
         "slices of one value", b.done(b.add(b.slice(x, 0, 5), b.slice(x, 7, 5)), b.conv(b.slice(x, 3, 6), "c", 4, k=3))
     )
     b = Builder((6, 4))
-    joined = b.concat(b.mish(0), b.conv(0, "c", 9, k=3))
+    joined = b.concat(b.act(0), b.conv(0, "c", 9, k=3))
     inner = b.slice(b.slice(joined, 4, 8), 1, 5)
     yield OpCase("slice of a slice of a concat", b.done(b.conv(inner, "d", 3, k=3), joined))
 
@@ -233,7 +241,7 @@ def _attentions() -> Iterator[OpCase]:
     for heads, width, h, like in (
         (4, HEAD_DIM, 1, "normal"), (4, HEAD_DIM, 2, "normal"), (4, HEAD_DIM, 3, "normal"), (4, HEAD_DIM, 4, "normal"),
         (4, HEAD_DIM, 7, "normal"), (4, HEAD_DIM, 16, "normal"), (4, HEAD_DIM, 33, "normal"), (4, HEAD_DIM, 5, "large"),
-        (4, HEAD_DIM, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"),
+        (4, HEAD_DIM // 2, 4, "constant"), (1, 1, 1, "normal"), (1, 8, 5, "normal"), (2, 3, 6, "normal"),
         (3, 17, 3, "normal"),
     ):  # fmt: skip
         inner = heads * width
@@ -259,6 +267,8 @@ def _blocks() -> Iterator[OpCase]:
     yield _conv(16, 24, 5, 3, stride=2, residual=True, norm=extra)
     yield _conv(16, 24, 3, 4, stride=2, pad=1, transposed=True, norm=extra)
     yield _conv(12, 8, 7, 1, norm=extra)
+    for act in ACTS[1:]:
+        yield _conv(13, 24, 6, residual=True, norm=extra | {"act": act})
 
 
 def _networks() -> Iterator[OpCase]:

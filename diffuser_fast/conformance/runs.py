@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,17 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.loop import Result
+from .arithmetic import Arithmetic
+from .error_bounds import Implied, Verdict, judge
+from .implied import ImpliedPlan, implied_by_plan, implied_by_program
 from .loops import LoopCase, loop_cases, single_step
 from .ops import OpCase, op_cases
-from .targets import EXACT, REFERENCE, Target, targets
-from .yardstick import Verdict, judge
+from .targets import EXACT, Target, targets
 
-SEEDS = (0, 1, 2)
+FEW = 24  # numbers: where there are fewer, more seeds are judged together, so that no single number decides
 
 
 class CaseResult(NamedTuple):
-    """One verdict: on which case, on what of it ("output 0", "x", "values", "denoising step 3"), by which target."""
+    """One verdict: on which case, on what of it ("output y", "x", "values", "denoising step 3"), by which target."""
 
     case: str
     what: str
@@ -30,64 +32,61 @@ class CaseResult(NamedTuple):
         return f"{self.case}: {self.what} on {self.target}: {self.verdict}"
 
 
-def run_ops(
-    target: Target, cases: Iterable[OpCase] | None = None, seeds: Iterable[int] = SEEDS
-) -> Iterator[CaseResult]:
+Seeds = Iterable[int] | None  # None: three, or for single steps two; more where there are few numbers
+
+
+def run_ops(target: Target, cases: Iterable[OpCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
     """Every output of every op case, judged."""
     for case in op_cases() if cases is None else cases:
-        seeded = [_drawn(case, seed) for seed in seeds]
-        found = [target.evaluate(one) for one in seeded]
-        own, exact = ([_evaluated(t, one) for one in seeded] for t in (REFERENCE, EXACT))
-        for n in range(len(case.program.outputs)):
-            parts = ([outputs[n] for outputs in group] for group in (found, own, exact))
-            yield CaseResult(case.name, f"output {n}", target, judge(*parts, exactness=target.exactness))
+        numbers = case.batch * min(math.prod(case.program.shapes[v]) for v in case.program.outputs.values())
+        seeded = [_drawn(case, seed) for seed in seeds or _enough(3, numbers)]
+        found, implied = zip(*((target.evaluate(one), _by_program(one, target.arithmetic)) for one in seeded))
+        for name in case.program.outputs:
+            parts = ([outputs[name] for outputs in group] for group in (found, implied))
+            yield CaseResult(case.name, f"output {name}", target, judge(*parts, exactness=target.exactness))
 
 
-def run_loops(
-    target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS
-) -> Iterator[CaseResult]:
+def run_loops(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
     """Every loop case from noise to plan: x and, where there is a guide, values."""
     for case in loop_cases() if cases is None else cases:
-        engine, seeded = target.ready(case.loop, case.batch), [case.seeded(seed) for seed in seeds]
-        found = [one.plan(engine) for one in seeded]
-        own, exact = ([_planned(t, one) for one in seeded] for t in (REFERENCE, EXACT))
+        engine = target.ready(case.loop, case.batch)
+        numbers = case.batch if case.guide else case.tape[0].size
+        seeded = [case.seeded(seed) for seed in seeds or _enough(3, numbers)]
+        found, implied = zip(*((one.plan(engine), _by_plan(one, target.arithmetic)) for one in seeded))
         for field in ("x", "values") if case.loop.guide else ("x",):
-            parts = ([getattr(result, field) for result in group] for group in (found, own, exact))
+            parts = ([getattr(result, field) for result in group] for group in (found, implied))
             yield CaseResult(case.name, field, target, judge(*parts, exactness=target.exactness))
 
 
-def run_steps(
-    target: Target, cases: Iterable[LoopCase] | None = None, seeds: Iterable[int] = SEEDS[:2]
-) -> Iterator[CaseResult]:
-    """Every denoising step of every loop case by itself, from the x that the float32 reference had (teacher-forced)."""
+def run_steps(target: Target, cases: Iterable[LoopCase] | None = None, seeds: Seeds = None) -> Iterator[CaseResult]:
+    """Every denoising step of every loop case by itself, from the x that the float64 reference has there
+    (teacher-forced).
+    """
     for case in loop_cases() if cases is None else cases:
-        seeded = tuple(case.seeded(seed) for seed in seeds)
+        seeded = [case.seeded(seed) for seed in seeds or _enough(2, case.tape[0].size)]
         for k in range(case.loop.rows):
-            found, own, exact = _after_step(target, k, seeded), *(_judged_by(t, k, seeded) for t in (REFERENCE, EXACT))
-            yield CaseResult(
-                case.name, f"denoising step {k}", target, judge(found, own, exact, exactness=target.exactness)
-            )
+            engine = target.ready(single_step(case.loop, k), case.batch)
+            found = [one.plan(engine, **_at_step(one, k)).x for one in seeded]
+            implied = [_by_step(one, k, target.arithmetic) for one in seeded]
+            verdict = judge(found, implied, exactness=target.exactness)
+            yield CaseResult(case.name, f"denoising step {k}", target, verdict)
 
 
-def _after_step(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
-    """x after denoising step k alone, begun at the x that the float32 reference has there."""
-    engine = target.ready(single_step(cases[0].loop, k), cases[0].batch)
-    return [
-        case.plan(
-            engine,
-            x=_planned(REFERENCE, case).chain[:, k],
-            noise=case.tape[[0, k + 1]],
-            tables=case.tables and tuple(table if table is None else table[k : k + 1] for table in case.tables),
-        ).x
-        for case in cases
-    ]
+def _enough(seeds: int, numbers: int) -> range:
+    return range(max(seeds, -(-FEW // numbers)))
+
+
+def _at_step(case: LoopCase, k: int) -> dict[str, Any]:
+    """What denoising step k alone is called with."""
+    tables = case.tables and case.tables.steps(slice(k, k + 1))
+    return {"x": _chain(case)[:, k], "noise": case.tape[[0, k + 1]], "tables": tables}
 
 
 def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
     """A few seconds of the case table on each of these backends.
 
     Returns dicts of case, backend, ratio (passed up to 1), passed: one for each kind of op, the worst of its cases, and
-    one for each loop. Needs torch, for the reference is the yardstick.
+    one for each loop. Needs torch, in which what is implied is computed.
     """
     loops = [case for case in loop_cases() if case.name in QUICK_LOOPS]
     found = []
@@ -112,25 +111,30 @@ def _is_small(case: OpCase) -> bool:
     return case.program.flops * case.batch < 3e5
 
 
-# What targets are judged by is the same for all. Numbers of ops are large, and wanted for one case after another.
-@lru_cache(maxsize=8)
+# What targets are judged by is the same for all of an arithmetic. Numbers of ops are large, and wanted for one case
+# after another.
+@lru_cache(maxsize=32)
 def _drawn(case: OpCase, seed: int) -> OpCase:
     return case.seeded(seed)
 
 
-@lru_cache(maxsize=16)
-def _evaluated(target: Target, case: OpCase) -> list[NDArray[np.floating]]:
-    return target.evaluate(case)
+@lru_cache(maxsize=64)
+def _by_program(case: OpCase, arithmetic: Arithmetic) -> dict[str, Implied]:
+    return implied_by_program(case.program, case.weights, case.inputs, case.table, arithmetic)
+
+
+@lru_cache(maxsize=64)
+def _by_plan(case: LoopCase, arithmetic: Arithmetic) -> ImpliedPlan:
+    return implied_by_plan(case.loop, case.inpainting, case.tape, tables=case.tables, arithmetic=arithmetic)
 
 
 @lru_cache(maxsize=512)
-def _planned(target: Target, case: LoopCase) -> Result:
-    return case.plan(target.ready(case.loop, case.batch))
+def _by_step(case: LoopCase, k: int, arithmetic: Arithmetic) -> Implied:
+    arguments = _at_step(case, k)
+    noise = arguments.pop("noise")
+    return implied_by_plan(single_step(case.loop, k), case.inpainting, noise, arithmetic=arithmetic, **arguments).x
 
 
-@lru_cache(maxsize=1024)
-def _judged_by(target: Target, k: int, cases: tuple[LoopCase, ...]) -> list[NDArray]:
-    # The next x is what the reference had, except where a multistep sampler had looked further back.
-    if target == REFERENCE and not cases[0].loop.steps.d[k]:
-        return [_planned(target, case).chain[:, k + 1] for case in cases]
-    return _after_step(target, k, cases)
+@lru_cache(maxsize=64)
+def _chain(case: LoopCase) -> NDArray[np.float32]:
+    return case.plan(EXACT.ready(case.loop, case.batch)).chain.astype(np.float32)

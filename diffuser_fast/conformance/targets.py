@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import backends
 from ..backends.engine import Engine
 from ..core.loop import SamplingLoop
+from .arithmetic import ARITHMETIC, Arithmetic
 from .loops import loop_cases
 from .ops import OpCase
 
@@ -34,7 +35,12 @@ class Target:
     @property
     def exactness(self) -> str:
         """The class that the precision claims."""
-        return CLASSES[self.precision]
+        return CLASSES.get(self.precision, "fast")
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the precision rounds."""
+        return ARITHMETIC[self.precision]
 
     def ready(self, loop: SamplingLoop, batch: int, device: str | None = None) -> Engine:
         """An engine for ``batch`` plans of the loop."""
@@ -43,11 +49,11 @@ class Target:
             loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads, **isa
         )
 
-    def evaluate(self, case: OpCase) -> list[NDArray]:
-        """The outputs of an op case, ``[B, C, H]`` each."""
+    def evaluate(self, case: OpCase) -> dict[str, NDArray]:
+        """The outputs of an op case by name, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
         if self.backend != "reference":
-            where = {"isa": self.isa} if self.backend == "cpu" else {"device": self.device}
+            where = {"isa": self.isa} if "isa" in module.OPTIONS else {"device": self.device}
             return module.run(
                 case.program, case.weights, case.inputs, case.table,
                 precision=self.precision, threads=self.threads, **where,
@@ -64,10 +70,10 @@ class Target:
             outputs = module.run(
                 case.program,
                 weights,
-                [tensor(x) for x in case.inputs],
+                {name: tensor(x) for name, x in case.inputs.items()},
                 None if case.table is None else tensor(case.table),
             )
-        return [y.numpy() for y in outputs]
+        return {name: y.numpy() for name, y in outputs.items()}
 
 
 REFERENCE = Target("reference")
@@ -76,13 +82,13 @@ EXACT = Target("reference", precision="float64")
 
 def targets(names: Iterable[str] | None = None) -> list[Target]:
     """Every backend (of ``names``, default all) that can run here, once for each instruction set that it has and each
-    precision whose class has a yardstick.
+    precision of the classes exact and close.
     """
     found = []
     for name in backends.NAMES if names is None else names:
         if backends.why_not(name, loop_cases()[0].loop) is None:
             module = backends.get(name)
             isas = module.isas() if hasattr(module, "isas") else (None,)
-            judged = [p for p in getattr(module, "PRECISIONS", ("float32",)) if p in CLASSES]
+            judged = [p for p in module.PRECISIONS if p in CLASSES and p != EXACT.precision]  # which judges the others
             found += [Target(name, isa, precision) for precision in judged for isa in isas]
     return found

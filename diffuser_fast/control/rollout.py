@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from ..planner import Planner
 from .tracking import inverse_dynamics_action, waypoint_action
 
 PERCENTILES = (50, 90, 99)
+EPISODES = 2**20  # plan j of episode n is number j * EPISODES + n of the planner's seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,16 @@ def rollout(
     replan: plan once and follow it with the paper's controller (None), or plan again every so many steps, up to a
     horizon that shrinks as time passes, and act by inverse dynamics. together: episodes
     side by side, whose plans are made in one call (1 gives the latency of single plans). Episode e starts from
-    ``seed + e``, however many run together. progress(steps done, steps in all).
+    ``seed + e``, and the noise of its plans is addressed by that number and by how many plans it has had. So scores do
+    not depend on ``together``, as far as the engine's numbers do not depend on the batch (those of the CPU engine in
+    float32 do not). progress(steps done, steps in all).
     """
     episodes, together, seed = whole("episodes", episodes, 1), whole("together", together, 1), whole("seed", seed, 0)
     replan = None if replan is None else whole("replan", replan, 1)
+    if seed + episodes > EPISODES:
+        raise ValueError(f"seed: episodes have numbers below {EPISODES}, found {seed} and {episodes} episodes")
     _check(planner, env)
+    planner.reset()
     parts = []
     done, total = 0, None
     for first in range(0, episodes, together):
@@ -75,7 +82,6 @@ def rollout(
         envs = [make(env) for _ in group]
         cap = envs[0].max_episode_steps
         total = total or cap * -(-episodes // together)
-        planner.reset(seed + first)
         tick = partial(_report, progress, done, total)
         parts.append(_together(planner, envs, [seed + e for e in group], cap, replan, tick))
         done += cap
@@ -114,11 +120,13 @@ def _together(
     targets = np.stack([env.target for env in envs])
     seen, returns, latency, made = [obs], np.zeros(len(envs)), [], 0
     plan = first_plan = None
+    replanned = itertools.count()
     act = waypoint_action if replan is None else inverse_dynamics_action
     for i in range(cap):
         horizon = horizon_left(planner, i) if plan is None or (replan and i % replan == 0) else None
         if horizon is not None:
-            plans = planner.plan(goal_conditions(obs, targets), horizon=horizon)
+            number = next(replanned) * EPISODES + seeds[0]
+            plans = planner.plan(goal_conditions(obs, targets), horizon=horizon, number=number)
             plan, made = plans.observations[:, 0], i
             latency.append(plans.latency_ms)
             first_plan = plan if first_plan is None else first_plan

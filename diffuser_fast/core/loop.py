@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -16,19 +16,74 @@ from .program import Program
 from .samplers import StepTable
 from .scalars import whole
 from .spelling import setting
+from .verify import Support, unsupported
+
+
+@dataclass(frozen=True, eq=False)
+class TimeTables:
+    """Time-embedding tables: what a network sees of the denoising step, and of a condition if it has one; float32.
+
+    per_step: ``[R, 1 or N, S]``; per_sample: ``[N, S]`` or None. In denoising step k, sample n sees the numbers
+    ``per_step[k, n or 0] + per_sample[n]``: S columns, from which step_bias and its like take theirs. dtype: float64
+    for the reference alone, where it is itself compared in float64.
+    """
+
+    per_step: NDArray[np.float32]
+    per_sample: NDArray[np.float32] | None = None
+    dtype: type = np.float32
+
+    def __post_init__(self) -> None:
+        for name, axes in (("per_step", 3), ("per_sample", 2)):
+            array = getattr(self, name)
+            if array is None and name == "per_sample":
+                continue
+            array = np.ascontiguousarray(array, self.dtype)
+            if array.ndim != axes:
+                raise ValueError(f"tables: {name}: found shape {list(array.shape)}, expected {axes} axes")
+            object.__setattr__(self, name, array)
+
+    def check(self, name: str, rows: int, samples: int, width: int) -> None:
+        """ValueError unless they are for R denoising steps, one or N samples, and S columns."""
+        found = self.per_step.shape
+        if found[0] != rows or found[1] not in (1, samples) or found[2] != width:
+            raise ValueError(
+                f"tables: {name}.per_step: found shape {list(found)}, expected [{rows}, 1 or {samples}, {width}]"
+            )
+        if self.per_sample is not None and self.per_sample.shape != (samples, width):
+            found = list(self.per_sample.shape)
+            raise ValueError(f"tables: {name}.per_sample: found shape {found}, expected [{samples}, {width}]")
+
+    def step(self, k: int) -> NDArray[np.float32]:
+        """``[1 or N, S]``: what is seen in denoising step k."""
+        return self.per_step[k] if self.per_sample is None else self.per_step[k] + self.per_sample
+
+    def steps(self, which: slice) -> TimeTables:
+        """The tables of some denoising steps."""
+        return replace(self, per_step=self.per_step[which])
+
+
+@dataclass(frozen=True, eq=False)
+class PlanTables:
+    """The time-embedding tables of one plan, where they are not the loop's own; guide: None stands for those."""
+
+    denoiser: TimeTables
+    guide: TimeTables | None = None
+
+    def steps(self, which: slice) -> PlanTables:
+        """The tables of some denoising steps."""
+        return PlanTables(self.denoiser.steps(which), None if self.guide is None else self.guide.steps(which))
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """program: unfused, over ``[D, H]``. weights: by name, float32. tables: time-embedding tables, float32
-    ``[R, S]``, a row for each of the StepTable.
+    """program: unfused, ``x [D, H] -> y``. weights: by name, float32. tables: per_step ``[R, 1, S]``, per_sample None.
 
     ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
     """
 
     program: Program
     weights: MappingProxyType[str, NDArray[np.float32]]
-    tables: NDArray[np.float32]
+    tables: TimeTables
     fused: Program
     gradient: Program | None = None
 
@@ -59,6 +114,29 @@ class SamplingLoop:
         """R, the number of denoising steps."""
         return self.steps.rows
 
+    def unsupported(self, support: Support) -> str | None:
+        """Which op of its networks an engine lacks, in a sentence, or None."""
+        programs = {"denoiser": self.denoiser.fused}
+        if self.guide is not None:
+            programs |= {"the guide's gradient": self.guide.gradient, "guide": self.guide.fused}
+        for name, program in programs.items():
+            if reason := unsupported(program, support):
+                return f"{name}: {reason}"
+        return None
+
+    def plan_tables(self, tables: PlanTables | None, samples: int) -> tuple[TimeTables, TimeTables | None]:
+        """What the denoiser and the guide see in a plan of N samples; ValueError if ``tables`` do not fit."""
+        net = self.denoiser.tables if tables is None else tables.denoiser
+        guide = None if self.guide is None else self.guide.tables
+        if tables is not None and tables.guide is not None:
+            if self.guide is None:
+                raise ValueError("tables: given for a guide, and the loop has none")
+            guide = tables.guide
+        net.check("denoiser", self.rows, samples, self.denoiser.program.table_width)
+        if guide is not None:
+            guide.check("guide", self.rows, samples, self.guide.program.table_width)
+        return net, guide
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -86,9 +164,13 @@ def ranking(values: NDArray, candidates: int) -> NDArray[np.int64]:
 
 
 def sampling_loop(
-    checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None
-) -> SamplingLoop:
-    """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit."""
+    checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None,
+    like: SamplingLoop | None = None,
+) -> SamplingLoop:  # fmt: skip
+    """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit.
+
+    like: the loop of the same three at another horizon: time-embedding tables do not depend on it, so they are shared.
+    """
     horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
     depth = checkpoint.unet.spec.transition_dim
     checkpoint.unet.spec.check_horizon(horizon)
@@ -99,10 +181,10 @@ def sampling_loop(
             raise ValueError(f"guide: the checkpoint has no value network ({cure} adds one)")
         checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
-        value = network(checkpoint.value, steps, horizon, with_gradient=True)
+        value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
     bound = np.ones(depth, np.float32)
     return SamplingLoop(
-        denoiser=network(checkpoint.unet, steps, horizon),
+        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser),
         guide=value,
         steps=steps,
         horizon=horizon,
@@ -111,15 +193,20 @@ def sampling_loop(
     )
 
 
-def network(weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False) -> Network:
+def network(
+    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None
+) -> Network:
     """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for."""
     lowered = lower(weights.spec, horizon)
-    tables = time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)
+    if like is None:
+        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)[:, None])
+    else:
+        tables = like.tables
     used = {name: weights.arrays[name] for name in lowered.net.weights}
     return Network(
         program=lowered.net,
         weights=MappingProxyType(used),
-        tables=tables.astype(np.float32),
+        tables=tables,
         fused=fuse(lowered.net),
         gradient=fuse(vjp(lowered.net)) if with_gradient else None,
     )

@@ -42,9 +42,9 @@ class _NetworkBuilder:
         self.spec = spec
         self.net = Builder((spec.transition_dim, horizon))
         self.time = Builder((spec.dim, 1))
-        hidden = self.time.mish(self.time.conv(0, "time.linear1", 4 * spec.dim, k=1))
+        hidden = self.time.act(self.time.conv(0, "time.linear1", 4 * spec.dim, k=1))
         self.embedding = self.time.conv(hidden, "time.linear2", spec.dim, k=1)
-        self.activated = self.time.mish(self.embedding)
+        self.activated = self.time.act(self.embedding)
         self.biases: int | None = None  # all projections so far, concatenated: a row of the time tables
 
     def step_bias(self, x: int, name: str, *, activated: bool = True) -> int:
@@ -56,7 +56,7 @@ class _NetworkBuilder:
 
     def conv_norm_mish(self, x: int, name: str, channels: int) -> int:
         x = self.net.conv(x, f"{name}.conv", channels, k=self.spec.kernel_size)
-        return self.net.mish(self.net.group_norm(x, f"{name}.norm", self.spec.groups))
+        return self.net.act(self.net.group_norm(x, f"{name}.norm", self.spec.groups))
 
     def residual_block(self, x: int, name: str, channels: int) -> int:
         """ResidualTemporalBlock: conv-norm-Mish twice, the time bias after the first, plus x (1x1 if widths differ)."""
@@ -118,5 +118,5 @@ def _lower_value(spec: ValueSpec) -> Lowered:
     channels, length = n.net.shapes[x]
     # The head is dense over [flattened x, embedding]; the embedding's columns and the bias go to the time tables.
     x = n.net.conv(x, "head.linear1", channels * length // 2, k=length, pad=0, bias=False)
-    x = n.net.mish(n.step_bias(x, "head.time", activated=False))
+    x = n.net.act(n.step_bias(x, "head.time", activated=False))
     return n.done(n.net.conv(x, "head.linear2", 1, k=1))

@@ -2,7 +2,8 @@
 
 Philox4x32-10 (Salmon et al. 2011) turns an address into four 32-bit words; Box and Muller (1958) turn two words into
 two normals. The address: key = seed (64 bits); counter = (block, sample, entry, plan), where block counts groups of
-four elements of ``[H, D]`` in order; entry 0 is the first noise, entry k + 1 that of denoising step k.
+four elements of ``[H, D]`` in order; entry 0 is the first noise, entry k + 1 that of denoising step k. Plans are
+numbered by situation and samples by candidate, so a situation's noise does not depend on what is planned beside it.
 
 The uniforms have 24 bits, so they are exact in float32 on every device; what remains is each device's log, sine and
 cosine. This module computes them in float64 and rounds once: engines agree with it to a bound they state.
@@ -41,19 +42,28 @@ def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return found.reshape(words.shape).astype(np.float32)
 
 
-def draw(seed: int, plan: int, entry: int, samples: int, horizon: int, transition_dim: int) -> NDArray[np.float32]:
-    """One entry of a plan's noise: float32 ``[samples, H, D]``."""
+def draw(
+    seed: int, plan: int, entry: int, samples: int, horizon: int, transition_dim: int, candidates: int | None = None
+) -> NDArray[np.float32]:  # fmt: skip
+    """One entry of a plan's noise: float32 ``[samples, H, D]``.
+
+    candidates: samples of one situation (default: all); the next situation's are those of plan number ``plan + 1``.
+    """
+    candidates = candidates or samples
     elements = horizon * transition_dim
     blocks = -(-elements // 4)
     counter = np.zeros((samples, blocks, 4), np.uint32)
     counter[..., 0] = np.arange(blocks)
-    counter[..., 1] = np.arange(samples)[:, None]
+    counter[..., 1] = np.arange(samples)[:, None] % candidates
     counter[..., 2] = entry
-    counter[..., 3] = plan & 0xFFFFFFFF
+    counter[..., 3] = plan + np.arange(samples)[:, None] // candidates & 0xFFFFFFFF
     elementwise = normals(philox(counter, seed)).reshape(samples, -1)[:, :elements]
     return np.ascontiguousarray(elementwise).reshape(samples, horizon, transition_dim)
 
 
-def tape(seed: int, plan: int, rows: int, samples: int, horizon: int, transition_dim: int) -> NDArray[np.float32]:
-    """All the noise of a plan of ``rows`` denoising steps: float32 ``[rows + 1, samples, H, D]``."""
-    return np.stack([draw(seed, plan, entry, samples, horizon, transition_dim) for entry in range(rows + 1)])
+def tape(
+    seed: int, plan: int, rows: int, samples: int, horizon: int, transition_dim: int, candidates: int | None = None
+) -> NDArray[np.float32]:  # fmt: skip
+    """All the noise of a plan of ``rows`` denoising steps: float32 ``[rows + 1, samples, H, D]``; see ``draw``."""
+    shape = (samples, horizon, transition_dim)
+    return np.stack([draw(seed, plan, entry, *shape, candidates) for entry in range(rows + 1)])

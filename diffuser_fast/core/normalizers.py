@@ -5,6 +5,7 @@ Only this module crosses between physical values (``obs``) and normalised ones (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +103,73 @@ class Limits:
         return (x_n + 1) / 2 * (self.maxs - self.mins) + self.mins
 
 
-Normalizer = Gaussian | Limits
-_KINDS = {"GaussianNormalizer": Gaussian, "LimitsNormalizer": Limits}
+@dataclass(frozen=True, eq=False)
+class CDF:
+    """x_n = 2 F(x) - 1: F is each dimension's empirical distribution function, linear between the data's values.
+
+    quantiles: per dimension d its distinct values, ascending, float64 ``[K_d]``, in physical units; cumprobs: the share
+    of the data up to each, float64 ``[K_d]``. What lies outside the data is clipped to it, on both ways; a dimension of
+    one value passes through. (The original's CDFNormalizer; Ajay et al. 2023 plan with it.)
+    """
+
+    quantiles: tuple[NDArray[np.float64], ...]
+    cumprobs: tuple[NDArray[np.float64], ...]
+
+    def __post_init__(self) -> None:
+        for name in ("quantiles", "cumprobs"):
+            if not isinstance(getattr(self, name), (tuple, list)):
+                raise ValueError(f"{name}: expected a list of numbers for each dimension")
+            curves = tuple(_numbers(f"{name}[{d}]", curve) for d, curve in enumerate(getattr(self, name)))
+            object.__setattr__(self, name, curves)
+        if len(self.quantiles) != len(self.cumprobs):
+            raise ValueError(f"quantiles and cumprobs: of {len(self.quantiles)} and {len(self.cumprobs)} dimensions")
+        for d, (x, y) in enumerate(zip(self.quantiles, self.cumprobs)):
+            if x.shape != y.shape or not len(x):
+                raise ValueError(f"quantiles[{d}] and cumprobs[{d}]: lengths differ or are 0: {len(x)}, {len(y)}")
+            if not ((np.diff(x) > 0).all() and (np.diff(y) > 0).all() and y[0] >= 0 and y[-1] <= 1):
+                raise ValueError(f"quantiles[{d}] and cumprobs[{d}]: must ascend, the latter from 0 to 1 at most")
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions it maps."""
+        return len(self.quantiles)
+
+    @classmethod
+    def fit(cls, data: ArrayLike) -> CDF:
+        """The distribution of ``data [N, dim]``, rounded to float32 as the original does."""
+        data = _samples(data)
+        curves = [np.unique(column.astype(np.float32), return_counts=True) for column in data.T]
+        return cls(tuple(x for x, _ in curves), tuple(np.cumsum(counts) / len(data) for _, counts in curves))
+
+    def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Physical ``[..., dim]`` to normalised, float64, in [-1, 1]."""
+        return self._map(x, lambda column, x, y: 2 * np.interp(column, x, y) - 1)
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of physical ``[..., dim]`` do not come back as they were: both ways clip to the data."""
+        low, high = (np.array([curve[end] if len(curve) > 1 else sign * np.inf for curve in self.quantiles])
+                     for end, sign in ((0, -1), (-1, 1)))  # fmt: skip
+        return (np.asarray(x) < low) | (np.asarray(x) > high)
+
+    def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
+        """Normalised ``[..., dim]`` to physical, float64. ``whole_array`` only matters to ``Limits``."""
+        return self._map(x_n, lambda column, x, y: np.interp((column + 1) / 2, y, x))
+
+    def _map(self, x: ArrayLike, curve: Callable[..., NDArray]) -> NDArray[np.float64]:
+        out = np.array(x, np.float64)
+        for d, (quantiles, cumprobs) in enumerate(zip(self.quantiles, self.cumprobs)):
+            if len(quantiles) > 1:
+                out[..., d] = curve(out[..., d], quantiles, cumprobs)
+        return out
+
+
+Normalizer = Gaussian | Limits | CDF
+_KINDS: dict[str, type[Normalizer]] = {"GaussianNormalizer": Gaussian, "LimitsNormalizer": Limits, "CDFNormalizer": CDF}
+# What a record looks like, for the errors that ask for one.
+RECORD = (
+    '{"normalizer": "GaussianNormalizer", "fields": {"observations": {"means": [...], "stds": [...]}, '
+    '"actions": {"means": [...], "stds": [...]}}} (LimitsNormalizer: "mins" and "maxs")'
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,22 +202,26 @@ class Normalizers:
             raise ValueError(f"transitions: last axis is {transitions.shape[-1]}, expected {expected}")
         return transitions[..., : self.actions.dim], transitions[..., self.actions.dim :]
 
-    def to_json(self) -> dict[str, Any]:
-        """The sidecar's record: one kind, and per field the statistics of that kind."""
-        kind = next(name for name, cls in _KINDS.items() if type(self.observations) is cls)
+    @property
+    def kind(self) -> str:
+        """The original's name for both fields' class; ValueError if they differ: a file has one."""
         if type(self.actions) is not type(self.observations):
             raise ValueError("normalizers: observations and actions must be of one kind to be written")
+        return next(name for name, cls in _KINDS.items() if type(self.observations) is cls)
+
+    def to_json(self) -> dict[str, Any]:
+        """The sidecar's record: one kind, and per field the statistics of that kind."""
         fields = {}
         for field in ("observations", "actions"):
             one = getattr(self, field)
-            fields[field] = {name: getattr(one, name).tolist() for name in one.__dataclass_fields__}
-        return {"normalizer": kind, "fields": fields}
+            fields[field] = {name: _lists(getattr(one, name)) for name in one.__dataclass_fields__}
+        return {"normalizer": self.kind, "fields": fields}
 
     @classmethod
     def from_json(cls, record: Any) -> Normalizers:
         """Read a sidecar's record; ValueError names what is missing. Statistics of other kinds are ignored."""
         if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
-            raise ValueError("normalizer: expected a JSON object with 'normalizer' and 'fields'")
+            raise ValueError(f"normalizer: expected a JSON object with 'normalizer' and 'fields', such as {RECORD}")
         kind = _KINDS.get(record.get("normalizer"))
         if kind is None:
             raise ValueError(f"normalizer: found {record.get('normalizer')!r}, expected one of {sorted(_KINDS)}")
@@ -165,25 +235,33 @@ class Normalizers:
         return cls(**parts)
 
 
-def normalizer_kind(name: str) -> type[Gaussian] | type[Limits]:
-    """The class for "gaussian" / "limits" (or the original's class names); ValueError on another name."""
-    found = {"gaussian": Gaussian, "limits": Limits, **_KINDS}.get(name)
+def normalizer_kind(name: str) -> type[Normalizer]:
+    """The class for "gaussian", "limits" or "cdf" (or the original's class names); ValueError on another name."""
+    found = {"gaussian": Gaussian, "limits": Limits, "cdf": CDF, **_KINDS}.get(name)
     if found is None:
-        raise ValueError(f"normalizer: found {name!r}, expected 'gaussian' or 'limits'")
+        raise ValueError(f"normalizer: found {name!r}, expected 'gaussian', 'limits' or 'cdf'")
     return found
 
 
 def _freeze(record: Any, *names: str) -> None:
-    shapes = set()
     for name in names:
-        array = np.array(as_numbers(name, getattr(record, name), finite=False))
-        if array.ndim != 1 or not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite numbers of shape [dim], found shape {array.shape}")
-        array.setflags(write=False)
-        object.__setattr__(record, name, array)
-        shapes.add(array.shape)
-    if len(shapes) != 1:
-        raise ValueError(f"{' and '.join(names)}: lengths differ: {sorted(s[0] for s in shapes)}")
+        object.__setattr__(record, name, _numbers(name, getattr(record, name)))
+    lengths = {len(getattr(record, name)) for name in names}
+    if len(lengths) != 1:
+        raise ValueError(f"{' and '.join(names)}: lengths differ: {sorted(lengths)}")
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """A read-only copy, float64 ``[n]``."""
+    array = np.array(as_numbers(name, values, finite=False))
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers of shape [dim], found shape {array.shape}")
+    array.setflags(write=False)
+    return array
+
+
+def _lists(statistic: NDArray | tuple[NDArray, ...]) -> list:
+    return [one.tolist() for one in statistic] if isinstance(statistic, tuple) else statistic.tolist()
 
 
 def _samples(data: ArrayLike) -> NDArray[np.float64]:

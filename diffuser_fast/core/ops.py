@@ -1,7 +1,7 @@
-"""The dozen kinds of op that every network of this family is made of, and the names of their records for C++.
+"""The dozen kinds of op that every network of this family is made of: what each takes, and its record for C++.
 
 A value is ``[B, C, H]`` in meaning; how it lies in memory is an engine's business. ``backends/reference.py`` says
-what each op computes; this file says what it takes.
+what each op computes, ``verify.py`` what shapes it takes.
 
 =================  ====================  =====================  ============================================
 kind               inputs                weights                attributes
@@ -24,8 +24,8 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
 * conv: ``w`` is ``[out, in, k]``, or ``[in, out, k]`` when transposed: the adjoint of a conv is the same ``w`` with
   ``transposed`` flipped. The output length is the output's shape, written down, since strides make it ambiguous.
   ``r`` is added to the result. A dense layer over ``[C, H]`` is a conv with ``k = H`` and no padding.
-* step_bias adds ``tables[k, table : table + C]``, one number per channel, k the denoising step: from the time-embedding
-  tables.
+* act: one of ``ACTS``; gelu is the exact one, ``x Phi(x)``.
+* step_bias adds ``tables[step, table : table + C]``, one number per channel, chosen by the denoising step.
 * conv_block = conv, group_norm, act, then step_bias (unless ``table`` is -1), then ``+ r``. Its second output, if it
   has one, is the convolution's result u, which norm_act_vjp needs.
 * norm_act_vjp: the gradient of act(group_norm(u)) with respect to u, given that of its result.
@@ -34,10 +34,48 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-ACTS = ("mish",)
+Shape = tuple[int, int]  # (channels, length) of a value
+ACTS = ("mish", "silu", "relu", "gelu")
 EPS = 1e-5  # of every normalisation in the original
+
+
+@dataclass(frozen=True)
+class Attr:
+    """What an attribute may be: of ``type``; a number not below ``low``; a name out of ``names``."""
+
+    type: type
+    low: float | None = None
+    names: tuple[str, ...] = ()
+
+    def wrong(self, value: Any) -> str | None:
+        """What is wrong with ``value``, or None."""
+        if self.names:
+            return None if value in self.names else f"expected one of {', '.join(self.names)}"
+        if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
+            return f"expected a{'n' * (self.type is int)} {self.type.__name__}"
+        if self.low is not None and value < self.low:
+            return f"expected at least {self.low:g}"
+        return None
+
+
+ATTRS: dict[str, Attr] = {
+    "k": Attr(int, 1),
+    "stride": Attr(int, 1),
+    "pad": Attr(int, 0),
+    "transposed": Attr(bool),
+    "groups": Attr(int, 1),
+    "eps": Attr(float, 0),
+    "act": Attr(str, names=ACTS),
+    "table": Attr(int, -1),
+    "lo": Attr(int, 0),
+    "heads": Attr(int, 1),
+    "q_scale": Attr(float),
+}
 
 
 @dataclass(frozen=True)
@@ -68,18 +106,20 @@ KINDS: dict[str, Kind] = {
     "conv_block": Kind(12, (1, 2), (4, 4), (1, 2), attrs=(*_CONV, *_NORM, "act", "table")),
     "norm_act_vjp": Kind(13, (2, 2), (2, 2), attrs=(*_NORM, "act")),
 }
+CONVS = ("conv", "conv_block")
 
-# One op as C++ sees it (passes/serialize.py): a record of int32 fields.
+# One op as C++ sees it: a row of int32. Absent operands are -1; eps and q_scale are the bits of a float32. `algorithm`
+# is an engine's own (backends/cpu/algorithms.py): how it does a convolution.
 OP_FIELDS = (
     "opcode", "out", "out2", "in", "in2", "w", "w2", "w3", "w4",
-    "k", "stride", "pad", "transposed", "groups", "eps", "act", "table", "lo", "heads", "q_scale",
+    "k", "stride", "pad", "transposed", "groups", "eps", "act", "table", "lo", "heads", "q_scale", "algorithm",
 )  # fmt: skip
-# One value as C++ sees it: its shape and its View (passes/memory.py).
+# One value as C++ sees it (see passes/memory.py): where it lies in the arena of a group of trajectories.
 VALUE_FIELDS = ("channels", "length", "offset", "ld", "channel")
 
 
 def conv_length(length: int, k: int, stride: int, pad: int, transposed: bool) -> int:
-    """Output length of a convolution over ``length`` steps (the usual one; an adjoint may need one more)."""
+    """Output length of a convolution over ``length`` steps (the usual one; an adjoint may need a few more)."""
     if transposed:
         return (length - 1) * stride - 2 * pad + k
     return (length + 2 * pad - k) // stride + 1
@@ -93,7 +133,7 @@ def op_flops(op, shapes) -> int:
     """
     out_c, out_h = shapes[op.outs[0]]
     in_c, in_h = shapes[op.ins[0]]
-    if op.kind in ("conv", "conv_block"):
+    if op.kind in CONVS:
         positions = in_h if op.attrs["transposed"] else out_h
         return 2 * in_c * out_c * op.attrs["k"] * positions
     if op.kind == "linear_attention":
@@ -101,45 +141,23 @@ def op_flops(op, shapes) -> int:
     return out_c * out_h
 
 
-def op_weight_bytes(op, weights) -> int:
+def op_weight_bytes(op, weights: Mapping[str, tuple[int, ...]]) -> int:
     """Bytes of float32 weights one op reads."""
     return 4 * sum(math.prod(weights[name]) for name in op.weights)
 
 
-def header() -> str:
-    """The text of csrc/ops.gen.h: opcodes and record fields, so that no number is typed twice."""
-    lines = [
-        "// Written by `python -m diffuser_fast.core.ops > csrc/ops.gen.h`; a test compares the two.",
-        "#pragma once",
-        "",
-        "namespace df {",
-        "",
-        "enum Opcode : int {",
-        *(f"  {_camel(name)} = {kind.opcode}," for name, kind in KINDS.items()),
-        "};",
-        "",
-        "enum OpField : int {",
-        *(f"  kOp{_camel(name)[1:]} = {i}," for i, name in enumerate(OP_FIELDS)),
-        f"  kOpFields = {len(OP_FIELDS)},",
-        "};",
-        "",
-        "enum ValueField : int {",
-        *(f"  kValue{_camel(name)[1:]} = {i}," for i, name in enumerate(VALUE_FIELDS)),
-        f"  kValueFields = {len(VALUE_FIELDS)},",
-        "};",
-        "",
-        "enum Act : int {",
-        *(f"  kAct{_camel(name)[1:]} = {i}," for i, name in enumerate(ACTS)),
-        "};",
-        "",
-        "}  // namespace df",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _camel(name: str) -> str:
-    return "k" + "".join(part.capitalize() for part in name.split("_"))
-
-
-if __name__ == "__main__":
-    print(header(), end="")
+def op_row(op, weights: Mapping[str, int], algorithm: int = -1) -> list[int]:
+    """One op as a row of ``OP_FIELDS``; weights: the number of each of its weights, by name."""
+    row = dict.fromkeys(OP_FIELDS, -1)
+    row["opcode"], row["algorithm"] = KINDS[op.kind].opcode, algorithm
+    row.update(zip(("out", "out2"), op.outs, strict=False))
+    row.update(zip(("in", "in2"), op.ins, strict=False))
+    row.update(zip(("w", "w2", "w3", "w4"), (weights[name] for name in op.weights), strict=False))
+    for name, value in op.attrs.items():
+        if ATTRS[name].names:
+            row[name] = ATTRS[name].names.index(value)
+        elif ATTRS[name].type is float:
+            row[name] = struct.unpack("<i", struct.pack("<f", value))[0]
+        else:
+            row[name] = int(value)
+    return list(row.values())

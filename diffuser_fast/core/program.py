@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .ops import EPS, KINDS, conv_length, op_flops
+from .ops import EPS, Shape, conv_length, op_flops
+from .verify import ProgramError, verify, verify_op
 
-Shape = tuple[int, int]  # (channels, length)
+__all__ = ["Builder", "Op", "Program", "ProgramError", "Shape"]
 
 
 @dataclass(frozen=True)
@@ -25,31 +26,37 @@ class Op:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind = KINDS[self.kind]
-        for name, found in (("ins", self.ins), ("weights", self.weights), ("outs", self.outs)):
-            least, most = getattr(kind, name)
-            assert least <= len(found) <= most, f"{self.kind} takes {least} to {most} {name}, not {len(found)}"
-        assert set(self.attrs) == set(kind.attrs), f"{self.kind} has {kind.attrs}, not {tuple(self.attrs)}"
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+        verify_op(self)
+
+    def __reduce__(self):
+        return Op, (self.kind, self.outs, self.ins, self.weights, dict(self.attrs))
 
 
 @dataclass(frozen=True)
 class Program:
-    """Ops in order over numbered values; every value is written once.
+    """Ops in order over numbered values; every value is written once. ProgramError (verify.py) if it means nothing.
 
-    shapes: (C, H) of each value. inputs, outputs: value numbers. weights: name -> shape of each weight.
-    table_width: S, the columns of the time-embedding tables (0: the program does not depend on the denoising step).
+    shapes: (C, H) of each value. inputs, outputs: name -> number of a value; a network is ``x -> y``, its gradient
+    ``(x, dy) -> (y, dx)``. weights: name -> shape of each weight. table_width: S, the length of one row of step tables
+    (0: the program does not depend on the step).
     """
 
     ops: tuple[Op, ...]
     shapes: tuple[Shape, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
     weights: Mapping[str, tuple[int, ...]]
     table_width: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+        for name in ("inputs", "outputs", "weights"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        verify(self)
+
+    def __reduce__(self):
+        named = (dict(named) for named in (self.inputs, self.outputs, self.weights))
+        return Program, (self.ops, self.shapes, *named, self.table_width)
 
     @property
     def flops(self) -> int:
@@ -68,7 +75,8 @@ class Program:
         """A name for this exact program: hexadecimal SHA-256 of its ops, shapes and weights' shapes."""
         record = [
             [(op.kind, op.outs, op.ins, op.weights, sorted(op.attrs.items())) for op in self.ops],
-            self.shapes, self.inputs, self.outputs, sorted(self.weights.items()), self.table_width,
+            self.shapes, list(self.inputs.items()), list(self.outputs.items()), sorted(self.weights.items()),
+            self.table_width,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
@@ -76,21 +84,28 @@ class Program:
         def value(i: int) -> str:
             return f"%{i}[{self.shapes[i][0]}x{self.shapes[i][1]}]"
 
-        lines = [f"inputs {' '.join(map(value, self.inputs))}"]
+        def named(values: Mapping[str, int]) -> str:
+            return " ".join(f"{name}={value(i)}" for name, i in values.items())
+
+        lines = [f"inputs {named(self.inputs)}"]
         for op in self.ops:
             attrs = " ".join(f"{name}={v}" for name, v in op.attrs.items())
             left = ", ".join(map(value, op.outs))
             lines.append(f"{left} = {op.kind} {' '.join(map(value, op.ins))} {' '.join(op.weights)} {attrs}".rstrip())
-        return "\n".join([*lines, f"outputs {' '.join(map(value, self.outputs))}"])
+        return "\n".join([*lines, f"outputs {named(self.outputs)}"])
 
 
 class Builder:
-    """Writes a Program op by op; each method returns the number of the value it made."""
+    """Writes a Program op by op; each method returns the number of the value it made.
 
-    def __init__(self, *inputs: Shape) -> None:
+    ``Builder((C, H))`` has one input, "x", which is value 0; more are named: ``Builder((C, H), dy=(1, 1))``.
+    """
+
+    def __init__(self, x: Shape | None = None, /, **inputs: Shape) -> None:
+        named = ({} if x is None else {"x": x}) | inputs
         self.ops: list[Op] = []
-        self.shapes: list[Shape] = list(inputs)
-        self.inputs = tuple(range(len(inputs)))
+        self.shapes: list[Shape] = list(named.values())
+        self.inputs: dict[str, int] = {name: i for i, name in enumerate(named)}
         self.weights: dict[str, tuple[int, ...]] = {}
         self.table_width = 0
 
@@ -98,15 +113,15 @@ class Builder:
     def extending(cls, program: Program) -> Builder:
         """A builder that starts with all of ``program``."""
         builder = cls()
-        builder.ops, builder.shapes, builder.inputs = list(program.ops), list(program.shapes), program.inputs
+        builder.ops, builder.shapes, builder.inputs = list(program.ops), list(program.shapes), dict(program.inputs)
         builder.weights, builder.table_width = dict(program.weights), program.table_width
         return builder
 
-    def input(self, shape: Shape) -> int:
+    def input(self, name: str, shape: Shape) -> int:
         """One more input."""
         self.shapes.append(shape)
-        self.inputs += (len(self.shapes) - 1,)
-        return self.inputs[-1]
+        self.inputs[name] = len(self.shapes) - 1
+        return self.inputs[name]
 
     def emit(self, kind: str, ins: tuple[int, ...], shape: Shape, weights: tuple[str, ...] = (), **attrs: Any) -> int:
         """Any op with one output of this shape."""
@@ -137,37 +152,38 @@ class Builder:
         """LayerNorm over channels at each time, affine."""
         return self.emit("channel_norm", (x,), self.shapes[x], self._affine(name, x), eps=EPS)
 
-    def mish(self, x: int) -> int:
-        """x * tanh(softplus(x))."""
-        return self.emit("act", (x,), self.shapes[x], act="mish")
+    def act(self, x: int, act: str = "mish") -> int:
+        """An activation (``ops.ACTS``); Mish is x tanh(softplus(x))."""
+        return self.emit("act", (x,), self.shapes[x], act=act)
 
     def add(self, x: int, y: int) -> int:
         """Elementwise sum of two values of one shape."""
-        assert self.shapes[x] == self.shapes[y], (self.shapes[x], self.shapes[y])
         return self.emit("add", (x, y), self.shapes[x])
 
     def concat(self, x: int, y: int) -> int:
         """Channels of x, then channels of y."""
-        (cx, length), (cy, other) = self.shapes[x], self.shapes[y]
-        assert length == other, (length, other)
-        return self.emit("concat", (x, y), (cx + cy, length))
+        return self.emit("concat", (x, y), (self.shapes[x][0] + self.shapes[y][0], self.shapes[x][1]))
 
     def slice(self, x: int, lo: int, channels: int) -> int:
         """Channels ``lo : lo + channels`` of x."""
         return self.emit("slice", (x,), (channels, self.shapes[x][1]), lo=lo)
 
     def step_bias(self, x: int) -> int:
-        """Adds the next C columns of the time tables to x."""
+        """Adds the next C columns of the step table to x."""
         table = self.table_width
         self.table_width += self.shapes[x][0]
         return self.emit("step_bias", (x,), self.shapes[x], table=table)
 
-    def done(self, *outputs: int) -> Program:
-        """The finished program."""
-        return Program(tuple(self.ops), tuple(self.shapes), self.inputs, outputs, self.weights, self.table_width)
+    def done(self, *outputs: int, **named: int) -> Program:
+        """The finished program. Outputs that are not named are "y", "y1", "y2" ..."""
+        unnamed = {f"y{n or ''}": value for n, value in enumerate(outputs)}
+        return Program(
+            tuple(self.ops), tuple(self.shapes), self.inputs, unnamed | named, self.weights, self.table_width
+        )
 
     def _weight(self, name: str, *shape: int) -> str:
-        assert name not in self.weights, name
+        if name in self.weights:
+            raise ProgramError(f"weight {name!r} has an owner already")
         self.weights[name] = shape
         return name
 

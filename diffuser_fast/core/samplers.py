@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .scalars import real, whole
 from .schedule import Schedule
 
+ENGINE_COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # what an engine reads of a row, in C++ in this order
 COLUMNS = ("p", "q", "a", "b", "d", "s", "variance", "sqrt_abar", "sqrt_one_minus_abar", "gx", "g0")
 
 

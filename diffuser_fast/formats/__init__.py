@@ -11,6 +11,7 @@ from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
 from ..core.spelling import named
 from . import janner, native
+from .janner_runs import descend
 from .native import save
 from .sidecar import read_normalizers
 from .sniff import FORMATS, native_file, sniff
@@ -23,13 +24,14 @@ PathLike = str | os.PathLike[str]
 def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | None = None, **facts: Any) -> Checkpoint:
     """A checkpoint of any known format (see ``FORMATS``), or a bundled one by its name.
 
+    path: a file or folder; a run of the original's or a folder above it that leads to one run only, logs/<environment>.
     value: path of a value checkpoint (either format), taken instead of the one beside or inside ``path``.
     normalizer: JSON sidecar of statistics, likewise; without any, ``normalizers`` is None. ``facts`` are for the
-    original's folders: ``epoch`` picks ``state_<epoch>.pt`` (default: the highest); ``horizon``, ``action_dim``,
-    ``prediction`` and ``clip_denoised`` stand in for lost configurations.
+    original's folders: ``epoch`` picks ``state_<epoch>.pt`` (default, and "latest": the highest); ``horizon``,
+    ``action_dim``, ``prediction`` and ``clip_denoised`` stand in for lost configurations.
     Raises FileNotFoundError or ValueError in one sentence that names the file.
     """
-    path = _found(path)
+    path = descend(_found(path))
     kind = sniff(path)
     if kind == "native":
         if facts:
@@ -39,7 +41,7 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
     else:
         checkpoint = janner.load(path, find_value=value is None, find_normalizer=normalizer is None, **facts)
     if value is not None:
-        found = _value(_found(value), guess=checkpoint.unet.spec.horizon)
+        found = _value(descend(_found(value), "values"), guess=checkpoint.unet.spec.horizon)
         checkpoint = janner.with_value(checkpoint, found, value)
     if normalizer is not None:
         normalizers = read_normalizers(normalizer)
@@ -55,7 +57,7 @@ def load_value(path: PathLike, *, horizon: int | None = None) -> Weights:
 
     horizon: for a file of the original's that has lost its configuration. Errors as of ``load``.
     """
-    return _value(_found(path), horizon=horizon).weights
+    return _value(descend(_found(path), "values"), horizon=horizon).weights
 
 
 def _value(path: Path, *, horizon: int | None = None, guess: int | None = None) -> janner.Value:

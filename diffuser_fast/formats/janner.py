@@ -2,7 +2,7 @@
 
 state_<epoch>.pt          {"step", "model", "ema"}: state dicts of the diffusion; plans use "ema"
 <name>_config.pkl         model, diffusion and dataset are read (as inert records), others are ignored; all may miss
-values/                   such a folder again, of the value network
+values/                   such a folder again, of the value network; or ../../values/<run>, where the original puts it
 normalizer_stats.json     the statistics, which the original does not store (see sidecar.py)
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..core.spec import Spec
 from ..core.spelling import setting
 from . import janner_keys as keys
 from .janner_config import Config, guide_of, read_configs
+from .janner_runs import values_of
 from .janner_state import epoch_of, read_state, states
 from .sidecar import NAME as SIDECAR
 from .sidecar import read_normalizers
@@ -58,16 +60,21 @@ class _Trained:
 
 
 def load(
-    path: str | os.PathLike[str], *, epoch: int | None = None, horizon: int | None = None,
+    path: str | os.PathLike[str], *, epoch: int | str | None = None, horizon: int | None = None,
     action_dim: int | None = None, prediction: str | None = None, clip_denoised: bool | None = None,
     find_value: bool = True, find_normalizer: bool = True,
 ) -> Checkpoint:  # fmt: skip
-    """A folder, or one of its ``state_*.pt``, with the ``values/`` folder and the sidecar beside it, if any.
+    """A folder, or one of its ``state_*.pt``, with its value network and the sidecar beside it, if any.
 
-    epoch: which ``state_<epoch>.pt`` of a folder (default: the highest). horizon, action_dim, prediction,
+    epoch: which ``state_<epoch>.pt`` of a folder (default, and "latest": the highest). horizon, action_dim, prediction,
     clip_denoised: for files that have lost their configurations; they may not contradict what there is.
     Raises ValueError naming the file: cut short, not inert, keys or shapes of another network, configurations that
-    contradict the weights or each other; FileNotFoundError; ImportError if torch is missing.
+    contradict the weights or each other, several value networks that fit; FileNotFoundError; ImportError if torch is
+    missing. Warns if there are value networks and none fits: it plans unguided.
+
+    A Decision Diffuser without returns has the keys of the maze2d branch, and plans otherwise: all its noise is halved,
+    and its activation may be another (``calc_energy``). No file says which it is; that a file is the original's is
+    taken for granted.
     """
     trained = _read(Path(path), epoch)
     if trained.is_value:
@@ -95,16 +102,13 @@ def load(
             metadata={"format": "janner", "env": env, **trained.metadata},
             **facts,
         )
-    folder = trained.file.parent / "values"
-    if find_value and folder.is_dir() and states(folder):
-        return with_value(checkpoint, load_value(folder, guess=horizon), folder)
-    return checkpoint
+    return _with_found_value(checkpoint, trained.file.parent) if find_value else checkpoint
 
 
 def load_value(
     path: str | os.PathLike[str],
     *,
-    epoch: int | None = None,
+    epoch: int | str | None = None,
     horizon: int | None = None,
     guess: int | None = None,
 ) -> Value:
@@ -132,8 +136,33 @@ def with_value(checkpoint: Checkpoint, value: Value, path: str | os.PathLike[str
         return replace(checkpoint, value=value.weights, metadata=metadata)
 
 
-def _read(path: Path, epoch: int | None) -> _Trained:
-    file = path
+def _with_found_value(checkpoint: Checkpoint, run: Path) -> Checkpoint:
+    """``checkpoint`` with the value network in ``run``/values, or the one in ../../values that fits it, if any."""
+    spec, n_steps = checkpoint.unet.spec, checkpoint.schedule.n_steps
+    folder = run / "values"
+    if folder.is_dir() and states(folder):
+        return with_value(checkpoint, load_value(folder, guess=spec.horizon), folder)
+    found = {folder: load_value(folder, guess=spec.horizon) for folder in values_of(run)}
+    fitting = [
+        folder for folder, value in found.items()
+        if (value.weights.spec.horizon, value.weights.spec.transition_dim, value.n_steps)
+        == (spec.horizon, spec.transition_dim, n_steps)
+    ]  # fmt: skip
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{run}: {len(fitting)} value networks fit it; pass one of them as value=: {', '.join(map(str, fitting))}"
+        )
+    if found and not fitting:
+        warnings.warn(
+            f"{run}: planning unguided, for none of the value networks in {next(iter(found)).parent} fits horizon "
+            f"{spec.horizon} and {n_steps} diffusion steps; value= takes another",
+            stacklevel=4,
+        )
+    return with_value(checkpoint, found[fitting[0]], fitting[0]) if fitting else checkpoint
+
+
+def _read(path: Path, epoch: int | str | None) -> _Trained:
+    file, epoch = path, None if epoch == "latest" else epoch
     if path.is_dir():
         found = states(path)
         if not found:
@@ -187,7 +216,10 @@ def _facts(
     facts = {name: _agreed(name, where) for name, where in sources.items()}
     unknown = [setting(f"load.{name}", "") for name, fact in facts.items() if fact is None]
     if unknown:
-        raise ValueError(f"no diffusion_config.pkl is beside it; pass {', '.join(unknown)} to load it")
+        raise ValueError(
+            f"no diffusion_config.pkl is beside it; pass {', '.join(unknown)} to load it as the original's (a Decision "
+            "Diffuser file can have the same keys, and plans otherwise)"
+        )
     return facts
 
 
@@ -207,9 +239,9 @@ def _check_model(config: Config, spec: Spec) -> None:
 
 
 def _check_statistics(config: Config, normalizers: Normalizers | None) -> None:
-    kind = None if normalizers is None else normalizers.to_json()["normalizer"]
+    kind = None if normalizers is None else normalizers.kind
     said = config.get("normalizer")
-    if kind and said in ("GaussianNormalizer", "LimitsNormalizer") and said != kind:
+    if kind and said in ("GaussianNormalizer", "LimitsNormalizer", "CDFNormalizer") and said != kind:
         raise ValueError(f"{config.file} says {said}, {SIDECAR} holds statistics of a {kind}")
 
 

@@ -20,12 +20,20 @@ from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
 
 State = Mapping[str, NDArray]
+GROUPS = 8  # of every norm of the original's
 
 # Buffers of GaussianDiffusion beside those that core/schedule.py keeps, and the loss's weights [H, D].
 _DERIVED = {
     "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "log_one_minus_alphas_cumprod",
     "loss_fn.weights",
 }  # fmt: skip
+
+# How the keys of relatives begin, which are read nowhere yet.
+_OTHERS = {
+    "denoise_fn.": "the original's kuka branch",
+    "inv_model.": "Decision Diffuser",
+    "model.returns_mlp.": "Decision Diffuser",
+}
 
 _FIRST = "0.blocks.0.block.0.weight"  # of a level: [width, channels in, taps]
 
@@ -79,6 +87,9 @@ def is_value(state: State) -> bool:
 
 def split(state: State) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     """The network's tensors (without ``model.``) and the buffers; ValueError on keys the original does not write."""
+    for start, owner in _OTHERS.items():
+        if any(key.startswith(start) for key in state):
+            raise ValueError(f"its keys ({start}*) are those of {owner}, which is not readable yet")
     network = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     rest = {key: value for key, value in state.items() if not key.startswith("model.")}
     unknown = rest.keys() - set(BUFFERS) - _DERIVED
@@ -87,20 +98,21 @@ def split(state: State) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     return network, rest
 
 
-def unet_weights(network: State, horizon: int) -> Weights:
-    """A TemporalUnet's weights, of either layout, at a horizon it was trained for."""
+def unet_weights(network: State, horizon: int, *, groups: int = GROUPS) -> Weights:
+    """A TemporalUnet's weights, of either layout, at a horizon it was trained for. groups: of its norms."""
     sizes = _sizes(network, "downs")
-    spec = UNetSpec(horizon=horizon, attention=any(".to_qkv." in key for key in network), **sizes)
+    spec = UNetSpec(horizon=horizon, attention=any(".to_qkv." in key for key in network), groups=groups, **sizes)
     # Only the last level has no downsampling; a network of one level has none at all.
     slot = 3 if "downs.0.3.conv.weight" in network else 2
     return _weights(spec, network, slot)
 
 
-def value_weights(network: State, horizon: int | None, guess: int | None) -> Weights:
+def value_weights(network: State, horizon: int | None, guess: int | None, *, groups: int = GROUPS) -> Weights:
     """A ValueFunction's or TemporalValue's weights.
 
-    horizon: what the configuration says. Without one, the head's width may tell; where it fits several horizons,
-    ``guess`` (the U-Net's) is taken if it fits. ValueError if none is left, or if the width contradicts ``horizon``.
+    horizon: what the configuration says. The head's width fits several horizons; without a configuration ``guess``
+    (the U-Net's) is taken if it is one of them. ValueError if none is left, or if the width contradicts ``horizon``.
+    groups: of its norms.
     """
     sizes = _sizes(network, "blocks")
     middle = "narrowing" if any(key.startswith("mid_") for key in network) else "none"
@@ -110,21 +122,17 @@ def value_weights(network: State, horizon: int | None, guess: int | None) -> Wei
     length, remainder = divmod(columns, channels)
     if remainder or length < 1:
         raise ValueError(f"its head takes {columns} numbers, expected a multiple of {channels} channels")
-    # The original sizes the head by horizon >> halvings, at least 1, and its convolutions round up: the two agree for
-    # exact multiples, and for all that end at length 1.
-    longest = length << halvings
-    shortest = 1 if length == 1 else longest
-    fits = "the head's width fits " + (f"{longest}" if shortest == longest else f"{shortest} to {longest}")
-    if horizon is None and shortest == longest:
-        horizon = longest
-    elif horizon is None and guess is not None and shortest <= guess <= longest:
+    # Every convolution of stride 2 leaves ceil(n / 2) of n steps: the head was fitted to ceil(horizon / 2^halvings).
+    shortest, longest = ((length - 1) << halvings) + 1, length << halvings
+    fits = f"the head's width fits {shortest} to {longest}"
+    if horizon is None and guess is not None and shortest <= guess <= longest:
         horizon = guess
     elif horizon is None:
         cure = f"; pass {setting('load_value.horizon', '')}" if guess is None else f", and the U-Net's is {guess}"
         raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it{cure}")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
-    return _weights(ValueSpec(horizon=horizon, middle=middle, **sizes), network, slot=2)
+    return _weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, slot=2)
 
 
 def _sizes(network: State, levels: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ The metadata has one key, ``diffuser-fast``, so that the same checkpoint always 
     {"format": "diffuser-fast", "version": 1, "dtype": "float32", "unet": spec, "value": spec or null,
      "prediction": "x0", "clip_denoised": false, "action_dim": 3, "guide": {...}, "normalizers": {...} or null,
      "metadata": {...}}
+
+Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,10 +30,10 @@ from safetensors import numpy as safetensors
 from ..core.checkpoint import Checkpoint, Weights
 from ..core.contents import START, looks_like
 from ..core.guidance import Guide
-from ..core.normalizers import Normalizers
 from ..core.schedule import BUFFERS, Schedule
 from ..core.spec import spec_from_json, spec_to_json
 from ..core.spelling import setting
+from . import statistics
 
 FORMAT, VERSION = "diffuser-fast", 1
 DTYPES = {"float32": np.float32, "float16": np.float16}
@@ -47,7 +50,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
     float16's range, metadata that JSON cannot hold. A process killed while writing, or a full disk (OSError), leaves
     the file that was there before.
     """
-    normalizers = checkpoint.normalizers
+    normalizers, curves = statistics.pack(checkpoint.normalizers)
     record = {
         "unet": spec_to_json(checkpoint.unet.spec),
         "value": None if checkpoint.value is None else spec_to_json(checkpoint.value.spec),
@@ -55,11 +58,11 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
         "clip_denoised": bool(checkpoint.clip_denoised),
         "action_dim": int(checkpoint.action_dim),
         "guide": asdict(checkpoint.guide),
-        "normalizers": None if normalizers is None else normalizers.to_json(),
+        "normalizers": normalizers,
         "metadata": dict(checkpoint.metadata),
     }
     parts = {"unet": checkpoint.unet, "value": checkpoint.value}
-    return _save(record, parts, checkpoint.schedule, path, dtype)
+    return _save(record, parts, checkpoint.schedule, path, dtype, curves)
 
 
 def save_value(
@@ -170,7 +173,7 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
 
 def _save(
     record: Mapping[str, Any], parts: Mapping[str, Weights | None], schedule: Schedule, path: str | os.PathLike[str],
-    dtype: str,
+    dtype: str, curves: Mapping[str, NDArray] = MappingProxyType({}),
 ) -> Path:  # fmt: skip
     path = Path(path)
     if dtype not in DTYPES:
@@ -180,6 +183,7 @@ def _save(
         if weights is not None:
             tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
     tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in BUFFERS}
+    tensors |= {f"normalizers.{name}": array for name, array in curves.items()}
     try:  # numbers are written in full: they read back to the same float64
         text = json.dumps(
             {"format": FORMAT, "version": VERSION, "dtype": dtype, **record}, allow_nan=False, default=_plain
@@ -225,7 +229,6 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
     for name, kind in _KINDS.items():
         if type(record[name]) is not kind:
             raise ValueError(f"{name} is {record[name]!r} in its header, expected {kind.__name__}")
-    normalizers = record["normalizers"]
     return Checkpoint(
         unet=_weights("unet", record["unet"], parts["unet"]),
         value=None if record["value"] is None else _weights("value", record["value"], parts["value"]),
@@ -234,16 +237,16 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         prediction=record["prediction"],
         clip_denoised=record["clip_denoised"],
         guide=Guide(**record["guide"]),
-        normalizers=None if normalizers is None else Normalizers.from_json(normalizers),
+        normalizers=statistics.unpack(record["normalizers"], parts["normalizers"]),
         metadata=record["metadata"],
     )
 
 
 def _parts(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
-    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}}
+    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}, "normalizers": {}}
     for name, array in tensors.items():
         part, _, rest = name.partition(".")
-        if part not in parts or not rest or (part != "schedule" and record[part] is None):
+        if part not in parts or not rest or (part != "schedule" and record.get(part) is None):
             raise ValueError(f"tensor {name} is none that the header speaks of")
         parts[part][rest] = array
     return parts

@@ -47,8 +47,8 @@ class TrajectoryNetwork(nn.Module):
             weights[name] = torch.where(torch.arange(w.shape[2], device=w.device) == tap, w, 0.0)
         angle = t[:, None] * self.frequencies
         embedding = torch.cat((torch.sin(angle), torch.cos(angle)), dim=1)[:, :, None].to(x.dtype)
-        (table,) = run(self.lowered.time, weights, [embedding])
-        (y,) = run(self.lowered.net, weights, [x.transpose(1, 2)], table[:, :, 0])
+        table = run(self.lowered.time, weights, {"x": embedding})["y"][:, :, 0]
+        y = run(self.lowered.net, weights, {"x": x.transpose(1, 2)}, table)["y"]
         return y.transpose(1, 2) if isinstance(self.spec, UNetSpec) else y[:, 0, 0]
 
     def weights(self) -> Weights:

@@ -1,12 +1,10 @@
-"""Every sampling loop on everything that can run here: by the yardstick, from noise to plan and step by step."""
+"""Every sampling loop on everything that can run here: within bounds, from noise to plan and step by step."""
 
 import numpy as np
 import pytest
-import torch
 
 from diffuser_fast import conformance as c
 
-torch.set_num_threads(1)
 CASES = c.loop_cases()
 TARGETS = c.targets()
 
@@ -17,7 +15,7 @@ def named(case):
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_plans_are_within_the_yardstick(case, target):
+def test_plans_are_within_their_bounds(case, target):
     results = list(c.run_loops(target, [case]))
     assert {result.what for result in results} == ({"x", "values"} if case.guide else {"x"})
     wrong = [str(result) for result in results if not result.verdict.passed]
@@ -26,14 +24,14 @@ def test_plans_are_within_the_yardstick(case, target):
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_denoising_steps_are_within_the_yardstick(case, target):
+def test_denoising_steps_are_within_their_bounds(case, target):
     results = list(c.run_steps(target, [case]))
     assert len(results) == case.loop.rows
     wrong = [str(result) for result in results if not result.verdict.passed]
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_case_table_has_every_kind_of_loop():
+def test_the_table_has_every_kind_of_loop():
     loops = [(case, case.loop) for case in CASES]
     assert {case.sampler for case in CASES} == {"ddpm", "ddim", "dpm_solver_pp_2m"}
     assert {case.guide.n_steps for case in CASES if case.guide} >= {0, 1, 2, 3}
@@ -48,11 +46,13 @@ def test_the_case_table_has_every_kind_of_loop():
     assert max(len(case.unet.dim_mults) for case in CASES) == 5
     assert any(loop.steps.g0.any() and loop.clip for _, loop in loops)
     assert any(loop.steps.g0.any() and not loop.steps.guide_steps.any() for _, loop in loops)
-    # Multistep samplers, strided noise, denoising steps whose guide does nothing, and a last one whose guide does.
+    # Multistep updates, strided noise, steps whose guide does nothing, and a last step whose guide does.
     assert any(loop.steps.d.any() for _, loop in loops)
     assert any(loop.rows < case.n_train and loop.steps.s.any() for case, loop in loops)
     assert any(0 < np.count_nonzero(loop.steps.guide_steps) < loop.rows - 1 for _, loop in loops)
-    assert any(case.own_tables for case in CASES) and any(case.candidates for case in CASES)
+    assert {case.own_tables for case in CASES} == {None, "shared", "each", "added"} and any(
+        case.candidates for case in CASES
+    )
 
 
 def test_no_group_of_a_case_is_smaller_than_four_numbers():

@@ -37,14 +37,14 @@ def gpu(*words, **environment):
 
 def test_every_check_is_in_one_part():
     names = [name for name, _ in planned("float32", "cpu")]
-    assert names[0] == "same noise" and len(set(names)) == len(names) > 200
+    assert names[0] == "plan 0 of seed 7" and len(set(names)) == len(names) > 200
     first = [name.split()[0] for name in names].index("conv")
     assert len({name.split()[0] for name in names[first : first + 8]}) == 8  # every kind, then every kind again
-    assert {name.split()[0] for name, _ in planned("fp16", "cpu")} == {"same", "trace", "network"}
+    assert {name.split()[0] for name, _ in planned("fp16", "cpu")} == {"plan", "trace", "network"}
 
 
 def test_what_is_right_passes(here):
-    for name in ("same noise", "float64 of the device", "trace hopper_guided", "act 17x9 range"):
+    for name in ("plan 1 of seed 7", "float64 of the device", "trace hopper_guided", "act mish 17x9 range"):
         found = Part("float32", "cpu", only=name)
         assert found.next()[1] <= 1 and found.next() is None
 
@@ -52,22 +52,22 @@ def test_what_is_right_passes(here):
 def test_what_is_wrong_fails(here, monkeypatch):
     class Wrong(checks.Target):
         def evaluate(self, case):
-            return [y * 1.001 for y in super().evaluate(case)]
+            return {name: y * 1.001 for name, y in super().evaluate(case).items()}
 
     monkeypatch.setattr(checks, "Target", Wrong)
-    assert Part("float32", "cpu", only="act 17x9 range").next()[1] > 1
+    assert Part("float32", "cpu", only="act mish 17x9 range").next()[1] > 1
 
 
 def test_a_check_that_raises_is_a_finding_and_after_cuda_errors_the_process_ends(here, monkeypatch):
-    def broken(target, case, exactness):
+    def broken(target, case):
         raise RuntimeError(said)
 
     monkeypatch.setattr(checks, "case_error", broken)
     said = "no such kernel"
-    assert Part("float32", "cpu", only="act 17x9 range").next() == ("act 17x9 range", "RuntimeError: no such kernel")
+    assert Part("float32", "cpu", only="act mish 17x9 range").next() == ("act mish 17x9 range", "RuntimeError: no such kernel")
     said = "CUDA error: an illegal memory access was encountered"
     with pytest.raises(RuntimeError, match="illegal"):
-        Part("float32", "cpu", only="act 17x9 range").next()
+        Part("float32", "cpu", only="act mish 17x9 range").next()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_scores_and_summary():
 def test_planning_again_plans_to_the_horizon_that_is_left():
     p, asked = planner(), []
     plain = p.plan
-    p.plan = lambda conditions, *, horizon: asked.append(horizon) or plain(conditions, horizon=horizon)
+    p.plan = lambda conditions, *, horizon, number: asked.append(horizon) or plain(conditions, horizon=horizon)
     found = rollout(p, "maze2d-umaze", episodes=2, replan=5, together=2)
     assert asked == [32, 28, 22, 18, 12] and found.summary()["plans"] == 10
 
@@ -105,3 +105,17 @@ def test_a_planner_of_another_environment_is_refused():
         rollout(p, "hopper-medium-v2", episodes=1)
     with pytest.raises(ValueError, match="at least 1"):
         rollout_module.rollout(planner(), "maze2d-umaze", episodes=0)
+
+
+@pytest.mark.parametrize("replan", [None, 10])
+def test_scores_do_not_depend_on_how_many_run_together(replan):
+    """Nor on which call an episode is part of: its number is its noise."""
+    found = [rollout(planner(), "maze2d-umaze", episodes=3, seed=5, together=n, replan=replan) for n in (1, 2, 3)]
+    last = rollout(planner(), "maze2d-umaze", episodes=1, seed=7, replan=replan)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.observations, found[0].observations)
+        np.testing.assert_array_equal(other.returns, found[0].returns)
+    np.testing.assert_array_equal(last.observations[0], found[0].observations[2])
+    assert not np.array_equal(found[0].plans[0, :, 2:], found[0].plans[1, :, 2:])
+    with pytest.raises(ValueError, match="seed: episodes have numbers below 1048576"):
+        rollout(planner(), "maze2d-umaze", episodes=2, seed=2**20 - 1)

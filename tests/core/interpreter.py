@@ -1,11 +1,13 @@
 """Programs evaluated in plain numpy, from the words of core/ops.py and the textbook; no code is shared with engines."""
 
+import math
+
 import numpy as np
 
 
 def run(program, weights, inputs, table=None):
-    """inputs: ``[B, C, H]`` each; table: ``[S]``. Returns the outputs, in float64."""
-    values = {n: np.asarray(x, np.float64) for n, x in zip(program.inputs, inputs, strict=True)}
+    """inputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``. Returns the outputs by name, in float64."""
+    values = {v: np.asarray(inputs[name], np.float64) for name, v in program.inputs.items()}
     weights = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     for op in program.ops:
         results = _OPS[op.kind](
@@ -18,7 +20,7 @@ def run(program, weights, inputs, table=None):
         for out, result in zip(op.outs, results if isinstance(results, tuple) else (results,)):
             assert result.shape[1:] == program.shapes[out], (op, result.shape)
             values[out] = result
-    return [values[i] for i in program.outputs]
+    return {name: values[v] for name, v in program.outputs.items()}
 
 
 def random_weights(program, seed):
@@ -47,13 +49,36 @@ def convolve(x, w, stride, pad, length, transposed):
     return y
 
 
-def mish(x):
-    return x * np.tanh(np.logaddexp(0, x))
+def sigmoid(x):
+    return np.exp(-np.logaddexp(0, -x))
 
 
 def mish_slope(x):
     soft = np.tanh(np.logaddexp(0, x))
-    return soft + x * (1 - soft**2) / (1 + np.exp(-x))
+    return soft + x * (1 - soft**2) * sigmoid(x)
+
+
+def normal_distribution(x):
+    return np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2
+
+
+ACTS = {
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "silu": lambda x: x * sigmoid(x),
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "gelu": lambda x: x * normal_distribution(x),
+}
+SLOPES = {
+    "mish": mish_slope,
+    "silu": lambda x: sigmoid(x) * (1 + x * sigmoid(-x)),
+    "relu": lambda x: np.where(x > 0, 1.0, 0.0),
+    "gelu": lambda x: normal_distribution(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+}
+
+
+def columns(table, at, channels):
+    """``[C, 1]``, or ``[B, C, 1]`` of a table for each trajectory."""
+    return np.asarray(table, np.float64)[..., at : at + channels, None]
 
 
 def standardise(x, axis, eps):
@@ -100,15 +125,15 @@ def _linear_attention(op, shape, ins, weights, table):
 def _conv_block(op, shape, ins, weights, table):
     a, (w, bias, gamma, beta) = op.attrs, weights
     u = convolve(ins[0], w, a["stride"], a["pad"], shape[1], a["transposed"]) + bias[:, None]
-    y = mish(group_norm(u, gamma, beta, a["groups"], a["eps"]))
+    y = ACTS[a["act"]](group_norm(u, gamma, beta, a["groups"], a["eps"]))
     if a["table"] >= 0:
-        y = y + table[a["table"] : a["table"] + shape[0], None]
+        y = y + columns(table, a["table"], shape[0])
     return y + ins[1] if len(ins) > 1 else y, u
 
 
 def _norm_act_vjp(op, shape, ins, weights, table):
     (u, dy), (gamma, beta), a = ins, weights, op.attrs
-    dn = dy * mish_slope(group_norm(u, gamma, beta, a["groups"], a["eps"]))
+    dn = dy * SLOPES[a["act"]](group_norm(u, gamma, beta, a["groups"], a["eps"]))
     return group_norm_vjp(u, dn, gamma, a["groups"], a["eps"])
 
 
@@ -116,14 +141,14 @@ _OPS = {
     "conv": _conv,
     "group_norm": lambda op, s, ins, w, t: group_norm(ins[0], *w, op.attrs["groups"], op.attrs["eps"]),
     "channel_norm": _channel_norm,
-    "act": lambda op, s, ins, w, t: mish(ins[0]),
+    "act": lambda op, s, ins, w, t: ACTS[op.attrs["act"]](ins[0]),
     "add": lambda op, s, ins, w, t: ins[0] + ins[1],
     "concat": lambda op, s, ins, w, t: np.concatenate(ins, axis=1),
     "slice": lambda op, s, ins, w, t: ins[0][:, op.attrs["lo"] : op.attrs["lo"] + s[0]],
-    "step_bias": lambda op, s, ins, w, t: ins[0] + t[op.attrs["table"] : op.attrs["table"] + s[0], None],
+    "step_bias": lambda op, s, ins, w, t: ins[0] + columns(t, op.attrs["table"], s[0]),
     "linear_attention": _linear_attention,
     "group_norm_vjp": lambda op, s, ins, w, t: group_norm_vjp(*ins, w[0], op.attrs["groups"], op.attrs["eps"]),
-    "act_vjp": lambda op, s, ins, w, t: ins[1] * mish_slope(ins[0]),
+    "act_vjp": lambda op, s, ins, w, t: ins[1] * SLOPES[op.attrs["act"]](ins[0]),
     "conv_block": _conv_block,
     "norm_act_vjp": _norm_act_vjp,
 }

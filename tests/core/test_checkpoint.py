@@ -111,7 +111,9 @@ def test_a_loop_holds_what_an_engine_needs():
     assert loop.steps.guide_steps.tolist() == [2, 2, 2, 2, 0, 0]
     assert loop.clip[0].tolist() == [-1] * 5 and loop.clip[1].tolist() == [1] * 5
     for network in (loop.denoiser, loop.guide):
-        assert network.tables.shape == (6, network.program.table_width) and network.tables.dtype == np.float32
+        tables = network.tables.per_step
+        assert tables.shape == (6, 1, network.program.table_width) and tables.dtype == np.float32
+        assert network.tables.per_sample is None
         assert set(network.weights) == set(network.program.weights)
     assert loop.denoiser.gradient is None
     unguided = sampling_loop(checkpoint(), ddpm(cosine(6)), horizon=16)
@@ -124,11 +126,14 @@ def test_program_and_fused_of_a_loop_agree():
     x, dy = rng.normal(size=(2, 5, 8)), np.ones((2, 1, 1))
     for k in range(6):
         for network in (loop.denoiser, loop.guide):
-            (plain,) = run(network.program, network.weights, [x], network.tables[k])
-            (fused,) = run(network.fused, network.weights, [x], network.tables[k])
+            table = network.tables.step(k)
+            plain, fused = (
+                run(program, network.weights, {"x": x}, table)["y"] for program in (network.program, network.fused)
+            )
             np.testing.assert_allclose(fused, plain, rtol=0, atol=1e-11)
-        value, gradient = run(loop.guide.gradient, loop.guide.weights, [x, dy], loop.guide.tables[k])
-        np.testing.assert_allclose(value, plain, rtol=0, atol=1e-11)
+        found = run(loop.guide.gradient, loop.guide.weights, {"x": x, "dy": dy}, loop.guide.tables.step(k))
+        np.testing.assert_allclose(found["y"], plain, rtol=0, atol=1e-11)
+        gradient = found["dx"]
         assert gradient.shape == x.shape and np.abs(gradient).max() > 0
 
 

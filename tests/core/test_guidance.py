@@ -32,6 +32,13 @@ def test_a_row_without_variance_is_not_moved():
     assert table.t[-1] == 0 and table.variance[-1] == 0 and table.guide_steps[-1] == 0
 
 
+def test_the_gradient_may_be_scaled_by_the_standard_deviation():
+    """As clones from before 17 October 2022 do."""
+    table = guided(STEPS, Guide(scale=0.1, t_stopgrad=2, variance_power=0.5))
+    expected = 0.1 * np.sqrt(cosine(20).posterior_variance[STEPS.t])
+    np.testing.assert_allclose(table.gx, np.where(STEPS.t >= 2, expected, 0))
+
+
 def test_strided_rows_use_the_variance_of_their_own_transition():
     strided = ddpm(cosine(20), n_steps=5)
     table = guided(strided, Guide(scale=1.0, t_stopgrad=0))
@@ -50,6 +57,8 @@ def test_guides_that_move_nothing(guide):
         ({"scale": np.nan}, "scale: found nan, expected a finite number"),
         ({"scale": np.inf}, "scale: found inf, expected a finite number"),
         ({"scale": "big"}, "scale: found 'big', expected a finite number"),
+        ({"variance_power": np.inf}, "variance_power: found inf, expected a number at least 0"),
+        ({"variance_power": -1}, "variance_power: found -1"),
         ({"n_steps": -1}, "n_steps: found -1, expected a whole number at least 0"),
         ({"n_steps": 1.5}, "n_steps: found .*, expected a whole number"),
         ({"n_steps": True}, "n_steps: found .*, expected a whole number"),

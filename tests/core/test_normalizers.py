@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from oracle.checkpoint import load_normalizer
 from oracle.goldens import FOLDER, NAMES
+from oracle.normalizers import CDFNormalizer
 
-from diffuser_fast.core.normalizers import Gaussian, Limits, Normalizers, normalizer_kind
+from diffuser_fast.core.normalizers import CDF, Gaussian, Limits, Normalizers, normalizer_kind
 
 DATA = np.random.default_rng(0).normal(3, [1.0, 0.1, 20.0], (500, 3))
 
@@ -77,6 +78,35 @@ def test_gaussians_are_never_clipped():
     assert g.unnormalize([[50.0]], whole_array=True) == 100
 
 
+REPEATED = np.round(DATA, 1)  # values that occur several times
+REPEATED[:, 1] = 3.0
+
+
+@pytest.mark.parametrize("data", [DATA, REPEATED, DATA[:2]])
+def test_the_empirical_distribution_is_the_oracles(data):
+    ours, theirs = CDF.fit(data), CDFNormalizer(data)
+    x = np.random.default_rng(1).normal(3, [1.0, 0.1, 20.0], (40, 6, 3))  # some of it outside the data
+    np.testing.assert_allclose(ours.normalize(x), theirs.normalize(x), rtol=0, atol=1e-12)
+    x_n = np.random.default_rng(2).uniform(-1.3, 1.3, (40, 6, 3))
+    np.testing.assert_allclose(ours.unnormalize(x_n), theirs.unnormalize(x_n), rtol=0, atol=1e-12)
+    constant = data[:, 1].min() == data[:, 1].max()
+    assert (ours.normalize(x)[..., 1] == x[..., 1]).all() == constant
+    varied = [0, 2] if constant else [0, 1, 2]
+    assert np.abs(ours.normalize(x)[..., varied]).max() == 1 and ours.dim == 3
+
+
+def test_there_and_back_inside_the_data():
+    cdf = CDF.fit(REPEATED)
+    np.testing.assert_allclose(cdf.unnormalize(cdf.normalize(REPEATED)), REPEATED, rtol=1e-6, atol=1e-12)
+    x = REPEATED.copy()
+    cdf.normalize(x)
+    np.testing.assert_array_equal(x, REPEATED, "what is given is not written into")
+    record = json.loads(json.dumps(Normalizers(cdf, CDF.fit(DATA[:, :2])).to_json()))
+    again = Normalizers.from_json(record)
+    for field, one in (("observations", cdf), ("actions", CDF.fit(DATA[:, :2]))):
+        np.testing.assert_array_equal(getattr(again, field).normalize(x[:, : one.dim]), one.normalize(x[:, : one.dim]))
+
+
 def pair():
     return Normalizers(observations=Limits.fit(DATA), actions=Limits.fit(DATA[:, :2]))
 
@@ -130,12 +160,26 @@ def with_actions(**statistics):
     return record
 
 
+def curves(**statistics):
+    return {"normalizer": "CDFNormalizer", "fields": {"observations": statistics, "actions": statistics}}
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         ([], "expected a JSON object with 'normalizer' and 'fields'"),
-        ({"normalizer": "LimitsNormalizer"}, "expected a JSON object"),
-        ({**pair().to_json(), "normalizer": "CDFNormalizer"}, "found 'CDFNormalizer', expected one of"),
+        ({"normalizer": "LimitsNormalizer"}, r'such as {"normalizer": "GaussianNormalizer", "fields": {"observations"'),
+        (curves(quantiles=3, cumprobs=3), "quantiles: expected a list of numbers for each dimension"),
+        (curves(quantiles=[0, 1], cumprobs=[0, 1]), r"quantiles\[0\]: expected finite numbers of shape"),
+        (curves(quantiles=[[0, 1]], cumprobs=[]), "quantiles and cumprobs: of 1 and 0 dimensions"),
+        (
+            curves(quantiles=[[0, 1]], cumprobs=[[1]]),
+            r"cumprobs\[0\]: lengths differ or are 0: 2, 1",
+        ),
+        (curves(quantiles=[[]], cumprobs=[[]]), "lengths differ or are 0"),
+        (curves(quantiles=[[0, 0]], cumprobs=[[0.5, 1]]), r"quantiles\[0\] and cumprobs\[0\]: must ascend"),
+        (curves(quantiles=[[0, 1]], cumprobs=[[0.5, 1.5]]), "from 0 to 1 at most"),
+        ({**pair().to_json(), "normalizer": "PointMassNormalizer"}, "found 'PointMassNormalizer', expected one of"),
         ({**pair().to_json(), "fields": {}}, r"fields.observations lacks \['mins', 'maxs'\]"),
         (with_actions(mins=[0]), r"fields.actions lacks \['maxs'\]"),
         (
@@ -162,5 +206,12 @@ def test_what_normalisers_refuse():
 def test_kinds_by_name():
     assert normalizer_kind("gaussian") is normalizer_kind("GaussianNormalizer") is Gaussian
     assert normalizer_kind("limits") is normalizer_kind("LimitsNormalizer") is Limits
-    with pytest.raises(ValueError, match="normalizer: found 'cdf', expected 'gaussian' or 'limits'"):
-        normalizer_kind("cdf")
+    assert normalizer_kind("cdf") is normalizer_kind("CDFNormalizer") is CDF
+    with pytest.raises(ValueError, match="normalizer: found 'safe', expected 'gaussian', 'limits' or 'cdf'"):
+        normalizer_kind("safe")
+
+
+def test_what_is_outside_a_distribution():
+    data = np.array([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]])  # the second dimension passes through
+    found = CDF.fit(data).outside([[0.0, 5.0], [-0.1, 9.0], [3.1, 5.0]])
+    np.testing.assert_array_equal(found, [[False, False], [True, False], [True, False]])

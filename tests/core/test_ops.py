@@ -1,41 +1,46 @@
-"""The kinds of op, and the C++ header written from them."""
+"""The kinds of op, and the C++ headers written from them."""
 
 from pathlib import Path
 
 import pytest
 
-from diffuser_fast.core.ops import (
-    KINDS,
-    OP_FIELDS,
-    VALUE_FIELDS,
-    conv_length,
-    header,
-    op_weight_bytes,
-)
+from diffuser_fast.backends.cpu import header as layout_header
+from diffuser_fast.core import header
+from diffuser_fast.core.ops import ACTS, ATTRS, KINDS, OP_FIELDS, VALUE_FIELDS, conv_length, op_weight_bytes
 from diffuser_fast.core.program import Builder
+from diffuser_fast.core.samplers import ENGINE_COLUMNS
 
-HEADER = Path(__file__).resolve().parents[2] / "csrc" / "ops.gen.h"
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
 
 
-def test_the_header_in_csrc_is_this_one():
-    if not HEADER.exists():
-        pytest.skip("csrc/ops.gen.h is not written yet")
-    assert HEADER.read_text() == header(), "run python -m diffuser_fast.core.ops > csrc/ops.gen.h"
+@pytest.mark.parametrize(("path", "module"), [("ops.gen.h", header), ("cpu/layout.gen.h", layout_header)])
+def test_the_headers_in_csrc_are_these(path, module):
+    command = f"python -m {module.__name__} > csrc/{path}"
+    assert (CSRC / path).read_text() == module.header(), f"run {command}"
+    assert f"`{command}`" in module.header().splitlines()[0]
+
+
+@pytest.mark.parametrize("module", [header, layout_header])
+def test_the_headers_number_each_name_once(module):
+    names = [line.split(" = ")[0].split()[-1] for line in module.header().splitlines() if " = " in line]
+    assert len(names) == len(set(names)) > 20
 
 
 def test_opcodes_and_fields_are_distinct():
     assert len({kind.opcode for kind in KINDS.values()}) == len(KINDS)
     assert len(set(OP_FIELDS)) == len(OP_FIELDS) and len(set(VALUE_FIELDS)) == len(VALUE_FIELDS)
     for name, kind in KINDS.items():
-        assert set(kind.attrs) <= set(OP_FIELDS), name
+        assert set(kind.attrs) <= set(OP_FIELDS) & set(ATTRS), name
         assert kind.ins[1] <= 2 and kind.weights[1] <= 4 and kind.outs[1] <= 2, name
 
 
-def test_the_header_numbers_each_name_once():
-    names = [line.split(" = ")[0].strip() for line in header().splitlines() if " = " in line]
-    assert len(names) == len(set(names)) == len(KINDS) + len(OP_FIELDS) + len(VALUE_FIELDS) + 3
-    assert f"kConvBlock = {KINDS['conv_block'].opcode}," in header()
-    assert f"kOpQScale = {OP_FIELDS.index('q_scale')}," in header()
+def test_the_header_has_every_kind_field_activation_and_column():
+    text = header.header()
+    for name, kind in KINDS.items():
+        assert f" k{header.camel(name)} = {kind.opcode}," in text
+    for prefix, names in (("Op", OP_FIELDS), ("Value", VALUE_FIELDS), ("Act", ACTS), ("Column", ENGINE_COLUMNS)):
+        for n, name in enumerate(names):
+            assert f" k{prefix}{header.camel(name)} = {n}," in text
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

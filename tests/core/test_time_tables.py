@@ -22,7 +22,7 @@ def test_a_row_is_the_time_program_at_its_step(spec):
     time = lower(spec).time
     weights, t = random_weights(time, 0), np.array([19, 3, 0])
     found = time_tables(time, weights, t, spec.dim)
-    (expected,) = run(time, weights, [embedding(t, spec.dim)[:, :, None]])
+    expected = run(time, weights, {"x": embedding(t, spec.dim)[:, :, None]})["y"]
     assert found.shape == (3, lower(spec).net.table_width) and found.dtype == np.float64
     np.testing.assert_allclose(found, expected[:, :, 0], rtol=0, atol=1e-12 * np.abs(expected).max())
     np.testing.assert_allclose(time_tables(time, weights, t[1:2], spec.dim)[0], found[1], rtol=0, atol=1e-12)

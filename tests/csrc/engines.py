@@ -7,7 +7,7 @@ import pytest
 
 from diffuser_fast.backends import cpu
 from diffuser_fast.core.conditions import Inpainting
-from diffuser_fast.core.loop import Network, SamplingLoop
+from diffuser_fast.core.loop import Network, SamplingLoop, TimeTables
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.passes import fuse, vjp
 from diffuser_fast.core.samplers import StepTable
@@ -44,7 +44,7 @@ def random_network(spec, horizon, rows, seed, with_gradient=False):
     return Network(
         program=program,
         weights=MappingProxyType(random_weights(program.weights, seed)),
-        tables=rng.standard_normal((rows, program.table_width)).astype(np.float32),
+        tables=TimeTables(rng.standard_normal((rows, 1, program.table_width))),
         fused=fuse(program),
         gradient=fuse(vjp(program)) if with_gradient else None,
     )

@@ -1,10 +1,13 @@
-"""exp, Mish, its derivative, Philox and the normals: each against float64 (or wider), bounds in ULP."""
+"""exp, activations and their derivatives, Philox and the normals: each against float64 (or wider), bounds in ULP."""
+
+import math
 
 import numpy as np
 import pytest
 
 from csrc.engines import every_isa, needs_engine
 from diffuser_fast.core import noise
+from diffuser_fast.core.ops import ACTS
 
 _cpu = pytest.importorskip("diffuser_fast._cpu")
 pytestmark = needs_engine
@@ -64,8 +67,48 @@ def test_mish_slope(isa):
     assert (call(isa, 2, np.float32([25, 1e4, 1e30])) == 1).all()
 
 
+erfc = np.vectorize(math.erfc, otypes=[np.float64])
+BELL = 0.3989422804014327  # 1 / sqrt(2 pi)
+
+
+def sigmoid64(x):
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def gelu_slope64(x):
+    return erfc(-x * np.sqrt(0.5)) / 2 + x * np.exp(-x * x / 2) * BELL
+
+
+# Activation -> its number, the range in which its value is good to so many ULP, the function, its slope.
+OTHERS = {
+    "silu": (1, (-87, 100), 4, lambda x: x * sigmoid64(x), lambda x: sigmoid64(x) * (1 + x * sigmoid64(-x))),
+    "relu": (2, (-100, 100), 0, lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    "gelu": (3, (-12, 100), 8, lambda x: x * erfc(-x * np.sqrt(0.5)) / 2, gelu_slope64),
+}
+
+
 @every_isa
-@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("act", OTHERS)
+def test_other_activations(isa, act):
+    number, (low, high), allowed, value, slope = OTHERS[act]
+    x = samples(low, high, 20_001)
+    assert ulps(call(isa, 2 * number + 1, x), value(x.astype(np.float64))).max() <= allowed
+    assert np.abs(call(isa, 2 * number + 2, x) - slope(x.astype(np.float64))).max() <= SLOPE
+    far = np.float32([-1e30, -1e4, -200, -0.0, 0.0, 200, 1e4, 1e30])
+    np.testing.assert_allclose(call(isa, 2 * number + 1, far), np.maximum(far, 0), rtol=0, atol=1e-34)
+    expected = np.where(far > 0, 1.0, np.where(far < 0, 0.0, 0.5 * (act != "relu")))
+    np.testing.assert_allclose(call(isa, 2 * number + 2, far), expected, rtol=0, atol=1e-7)
+
+
+def test_there_is_no_other():
+    x = np.zeros(3, np.float32)
+    for which in (-1, 2 * len(ACTS) + 1, 1000):
+        with pytest.raises(ValueError, match="isa"):
+            _cpu.function("scalar", which, x, x.copy())
+
+
+@every_isa
+@pytest.mark.parametrize("which", range(1, 2 * len(ACTS) + 1))
 def test_what_is_no_number_stays_none(isa, which):
     assert np.isnan(call(isa, which, np.full(37, np.nan, np.float32))).all()
 

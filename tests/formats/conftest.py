@@ -3,18 +3,11 @@
 import shutil
 
 import pytest
-import torch
 from formats.made import checkpoint
 from formats.originals import DIFFUSION, UNET, VALUE, write_folder
 from oracle.networks import TemporalUnet, ValueFunction
 
 from diffuser_fast.formats import save
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """These tensors are small: a second thread costs more than it saves."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

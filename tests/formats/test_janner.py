@@ -40,7 +40,7 @@ def computes_the_same(weights, oracle, checkpoint):
     ready = network(weights, ddpm(checkpoint.schedule), spec.horizon)
     for row in (0, 2, -1):
         t = int(ddpm(checkpoint.schedule).t[row])
-        (found,) = run(ready.program, weights.arrays, [x.transpose(0, 2, 1)], ready.tables[row])
+        found = run(ready.program, weights.arrays, {"x": x.transpose(0, 2, 1)}, ready.tables.step(row))["y"]
         expected = oracle(torch.from_numpy(x), None, torch.full((2,), t)).detach().numpy()
         found = found.transpose(0, 2, 1) if isinstance(spec, UNetSpec) else found[:, :, 0]
         # The step tables are float32.

@@ -146,7 +146,7 @@ def test_without_configurations(guided):
         file.unlink()
     refuses(
         guided,
-        r"no diffusion_config.pkl is beside it; pass action_dim=, prediction=, clip_denoised= to load it",
+        r"no diffusion_config.pkl is beside it; pass action_dim=, prediction=, clip_denoised= to .*Decision Diffuser",
     )
     facts = {"action_dim": 2, "prediction": "x0", "clip_denoised": False}
     found = load(guided, **facts)
@@ -170,9 +170,12 @@ def test_arguments_may_not_contradict_the_files(guided):
 
 
 def test_the_horizon_of_a_value_network_without_configuration(tmp_path):
-    """The head's width tells it, unless the last stage is one step long."""
-    write_folder(tmp_path / "long", ValueFunction(**{**VALUE, "horizon": 48}), value=True)
-    assert load_value(tmp_path / "long").spec.horizon == 48
+    """The head's width fits several: convolutions of stride 2 round up. The U-Net's is taken if it is one of them."""
+    write_folder(tmp_path / "long", ValueFunction(**{**VALUE, "horizon": 20}), value=True)
+    with pytest.raises(ValueError, match=r"its horizon is not known \(the head's width fits 17 to 32\)"):
+        load_value(tmp_path / "long")
+    for horizon in (18, 20, 22):
+        assert load_value(tmp_path / "long", horizon=horizon).spec.horizon == horizon
     write_folder(tmp_path / "short", ValueFunction(**VALUE), value=True)
     with pytest.raises(ValueError, match=r"its horizon is not known \(the head's width fits 1 to 16\)"):
         load_value(tmp_path / "short")

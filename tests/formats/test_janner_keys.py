@@ -27,6 +27,9 @@ def put(key, *shape):
         (drop("model.final_conv.1.bias"), "of its keys final_conv.1.bias are missing, none not expected"),
         (drop("model.time_mlp.1.weight"), "it lacks model.time_mlp.1.weight"),
         (drop("betas"), r"schedule: buffers \['betas'\] are missing"),
+        (put("denoise_fn.downs.0.0.blocks.0.weight", 3), "are those of the original's kuka branch, which is not"),
+        (put("inv_model.0.weight", 3), "are those of Decision Diffuser, which is not readable yet"),
+        (put("model.returns_mlp.0.weight", 3), "are those of Decision Diffuser"),
         (put("model.extra.weight", 3), "none are missing, extra.weight not expected"),
         (put("model.cond_mlp.0.weight", 3), "cond_mlp.0.weight not expected"),  # of the kuka branch
         (put("ema_decay", 1), "it has keys that the original does not write: ema_decay"),
@@ -48,7 +51,7 @@ def test_state_dicts_of_another_network(guided, edit, message):
     ("edit", "message"),
     [
         (put("model.final_block.0.weight", 16, 8 * 8 + 9), "its head takes 65 numbers, expected a multiple of 8"),
-        (put("model.final_block.0.weight", 4, 2 * 8 + 8), "its horizon is said to be 8, but the head's width fits 32"),
+        (put("model.final_block.0.weight", 4, 2 * 8 + 8), "is said to be 8, but the head's width fits 17 to 32"),
         (drop("model.mid_down2.conv.bias"), "of its keys mid_down2.conv.bias are missing"),
         (put("model.final_block.2.weight", 12, 4), "final_block.2.weight has shape"),
     ],

@@ -13,6 +13,7 @@ from safetensors import numpy as safetensors
 
 from diffuser_fast.core.checkpoint import Weights
 from diffuser_fast.core.lower import lower
+from diffuser_fast.core.normalizers import CDF, Normalizers
 from diffuser_fast.formats import native
 
 
@@ -43,6 +44,27 @@ def test_round_trip_in_every_bit(tmp_path, changes):
     before = checkpoint(**changes)
     path = native.save(before, str(tmp_path / "a.safetensors"))
     same(native.load(path), before)
+
+
+def test_a_cdf_normaliser_is_tensors(tmp_path):
+    """Its statistics are as long as the data, which a JSON header is not made for."""
+    data = np.random.default_rng(0).normal(size=(50, 5))
+    data[:, 1] = 2.0
+    before = checkpoint(normalizers=Normalizers(CDF.fit(data[:, :3]), CDF.fit(data[:, 3:])))
+    path = native.save(before, tmp_path / "a.safetensors")
+    same(native.load(path), before)
+    record, tensors = parts(path)
+    assert record["normalizers"] == {"normalizer": "CDFNormalizer"}
+    assert tensors["normalizers.observations.cumprobs.1"].tolist() == [1.0]
+    missing = {name: array for name, array in tensors.items() if name != "normalizers.actions.quantiles.1"}
+    rewrite(path, record, missing)
+    refuses(path, "quantiles and cumprobs: of 1 and 2 dimensions")
+    rewrite(path, record, {**tensors, "normalizers.actions.quantiles.x": tensors["normalizers.actions.quantiles.1"]})
+    refuses(path, "tensor normalizers.actions.quantiles.x is none that the header speaks of")
+    rewrite(path, {**record, "normalizers": []}, tensors)
+    refuses(path, "tensor normalizers.* is none that the header speaks of")
+    rewrite(path, record, {**tensors, "normalizers.actions.quantiles.0": np.zeros(50)})
+    refuses(path, r"quantiles\[0\] and cumprobs\[0\]: must ascend")
 
 
 def test_awkward_floats_survive(tmp_path):

@@ -3,9 +3,5 @@ process of their own: `make test` runs them in one, `TRITON_INTERPRET=1 pytest t
 
 import os
 
-import torch
-
 if os.environ.get("TRITON_INTERPRET") != "1":
     collect_ignore_glob = ["test_*.py"]
-
-torch.set_num_threads(1)

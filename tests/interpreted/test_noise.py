@@ -11,8 +11,8 @@ SEEDS = (0, 1, 2**32 - 1, 0xFEDCBA9876543210, 2**64 - 1)
 ULPS = 4  # of a normal, the radius included; near a multiple of pi units of 2^-24 of the radius
 
 
-def address(seed, plan=0):
-    words = np.array([seed & 0xFFFFFFFF, seed >> 32, plan & 0xFFFFFFFF], np.uint32)
+def address(seed, plan=0, candidates=2**31 - 1):
+    words = np.array([seed & 0xFFFFFFFF, seed >> 32, plan & 0xFFFFFFFF, candidates], np.uint32)
     return torch.from_numpy(words.view(np.int32).copy())
 
 

@@ -26,6 +26,9 @@ from bench.problem import problem
 from bench.tables import aligned
 from bench.workloads import Workload, workloads
 from diffuser_fast import backends
+from diffuser_fast.core.ops import ACTS
+from diffuser_fast.core.passes import fuse, vjp
+from diffuser_fast.core.program import Builder, Program
 
 BATCHES = (1, 64, 1024)
 # KiB of shared memory that a block may have (CUDA C++ Programming Guide, technical specifications per capability).
@@ -33,12 +36,13 @@ SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 REGISTERS = 65536  # of a multiprocessor, on all of them
 # The tile of a program, by the names that kernels give its sides; see kernels/. Then sizes worth a word in a table.
 SIDES = ("NB", "BM", "HT", "GB", "CP", "BK", "HP", "BLOCK", "BR", "BH", "WP")
-SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "OPERAND", "DOT", "SPLIT_K")
+SIZES = ("B", "H", "H_IN", "CI", "CO", "CR", "C", "K", "STRIDE", "MODE", "ACT", "OPERAND", "DOT", "SPLIT_K")
 # --ci is what a change is most likely to break, in the time there is: of every kernel in every variant (its pointers,
 # flags and modes) the largest and the smallest tile, in two precisions, for these workloads on two architectures; and
 # the largest tile of every kernel on the others.
 CI_WORKLOADS = ("hopper/guided/b64", "halfcheetah/guided/b64", "maze2d-large/plan/b1")
 CI_PRECISIONS, CI_CAPABILITIES = ("float32", "fp16"), (80, 90)
+SIZE = (32, 32, 64)  # channels, times and batch of Programs that no named workload has: hopper's first level
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,38 @@ def for_ci() -> list[Task]:
     main = grouped(tasks(chosen, CI_PRECISIONS, CI_CAPABILITIES), "name", "capability", "variant")
     others = tasks(chosen[:1], CI_PRECISIONS, [c for c in SHARED_KIB if c not in CI_CAPABILITIES])
     ends = [task for many in main for task in dict.fromkeys((many[0], many[-1]))]
-    return [*ends, *(many[0] for many in grouped(others, "name", "capability"))]
+    rest = [*(many[0] for many in grouped(others, "name", "capability")), *unnamed(CI_PRECISIONS[:1], CI_CAPABILITIES)]
+    return _once([*ends, *rest])
+
+
+def unnamed(precisions: Iterable[str], capabilities: Iterable[int]) -> list[Task]:
+    """What no named workload launches: other activations, tables of each trajectory, ops without a convolution."""
+    triton, (_, _, batch) = backends.get("triton"), SIZE
+    programs = [(program, triton.TableForm()) for act in ACTS for program in _programs(act)]
+    programs += [(program, triton.TableForm(each=True, per_sample=True)) for program in _programs(ACTS[0])]
+    found = []
+    for (program, form), precision, capability in product(programs, precisions, capabilities):
+        sizes = {"batch": batch, "precision": precision, "capability": capability, "tables": form}
+        found += [Task(one, capability) for one in triton.program_specialisations(program, **sizes)]
+    return _once(found)
+
+
+def _programs(act: str) -> list[Program]:
+    """With this activation: a network and its gradient, fused and op by op."""
+    channels, length, _ = SIZE
+    b = Builder((channels, length))
+    x = b.step_bias(b.act(b.group_norm(b.conv(0, "a", channels, k=5), "na", 8), act))
+    x = b.act(b.step_bias(b.conv(x, "b", channels, k=5)), act)
+    x = b.add(b.act(b.group_norm(b.conv(x, "c", channels, k=5), "nc", 8), act), 0)
+    net = b.done(b.conv(x, "head", 1, k=length, pad=0))
+    b = Builder((channels, length))
+    x = b.step_bias(b.act(b.group_norm(0, "n", 8), act))
+    alone = b.done(b.add(x, 0))  # no convolution: every op is a launch of its own
+    return [fuse(net), fuse(vjp(net)), alone, vjp(alone), fuse(vjp(alone))]
+
+
+def _once(found: Iterable[Task]) -> list[Task]:
+    return list({(task.one.key, task.capability): task for task in found}.values())
 
 
 def grouped(found: Iterable[Task], *names: str) -> list[list[Task]]:
@@ -160,7 +195,8 @@ def everything(options: argparse.Namespace) -> list[Task]:
         Workload(networks[name], "guided" if networks[name].guide else "plan", batch)
         for name, batch in product(options.network or networks, options.batch or BATCHES)
     ]
-    return tasks(chosen, options.precision or precisions, options.capability or SHARED_KIB)
+    wanted, capabilities = options.precision or precisions, options.capability or SHARED_KIB
+    return _once([*tasks(chosen, wanted, capabilities), *unnamed(wanted, capabilities)])
 
 
 def main(words: list[str] | None = None) -> int:

@@ -8,8 +8,9 @@ networks     TemporalUnet, ValueFunction (main layout), Maze2dTemporalUnet, Temp
 attention    the linear attention block of the main layout
 diffusion    noise schedule, GaussianDiffusion and its maze2d form, ValueDiffusion, guided and unguided steps
 samplers     DDIM and DPM-Solver++(2M), as loops
-normalizers  Gaussian and limits normalisers, DatasetNormalizer
+normalizers  Gaussian, limits, CDF and debug normalisers, DatasetNormalizer
 policies     GuidedPolicy, Policy, ValueGuide: look-alikes of the original's run-time objects
+variants     what clones of the original and subclasses of its users do otherwise, under the same names
 checkpoint   a folder as the original writes it -> the objects above
 goldens      the recorded traces beside this folder, and the policies that must reproduce them
 draws        seeded weights and numbers for tests

@@ -199,19 +199,22 @@ class Maze2dTemporalUnet(TemporalUnet):
         return []
 
 
-def value_head(channels: int, horizon: int, halvings: int, time_dim: int, out_dim: int) -> nn.Sequential:
+def value_head(
+    channels: int, horizon: int, time_dim: int, sized_for: int, halvings: int, out_dim: int
+) -> nn.Sequential:
     """[flat, time embedding] -> [B, out_dim]; linear layers are entries 0 and 2.
 
-    The original sizes this layer by halving the horizon with rounding down (at least 1), while a stride-2
-    convolution rounds up. Where the two differ no such network can have been trained, so it is refused here.
+    sized_for: the time steps that the original's constructor counts, rounding down; halvings: the stride-2
+    convolutions before the head, which round up. Where the two differ the head does not fit what it gets, so that
+    no such network can have been trained: it is refused here.
     """
     length = horizon
     for _ in range(halvings):
         length = (length + 1) // 2
-    if length != max(horizon >> halvings, 1):
+    if length != sized_for:
         raise ValueError(
             f"a value network with {halvings} halvings cannot have horizon {horizon}: its head would expect "
-            f"{max(horizon >> halvings, 1)} time steps and get {length}"
+            f"{sized_for} time steps and get {length}"
         )
     fan_in = channels * length
     return nn.Sequential(nn.Linear(fan_in + time_dim, fan_in // 2), nn.Mish(), nn.Linear(fan_in // 2, out_dim))
@@ -242,7 +245,10 @@ class ValueFunction(nn.Module):
         self.mid_down1 = Downsample1d(wide // 2)
         self.mid_block2 = ResidualTemporalBlock(wide // 2, wide // 4, dim)
         self.mid_down2 = Downsample1d(wide // 4)
-        self.final_block = value_head(wide // 4, horizon, len(levels) + 2, dim, out_dim)
+        # The constructor halves once for each level but the last, and once for each middle stage; yet the last level
+        # has a convolution of stride 2 like the others.
+        sized_for = max(horizon >> (len(levels) + 1), 1)
+        self.final_block = value_head(wide // 4, horizon, dim, sized_for, len(levels) + 2, out_dim)
 
     def forward(self, x: Tensor, cond: object, t: Tensor) -> Tensor:
         y = x.transpose(1, 2)
@@ -270,7 +276,8 @@ class TemporalValue(nn.Module):
         levels = level_pairs(transition_dim, dim, dim_mults)
         self.time_mlp = time_embedding(dim)
         self.blocks = value_levels(levels, dim)
-        self.final_block = value_head(levels[-1][1], horizon, len(levels), dim, out_dim)
+        sized_for = max(horizon >> len(levels), 1)
+        self.final_block = value_head(levels[-1][1], horizon, dim, sized_for, len(levels), out_dim)
 
     def forward(self, x: Tensor, cond: object, t: Tensor) -> Tensor:
         y = x.transpose(1, 2)

@@ -88,11 +88,15 @@ class GuidedPolicy:
     ) -> tuple[np.ndarray, Trajectories]:
         """conditions {time: observation [O], physical units} -> action [A], batch_size plans."""
         preprocessed = {t: self.preprocess_fn(obs) for t, obs in conditions.items()}
-        cond = format_conditions(preprocessed, batch_size, self.normalizer, self.diffusion_model)
+        cond = self._format_conditions(preprocessed, batch_size)
         guide = {} if self.guide is None else {"guide": self.guide}  # the unguided step takes no guide
         sample = self.diffusion_model(cond, verbose=verbose, **guide, **self.sample_kwargs)
         actions, observations = split(sample.trajectories, self.action_dim, self.normalizer)
         return actions[0, 0], Trajectories(actions, observations, sample.values)
+
+    def _format_conditions(self, conditions: Mapping[int, np.ndarray], batch_size: int) -> dict[int, Tensor]:
+        """A method of its own, because that is where users change a policy."""
+        return format_conditions(conditions, batch_size, self.normalizer, self.diffusion_model)
 
 
 class Policy:

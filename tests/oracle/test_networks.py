@@ -100,13 +100,14 @@ def test_attention_slot_normalises_inside_its_skip():
 @pytest.mark.parametrize("kind", [ValueFunction, TemporalValue])
 def test_value_head_sees_channels_then_time_steps_then_the_time_embedding(kind):
     """The recorded value network ends with one time step, so its trace cannot tell how it flattens."""
-    net = randomize(kind(64, 6, 4, dim=16, dim_mults=(1, 2)), seed=5)
+    horizon = 20 if kind is ValueFunction else 64  # 20 10 5 3 2
+    net = randomize(kind(horizon, 6, 4, dim=16, dim_mults=(1, 2)), seed=5)
     last = net.mid_down2 if kind is ValueFunction else net.blocks[-1][2]
     seen = {}
     last.register_forward_hook(lambda module, inputs, output: seen.update(features=output))
     net.final_block.register_forward_pre_hook(lambda module, inputs: seen.update(head=inputs[0]))
     t = torch.tensor([0, 7])
-    net(normal(21, 2, 64, 6), {}, t)
+    net(normal(21, 2, horizon, 6), {}, t)
     _, channels, length = seen["features"].shape
     assert length > 1
     for c, h in ((0, 1), (1, 0), (channels - 1, length - 1)):
@@ -121,6 +122,10 @@ def test_value_head_sees_channels_then_time_steps_then_the_time_embedding(kind):
         (ValueFunction, 20, (1, 2, 4, 8)),  # 20 10 5 3 2 1 1
         (ValueFunction, 12, (1, 2, 4, 8)),  # 12 6 3 2 1 1 1
         (ValueFunction, 4, (1, 4, 8)),  # halfcheetah
+        (ValueFunction, 18, (1, 2)),
+        (ValueFunction, 22, (1, 2)),
+        (ValueFunction, 40, (1, 2, 4)),
+        (ValueFunction, 88, (1, 2, 4, 8)),  # 88 44 22 11 6 3 2
         (TemporalValue, 16, (1, 4, 8)),
         (TemporalValue, 1, (1, 4)),
     ],
@@ -139,7 +144,14 @@ def test_value_gradient_is_the_slope(kind, horizon, dim_mults):
 
 @pytest.mark.parametrize(
     ("kind", "horizon", "dim_mults"),
-    [(TemporalValue, 20, (1, 4, 8)), (TemporalValue, 12, (1, 4, 8)), (ValueFunction, 96, (1, 2, 4, 8))],
+    [
+        (TemporalValue, 20, (1, 4, 8)),
+        (TemporalValue, 12, (1, 4, 8)),
+        (ValueFunction, 64, (1, 2, 4, 8)),  # sized for 2, gets 1
+        (ValueFunction, 96, (1, 2, 4, 8)),
+        (ValueFunction, 32, (1, 2, 4)),
+        (ValueFunction, 48, (1, 2, 4)),
+    ],
 )
 def test_refuses_a_value_horizon_that_rounds_two_ways(kind, horizon, dim_mults):
     with pytest.raises(ValueError, match=f"horizon {horizon}"):

@@ -3,8 +3,15 @@
 None of its kernels has run on a GPU yet: they are proven in Triton's interpreter and compiled offline.
 """
 
-from .engine import launch_list, ready, run, specialisations, why_not
+from .engine import OPTIONS, launch_list, program_specialisations, ready, run, specialisations, why_not
 from .launches import Specialisation
+from .staging import TableForm
+from .support import SUPPORT
 from .target import PRECISIONS
 
-__all__ = ["PRECISIONS", "Specialisation", "launch_list", "ready", "run", "specialisations", "why_not"]
+NAME = "triton"
+
+__all__ = [
+    "NAME", "OPTIONS", "PRECISIONS", "SUPPORT", "Specialisation", "TableForm", "launch_list",
+    "program_specialisations", "ready", "run", "specialisations", "why_not",
+]  # fmt: skip

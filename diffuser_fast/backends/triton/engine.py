@@ -11,23 +11,40 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.conditions import Inpainting
-from ...core.loop import Result, SamplingLoop, not_finite
+from ...core.loop import PlanTables, Result, SamplingLoop, not_finite
 from ...core.program import Program
+from ...core.verify import unsupported
 from ..engine import Noise, Seeded
 from ..graph import Replay
 from . import loop as loops
 from .evaluate import evaluate
-from .launches import Launch, Specialisation, bind, compile_all, distinct, without_overlap
-from .staging import Mode
+from .launches import (
+    Launch,
+    Ref,
+    Specialisation,
+    ValueRef,
+    bind,
+    compile_all,
+    distinct,
+    without_overlap,
+)
+from .network import TableRef, at_denoising_step, network_launches
+from .staging import Mode, TableForm, row_words
+from .support import SUPPORT
 from .target import INTERPRETED, PRECISIONS, Target
-from .tiling import why_too_large
+from .weights import Store
 
+OPTIONS: frozenset[str] = frozenset()  # of ``ready``, beside those of every backend
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
 LEAST_CAPABILITY = 80
 
 
 def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
     """A sentence, or None if this backend can run the loop here."""
+    return _why_not_on(device) or (None if loop is None else loop.unsupported(SUPPORT))
+
+
+def _why_not_on(device: str | None) -> str | None:
     if INTERPRETED:
         if device == "cpu":
             return None
@@ -43,9 +60,7 @@ def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str 
         return f"CUDA cannot be used: {str(error).strip().splitlines()[0]}"
     if 10 * major + minor < LEAST_CAPABILITY:
         return f"the GPU has compute capability {major}.{minor}; the kernels are made for 8.0 and newer"
-    networks = () if loop is None else (loop.denoiser, loop.guide)
-    reasons = (why_too_large(network.fused) for network in networks if network is not None)
-    return next((reason for reason in reasons if reason is not None), None)
+    return None
 
 
 def ready(
@@ -62,12 +77,12 @@ def ready(
 
 
 def run(
-    program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None = None,
+    program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
     *, device: str | None = None, precision: str = "float32", threads: int | None = None,
-) -> list[NDArray[np.float32]]:  # fmt: skip
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Evaluate one Program by itself, fused or not; see evaluate.py. For tests."""
     _check(precision)
-    if (reason := why_not(None, device)) is not None:
+    if (reason := why_not(None, device) or unsupported(program, SUPPORT)) is not None:
         raise RuntimeError(reason)
     chosen = _device(device)
     return evaluate(program, weights, inputs, table, Target(precision, _capability(chosen)), chosen)
@@ -88,6 +103,22 @@ def specialisations(
 ) -> list[Specialisation]:
     """What has to be compiled for a plan, each once: exactly what the engine launches on such a GPU."""
     return distinct(launch_list(loop, batch=batch, precision=precision, capability=capability, mode=mode).launches)
+
+
+def program_specialisations(
+    program: Program, *, batch: int, precision: str = "float32", capability: int = 90, tables: TableForm | None = None
+) -> list[Specialisation]:
+    """What has to be compiled for one Program by itself, whatever its weights, with time-embedding tables of a form."""
+    _check(precision)
+    target, form, words = Target(precision, capability), tables or TableForm(), row_words(program.table_width)
+    refs = {name: ValueRef(Ref(f"input {name}"), program.shapes[v][0]) for name, v in program.inputs.items()}
+    weights = {name: np.zeros(shape, np.float32) for name, shape in program.weights.items()}
+    made = network_launches(program, weights, batch, refs, arena="arena", store=Store(target.operand), target=target)
+    table = TableRef(
+        Ref("table"), words if form.each else 0, Ref("sample table") if form.per_sample else None,
+        words if form.per_sample else 0,
+    )  # fmt: skip
+    return distinct(at_denoising_step(made.launches, table))
 
 
 @dataclass(frozen=True)
@@ -118,11 +149,15 @@ class TritonEngine:
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
-        tables: tuple[NDArray, NDArray | None] | None = None, candidates: int | None = None, chain: bool = False,
+        tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
+        self.loop.plan_tables(tables, self.batch)  # ValueError if they do not fit
+        guide = None if tables is None else tables.guide
         mode = Mode(
-            start=start, given=x is not None, tape=not isinstance(noise, Seeded), own_tables=tables is not None,
+            start=start, given=x is not None, tape=not isinstance(noise, Seeded),
+            denoiser_tables=None if tables is None else TableForm.of(tables.denoiser),
+            guide_tables=None if guide is None else TableForm.of(guide),
             inpaint_each=len(inpainting.values) > 1, candidates=candidates or self.batch, chain=chain,
         )  # fmt: skip
         prepared = self._prepared(mode)
@@ -139,25 +174,30 @@ class TritonEngine:
             chain=found["chain"].copy() if chain else None,
         )
 
+    def cancel(self) -> None:
+        """Nothing: a plan is one graph, which ends sooner than a host could tell it to."""
+
     def _write(
         self, prepared: _Prepared, mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
-        tables: tuple[NDArray, NDArray | None] | None,
+        tables: PlanTables | None,
     ) -> None:  # fmt: skip
         """The plan's numbers into the host's staging buffer."""
         fields = {name: field.of(prepared.inputs) for name, field in prepared.launch_list.inputs.fields.items()}
         fields["mask"][...] = inpainting.mask
         fields["inpaint_values"][...] = inpainting.values
         if isinstance(noise, Seeded):
-            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF)
+            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF, mode.candidates)
             fields["address"].view(np.uint32)[...] = words
         else:
             fields["tape"][0], fields["tape"][1:] = noise[0], noise[mode.start + 1 :]
         if x is not None:
             fields["given"][...] = x
-        if tables is not None:
-            fields["denoiser table"][...] = tables[0]
-            if self.loop.guide is not None:
-                fields["guide table"][...] = self.loop.guide.tables if tables[1] is None else tables[1]
+        for name in ("denoiser", "guide"):
+            given = getattr(tables, name, None)
+            if given is not None:
+                fields[f"{name} table"][...] = given.per_step
+                if given.per_sample is not None:
+                    fields[f"{name} sample table"][...] = given.per_sample
 
     def _prepared(self, mode: Mode) -> _Prepared:
         if mode not in self._modes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.program import Program
 from .launches import Ref, ValueRef, bind
-from .network import at_denoising_step, network_launches
+from .network import TableRef, at_denoising_step, network_launches
 from .target import Target
 from .weights import Store
 
@@ -19,39 +19,40 @@ GUARD = 64  # elements of NaN on either side of every input and output
 
 
 def evaluate(
-    program: Program, weights: Mapping[str, NDArray], inputs: Sequence[NDArray], table: NDArray | None,
+    program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None,
     target: Target, device: torch.device,
-) -> list[NDArray[np.float32]]:  # fmt: skip
-    """inputs: ``[B, C, H]`` each; table: ``[S]``. AssertionError if anything is written where nothing belongs."""
-    batch, store = len(inputs[0]), Store(target.operand)
-    refs = {v: ValueRef(Ref(f"input {n}", GUARD), program.shapes[v][0]) for n, v in enumerate(program.inputs)}
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
+    """inputs, outputs: ``[B, C, H]`` by name; table: what it sees of a denoising step, ``[S]`` or ``[B, S]``.
+
+    AssertionError if anything is written where nothing belongs.
+    """
+    batch, store = len(next(iter(inputs.values()))), Store(target.operand)
+    refs = {name: ValueRef(Ref(f"input {name}", GUARD), program.shapes[v][0]) for name, v in program.inputs.items()}
     launches = network_launches(program, weights, batch, refs, arena="arena", store=store, target=target)
-    memory = store.memory(device)
-    memory |= {f"input {n}": _guarded(array, device) for n, array in enumerate(inputs)}
+    table = np.zeros(1) if table is None else np.asarray(table)
+    kept = {f"input {name}": _guarded(np.asarray(array).transpose(0, 2, 1), device) for name, array in inputs.items()}
+    kept["table row"] = _guarded(table, device)
+    memory = store.memory(device) | {name: array.clone() for name, array in kept.items()}
     memory["arena"] = torch.full((launches.arena + GUARD,), torch.nan, device=device)
     memory["partials"] = torch.full((launches.partials + GUARD,), torch.nan, device=device)
     memory["tile_counters"] = torch.zeros(launches.tile_counters + 1, dtype=torch.int32, device=device)
-    table_row = np.zeros(1) if table is None else table
-    guarded_row = np.concatenate((np.full(GUARD, np.nan), table_row))
-    memory["table row"] = torch.tensor(guarded_row, dtype=torch.float32, device=device)
-    for launch in at_denoising_step(launches.launches, Ref("table row", GUARD)):
+    row = TableRef(Ref("table row", GUARD), table.shape[1] if table.ndim == 2 else 0)
+    for launch in at_denoising_step(launches.launches, row):
         bind(launch, memory)()
     assert torch.isnan(memory["arena"][launches.arena :]).all(), "the arena was overrun"
     assert torch.isnan(memory["partials"][launches.partials :]).all(), "the partials were overrun"
     assert not memory["tile_counters"].any(), "a tile counter was not reset"
-    for n, array in enumerate(inputs):
-        kept = memory[f"input {n}"]
-        assert torch.equal(torch.nan_to_num(kept), torch.nan_to_num(_guarded(array, device))), "an input was changed"
-    outputs = []
-    for value, at in zip(program.outputs, launches.outputs, strict=True):
-        c, h = program.shapes[value]
+    for name, array in kept.items():
+        assert torch.equal(torch.nan_to_num(memory[name]), torch.nan_to_num(array)), f"{name} was changed"
+    outputs = {}
+    for name, at in launches.outputs.items():
+        c, h = program.shapes[program.outputs[name]]
         y = memory[at.ref.buffer].as_strided((batch, h, c), (h * at.ld, at.ld, 1), at.ref.offset)
-        outputs.append(np.ascontiguousarray(y.cpu().numpy().transpose(0, 2, 1)))
+        outputs[name] = np.ascontiguousarray(y.cpu().numpy().transpose(0, 2, 1))
     return outputs
 
 
 def _guarded(array: NDArray, device: torch.device) -> Tensor:
-    """``[B, C, H]`` -> its elements as ``[B, H, C]`` in the middle of NaN."""
-    flat = np.asarray(array, np.float32).transpose(0, 2, 1).ravel()
+    """The elements of an array in the middle of NaN."""
     edge = np.full(GUARD, np.nan, np.float32)
-    return torch.tensor(np.concatenate((edge, flat, edge)), device=device)
+    return torch.tensor(np.concatenate((edge, np.asarray(array, np.float32).ravel(), edge)), device=device)

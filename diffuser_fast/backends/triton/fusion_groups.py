@@ -7,12 +7,12 @@ leaves one fusion group for each convolution, in a value network's gradient too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...core.program import Op, Program
-
-CONVS = ("conv", "conv_block")
+from ...core.ops import CONVS
+from ...core.program import Op, Program, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +34,28 @@ class FusionGroup:
     attrs: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GroupedProgram:
+    """A Program in fusion groups: as much of one as ``core.passes.plan_memory`` reads."""
+
+    ops: tuple[FusionGroup | Op, ...]
+    shapes: tuple[Shape, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
 def fusion_groups(program: Program) -> list[FusionGroup | Op]:
     """Fusion groups in order; slices and concatenations stay ops, since where values lie decides what they cost."""
     made = {out: n for n, op in enumerate(program.ops) for out in op.outs}
     readers = program.consumers()
+    asked_for = set(program.outputs.values())
     taken: set[int] = set()
     found: dict[int, FusionGroup | Op] = {}
 
     def alone(value: int) -> Op | None:
         """The only reader of a value that is not asked for by others."""
         ops = readers.get(value, [])
-        return ops[0] if len(ops) == 1 and value not in program.outputs else None
+        return ops[0] if len(ops) == 1 and value not in asked_for else None
 
     def there(values: tuple[int, ...], n: int) -> bool:
         return all(made.get(v, -1) < n for v in values)

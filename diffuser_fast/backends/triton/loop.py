@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.loop import Network, SamplingLoop
+from ...core.loop import SamplingLoop, TimeTables
 from . import staging
 from .launches import Launch, Ref, ValueRef
-from .network import NetworkLaunches, at_denoising_step, network_launches
-from .staging import Mode, StagingBuffer, row_words
+from .network import NetworkLaunches, TableRef, at_denoising_step, network_launches
+from .staging import Mode, StagingBuffer, TableForm, row_words
 from .target import Target
 from .tiling import power
 from .weights import Store
 
+MOST_NUMBERS = 2**31 - 1  # in one buffer: kernels' offsets are int32
 COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory.py
 
 
@@ -56,14 +59,20 @@ def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
     store, depth = Store(target.operand), loop.transition_dim
     x = ValueRef(staging.outputs(loop, batch, Mode()).ref("x"), depth)
 
-    def one(program, weights, arena: str, *others: ValueRef) -> NetworkLaunches:
-        refs = dict(zip(program.inputs, (x, *others), strict=True))
-        return network_launches(program, weights, batch, refs, arena=arena, store=store, target=target)
+    def one(program, weights, arena: str, **others: ValueRef) -> NetworkLaunches:
+        made = network_launches(
+            program, weights, batch, {"x": x, **others}, arena=arena, store=store, target=target
+        )  # fmt: skip
+        if (most := max(made.arena, made.partials)) > MOST_NUMBERS:
+            raise ValueError(
+                f"batch: {batch} plans need {most} numbers of memory for the {arena}, kernels count to {MOST_NUMBERS}"
+            )
+        return made
 
     denoiser = one(loop.denoiser.fused, loop.denoiser.weights, "denoiser")
     if loop.guide is None:
         return Networks(denoiser, None, None, store)
-    gradient = one(loop.guide.gradient, loop.guide.weights, "gradient", ValueRef(Ref("ones"), 1))
+    gradient = one(loop.guide.gradient, loop.guide.weights, "gradient", dy=ValueRef(Ref("ones"), 1))
     value = one(loop.guide.fused, loop.guide.weights, "value")
     return Networks(denoiser, gradient, value, store)
 
@@ -77,7 +86,6 @@ def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, devi
     memory = nets.store.memory(device)
     memory |= {
         "columns": torch.tensor(columns.ravel(), dtype=torch.float32, device=device),
-        "denoiser table": _padded(loop.denoiser, device),
         "denoiser": torch.zeros(max(1, nets.denoiser.arena), device=device),
         "partials": torch.zeros(partials + 1, device=device),
         "tile_counters": torch.zeros(tile_counters + 1, dtype=torch.int32, device=device),
@@ -85,9 +93,10 @@ def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, devi
     }
     if loop.clip is not None:
         memory |= {name: torch.tensor(bound, device=device) for name, bound in zip(("low", "high"), loop.clip)}
+    memory |= _resident("denoiser", loop.denoiser.tables, device)
     if loop.guide is not None:
+        memory |= _resident("guide", loop.guide.tables, device)
         memory |= {
-            "guide table": _padded(loop.guide, device),
             "gradient": torch.zeros(max(1, nets.gradient.arena), device=device),
             "value": torch.zeros(max(1, nets.value.arena), device=device),
             # dy of the gradient program: the value of each plan counts once, times the scale of gradients.
@@ -120,7 +129,7 @@ class _Builder:
                 self._emit("guidance_update", pointers | self._inpainting, D=loop.transition_dim, LDG=gradient.ld)
             if k == last and loop.guide is not None:
                 self._rank(k)
-            net = self._network(self.nets.denoiser, "denoiser", k)[0]
+            net = self._network(self.nets.denoiser, "denoiser", k)["y"]
             self._update(k, net, self._gradient(k) if steps.g0[k] else None)
         return LaunchList(tuple(self.launches), self.inputs, self.outputs)
 
@@ -148,7 +157,7 @@ class _Builder:
     def _rank(self, k: int) -> None:
         """The last evaluation of the value in the last denoising step, before anything overwrites it."""
         net, name = (self.nets.gradient, "gradient") if self.loop.steps.guide_steps[k] else (self.nets.value, "value")
-        value = net.outputs[0] if name == "gradient" else self._network(net, "guide", k)[0]
+        value = net.outputs["y"] if name == "gradient" else self._network(net, "guide", k)["y"]
         count = self.mode.candidates
         block = min(power(count), 1 << 10 if self.target.interpreted else 32)
         self._raw(
@@ -158,13 +167,21 @@ class _Builder:
         )  # fmt: skip
 
     def _gradient(self, k: int) -> ValueRef:
-        return self._network(self.nets.gradient, "guide", k)[1]
+        return self._network(self.nets.gradient, "guide", k)["dx"]
 
-    def _network(self, net: NetworkLaunches, which: str, k: int) -> tuple[ValueRef, ...]:
-        network: Network = getattr(self.loop, which)
-        name = f"{which} table"
-        table = self.inputs.ref(name) if name in self.inputs else Ref(name)
-        self.launches += at_denoising_step(net.launches, table + k * row_words(network.tables.shape[1]))
+    def _network(self, net: NetworkLaunches, which: str, k: int) -> Mapping[str, ValueRef]:
+        network, form = getattr(self.loop, which), getattr(self.mode, f"{which}_tables")
+        own = form is not None
+        form = form if own else TableForm.of(network.tables)
+        words = row_words(network.program.table_width)
+
+        def begin(name: str) -> Ref:
+            return self.inputs.ref(name) if own else Ref(name)
+
+        self.launches += at_denoising_step(net.launches, TableRef(
+            begin(f"{which} table") + k * words * (self.batch if form.each else 1), words if form.each else 0,
+            begin(f"{which} sample table") if form.per_sample else None, words if form.per_sample else 0,
+        ))  # fmt: skip
         return net.outputs
 
     def _emit(self, kernel: str, pointers: dict, scalars: dict | None = None, **constants) -> None:
@@ -199,9 +216,17 @@ class _Builder:
         return self.outputs.ref("chain", entry * self.size) if self.mode.chain else None
 
 
-def _padded(network: Network, device: torch.device) -> Tensor:
-    """Time-embedding tables ``[R, S]`` with rows ``row_words`` apart, in one dimension."""
-    rows, width = network.tables.shape
-    tables = np.zeros((rows, row_words(width)), np.float32)
-    tables[:, :width] = network.tables
-    return torch.tensor(tables.ravel(), device=device)
+def _resident(which: str, tables: TimeTables, device: torch.device) -> dict[str, Tensor]:
+    """The loop's own time-embedding tables, by the names of their buffers."""
+    found = {f"{which} table": _padded(tables.per_step, device)}
+    if tables.per_sample is not None:
+        found[f"{which} sample table"] = _padded(tables.per_sample, device)
+    return found
+
+
+def _padded(array: NDArray, device: torch.device) -> Tensor:
+    """An array with its rows ``row_words`` apart, in one dimension."""
+    width = array.shape[-1]
+    padded = np.zeros((*array.shape[:-1], row_words(width)), np.float32)
+    padded[..., :width] = array
+    return torch.tensor(padded.ravel(), device=device)

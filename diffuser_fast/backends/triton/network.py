@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import NDArray
 
+from ...core.ops import CONVS
 from ...core.passes import plan_memory
 from ...core.program import Op, Program
-from .fusion_groups import CONVS, FusionGroup, fusion_groups
+from .fusion_groups import FusionGroup, GroupedProgram, fusion_groups
 from .launches import Launch, Ref, ValueRef
 from .target import Target
 from .tiling import ProblemSize, power
@@ -19,46 +20,61 @@ from .weights import Store
 @dataclass(frozen=True)
 class NetworkLaunches:
     """launches: in order; their "table" pointers are relative to one row of time-embedding tables, buffer "table row".
-    outputs: where the program's outputs lie. arena: float32 needed. partials, tile_counters: elements of the scratch
-    buffers needed."""
+    outputs: where the program's outputs lie, by name. arena: float32 needed. partials, tile_counters: elements of the
+    scratch buffers needed."""
 
     launches: tuple[Launch, ...]
-    outputs: tuple[ValueRef, ...]
+    outputs: Mapping[str, ValueRef]
     arena: int
     partials: int
     tile_counters: int
 
 
+@dataclass(frozen=True)
+class TableRef:
+    """Where the time-embedding tables of a denoising step lie: the first sample's row, and ``ld`` numbers to the next
+    sample's (0: all see the same). sample: the first row of what is added to it for each sample, or None; sample_ld."""
+
+    row: Ref
+    ld: int = 0
+    sample: Ref | None = None
+    sample_ld: int = 0
+
+
 def network_launches(
-    program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, ValueRef], *, arena: str,
+    program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[str, ValueRef], *, arena: str,
     store: Store, target: Target,
 ) -> NetworkLaunches:  # fmt: skip
-    """The launches of a fused Program. inputs: where each input lies; arena: the name of the activations' buffer."""
+    """The launches of a fused Program. inputs: where each lies, by name; arena: the name of the activations' buffer."""
     return _Builder(program, weights, batch, inputs, arena, store, target).done()
 
 
-def at_denoising_step(launches: tuple[Launch, ...], table: Ref) -> list[Launch]:
-    """The same launches with their step biases taken from the row of time-embedding tables that begins at ``table``."""
-    found = []
-    for launch in launches:
-        pointers = dict(launch.pointers)
-        for name, ref in pointers.items():
-            if ref is not None and ref.buffer == "table row":
-                pointers[name] = table + ref.offset
-        found.append(replace(launch, pointers=pointers))
-    return found
+def at_denoising_step(launches: tuple[Launch, ...], table: TableRef) -> list[Launch]:
+    """The same launches with their step biases taken from the time-embedding tables at ``table``."""
+
+    def placed(launch: Launch) -> Launch:
+        column = launch.pointers.get("table")
+        if column is None:
+            return launch
+        pointers = {**launch.pointers, "table": table.row + column.offset}
+        pointers["sample_table"] = None if table.sample is None else table.sample + column.offset
+        return replace(
+            launch, pointers=pointers, constants={**launch.constants, "LDT": table.ld, "LDS": table.sample_ld}
+        )
+
+    return [placed(launch) for launch in launches]
 
 
 class _Builder:
     def __init__(
-        self, program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[int, ValueRef], arena: str,
+        self, program: Program, weights: Mapping[str, NDArray], batch: int, inputs: Mapping[str, ValueRef], arena: str,
         store: Store, target: Target,
     ) -> None:  # fmt: skip
         self.program, self.weights, self.batch, self.arena = program, weights, batch, arena
         self.store, self.target = store, target
         self.groups = fusion_groups(program)
-        self.memory = plan_memory(replace(program, ops=tuple(self.groups)))
-        self.refs = dict(inputs)
+        self.memory = plan_memory(GroupedProgram(tuple(self.groups), program.shapes, program.inputs, program.outputs))
+        self.refs = {program.inputs[name]: ref for name, ref in inputs.items()}
         self.launches: list[Launch] = []
         self.partials = self.tile_counters = 0
 
@@ -70,7 +86,7 @@ class _Builder:
                 self._conv(group)
             else:
                 getattr(self, f"_{group.op.kind}")(group.op)
-        outputs = tuple(self.ref(v) for v in self.program.outputs)
+        outputs = {name: self.ref(v) for name, v in self.program.outputs.items()}
         return NetworkLaunches(
             tuple(self.launches), outputs, self.batch * self.memory.size, self.partials, self.tile_counters
         )
@@ -138,6 +154,7 @@ class _Builder:
             "gamma": gamma,
             "beta": beta,
             "table": Ref("table row", table) if table >= 0 else None,
+            "sample_table": None,
             "u": at and at.ref,
             "pre": pre and pre.ref,
             "y": y.ref,
@@ -148,9 +165,10 @@ class _Builder:
             "conv", grid, pointers, tiling.warps, tiling.stages,
             B=self.batch, H_IN=h_in, CI=ci, LDX=x.ld, H=h, CO=co, LDY=y.ld, K=a["k"], STRIDE=a["stride"], PAD=a["pad"],
             TRANSPOSED=bool(a["transposed"]), CR=problem.skip, LDR=r.ld if r else 0, LDU=at.ld if at else 0,
-            LDP=pre.ld if pre else 0, CG=width, CP=cp, EARLY="none" if late or not how else how,
+            LDP=pre.ld if pre else 0, LDT=0, LDS=0, CG=width, CP=cp, EARLY="none" if late or not how else how,
             LATE=how if late and how else "none", BEFORE=table >= 0 and not late, AFTER=table >= 0 and late, MODE=mode,
             EPS=(op if late else tail).attrs["eps"] if norm else 0.0,
+            ACT=(tail or op).attrs["act"] if mode != "none" else "none",
             NB=tiling.nb, BM=tiling.bm, HT=tiling.ht, GB=tiling.gb, BK=tiling.bk, SPLIT_K=tiling.split_k,
             COLS=layout["columns"], OPERAND=self.target.operand, DOT=self.target.dot, EXACT=self.target.exact,
             EMULATE=self.target.interpreted,
@@ -177,7 +195,7 @@ class _Builder:
         self._emit(
             "group_norm", (-(-self.batch // nb), -(-groups // gb)), pointers, 8 if nb * hp * gb * cp > 4096 else 4,
             B=self.batch, H=h, C=c, LDU=u.ld, LDD=dy.ld if dy else 0, LDY=y.ld, CG=width, CP=cp, MODE=mode,
-            EPS=op.attrs["eps"], NB=nb, HP=hp, GB=gb, EXACT=self.target.exact,
+            EPS=op.attrs["eps"], ACT=op.attrs.get("act", "none"), NB=nb, HP=hp, GB=gb, EXACT=self.target.exact,
         )  # fmt: skip
 
     def _group_norm_vjp(self, op: Op) -> None:
@@ -208,23 +226,27 @@ class _Builder:
         )  # fmt: skip
 
     def _act(self, op: Op) -> None:
-        self._elementwise("act", op.ins[0], self.ref(op.outs[0]))
+        self._elementwise("act", op.ins[0], self.ref(op.outs[0]), act=op.attrs["act"])
 
     def _act_vjp(self, op: Op) -> None:
-        self._elementwise("act_vjp", op.ins[0], self.ref(op.outs[0]), self.ref(op.ins[1]))
+        self._elementwise("act_vjp", op.ins[0], self.ref(op.outs[0]), self.ref(op.ins[1]), act=op.attrs["act"])
 
     def _add(self, op: Op) -> None:
         self._elementwise("add", op.ins[0], self.ref(op.outs[0]), self.ref(op.ins[1]))
 
     def _step_bias(self, op: Op) -> None:
-        self._elementwise("bias", op.ins[0], self.ref(op.outs[0]), ValueRef(Ref("table row", op.attrs["table"]), 0))
+        self._elementwise("bias", op.ins[0], self.ref(op.outs[0]), table=Ref("table row", op.attrs["table"]))
 
-    def _elementwise(self, mode: str, value: int, y: ValueRef, other: ValueRef | None = None) -> None:
+    def _elementwise(
+        self, mode: str, value: int, y: ValueRef, other: ValueRef | None = None, *, table: Ref | None = None,
+        act: str = "none",
+    ) -> None:  # fmt: skip
         c, h = self.program.shapes[value]
         rows, cp, x = self.batch * h, min(128, power(c)), self.ref(value)
         br = self.target.row_tile(rows, cp)
         self._emit(
-            "pointwise", (-(-rows // br), -(-c // cp)), {"x": x.ref, "other": other and other.ref, "y": y.ref},
-            ROWS=rows, C=c, LDX=x.ld, LDO=other.ld if other else 0, LDY=y.ld, MODE=mode, BR=br, CP=cp,
-            EXACT=self.target.exact,
+            "pointwise", (-(-rows // br), -(-c // cp)),
+            {"x": x.ref, "other": other and other.ref, "table": table, "sample_table": None, "y": y.ref},
+            ROWS=rows, H=h, C=c, LDX=x.ld, LDO=other.ld if other else 0, LDT=0, LDS=0, LDY=y.ld, MODE=mode, ACT=act,
+            BR=br, CP=cp, EXACT=self.target.exact,
         )  # fmt: skip

@@ -8,10 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.loop import SamplingLoop
+from ...core.loop import SamplingLoop, TimeTables
 from .launches import Ref
 
 ALIGN = 16  # words: every field begins at a multiple of 64 bytes
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """The form of time-embedding tables: whether ``per_step`` has a row for each sample, whether there is a
+    ``per_sample``."""
+
+    each: bool = False
+    per_sample: bool = False
+
+    @classmethod
+    def of(cls, tables: TimeTables) -> TableForm:
+        """That of these tables."""
+        return cls(tables.per_step.shape[1] > 1, tables.per_sample is not None)
 
 
 @dataclass(frozen=True)
@@ -19,14 +33,16 @@ class Mode:
     """What differs between plans in more than numbers; each has its own list of launches and its own graph.
 
     start: the first denoising step. given: whether x is given there. tape: noise from the caller instead of a seed.
-    own_tables: time-embedding tables of this plan. inpaint_each: inpainted values for every plan of the batch.
-    candidates: plans are ranked within groups of so many. chain: every denoising step's x is wanted.
+    denoiser_tables, guide_tables: the form of this plan's own time-embedding tables; None: the loop's. inpaint_each:
+    inpainted values for every plan of the batch. candidates: plans are ranked within groups of so many. chain: every
+    denoising step's x is wanted.
     """
 
     start: int = 0
     given: bool = False
     tape: bool = False
-    own_tables: bool = False
+    denoiser_tables: TableForm | None = None
+    guide_tables: TableForm | None = None
     inpaint_each: bool = False
     candidates: int = 1
     chain: bool = False
@@ -76,7 +92,8 @@ def row_words(width: int) -> int:
 
 
 def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
-    """What a plan is made from. address: the seed's halves and the plan's number, where noise is drawn."""
+    """What a plan is made from. address: the seed's halves, the first plan's number and the candidates of
+    a situation, where noise is drawn."""
     state = (batch, loop.horizon, loop.transition_dim)
     fields = [
         ("mask", state[1:], "int32"),
@@ -86,13 +103,16 @@ def inputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
         # Denoising steps before the first that is run draw nothing.
         fields.append(("tape", (loop.rows + 1 - mode.start, *state), "float32"))
     else:
-        fields.append(("address", (3,), "int32"))
+        fields.append(("address", (4,), "int32"))
     if mode.given:
         fields.append(("given", state, "float32"))
-    if mode.own_tables:
-        fields.append(("denoiser table", loop.denoiser.tables.shape, "float32"))
-        if loop.guide is not None:
-            fields.append(("guide table", loop.guide.tables.shape, "float32"))
+    for name in ("denoiser", "guide"):
+        form = getattr(mode, f"{name}_tables")
+        if form is not None:
+            width = getattr(loop, name).program.table_width
+            fields.append((f"{name} table", (loop.rows, batch if form.each else 1, width), "float32"))
+            if form.per_sample:
+                fields.append((f"{name} sample table", (batch, width), "float32"))
     return StagingBuffer("inputs", fields)
 
 

@@ -16,8 +16,6 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ...core.program import Program
-
 
 def power(n: int) -> int:
     """The smallest power of two that is at least n."""
@@ -119,20 +117,6 @@ def interpreter_tiling(problem: ProblemSize) -> Tiling:
     while nb > 1 and nb * power(problem.length) * power(problem.groups) * power(problem.width) > 1 << 18:
         nb //= 2
     return Tiling(nb, power(problem.length), 1, power(problem.groups), max(16, power(problem.channels_in)), 1, 4, 1)
-
-
-def why_too_large(program: Program) -> str | None:
-    """A sentence if a group of a GroupNorm is more than a program instance can hold, or None."""
-    for op in program.ops:
-        if "groups" in op.attrs:
-            channels, length = program.shapes[op.outs[0]]
-            width = channels // op.attrs["groups"]
-            if power(length) * max(16, power(width)) > LARGEST:
-                return (
-                    f"a GroupNorm over {length} times of {width} channels is more than one program instance of a GPU "
-                    f"holds ({LARGEST} numbers)"
-                )
-    return None
 
 
 def _candidates(problem: ProblemSize) -> list[Tiling]:

@@ -1,12 +1,12 @@
-"""Passes: a whole Program in, and out comes a Program (fuse, vjp) or what an engine needs to run one.
-
-time_tables: time-embedding tables; plan_memory: where each value lies; serialize: the records that C++ reads.
-"""
+"""Passes: a whole Program in, a whole Program out (or what an engine needs to run it: tables, memory, records)."""
 
 from .fuse import fuse
 from .memory import Arena, View, plan_memory
-from .serialize import Serialized, serialize
+from .serialize import executed, serialize_ops, serialize_values
 from .time_tables import embedding, time_tables
 from .vjp import vjp
 
-__all__ = ["Arena", "Serialized", "View", "embedding", "fuse", "plan_memory", "serialize", "time_tables", "vjp"]
+__all__ = [
+    "Arena", "View", "embedding", "executed", "fuse", "plan_memory", "serialize_ops", "serialize_values",
+    "time_tables", "vjp",
+]  # fmt: skip

@@ -92,16 +92,16 @@ def _fuse_conv_add(program: Program) -> Program:
 
 def _sole_reader(program: Program, readers: dict[int, list[Op]], value: int, kind: str) -> Op | None:
     found = readers.get(value, [])
-    alone = len(found) == 1 and found[0].kind == kind and value not in program.outputs
+    alone = len(found) == 1 and found[0].kind == kind and value not in program.outputs.values()
     return found[0] if alone else None
 
 
 def _only_read_by(program: Program, readers: dict[int, list[Op]], value: int, op: Op) -> bool:
-    return readers.get(value, []) == [op] and value not in program.outputs
+    return readers.get(value, []) == [op] and value not in program.outputs.values()
 
 
 def _is_read_beside(program: Program, readers: dict[int, list[Op]], value: int, op: Op) -> bool:
-    return value in program.outputs or any(reader is not op for reader in readers.get(value, []))
+    return value in program.outputs.values() or any(reader is not op for reader in readers.get(value, []))
 
 
 def _rebuild(program: Program, gone: set[int], new: dict[int, Op]) -> Program:

@@ -1,15 +1,15 @@
 """The memory planner: one arena per group of trajectories, reused as values die; concat and slice cost nothing.
 
-A buffer holds, for each of the n trajectories of a group, ``halo + H + halo`` times of ``ld`` floats, channels last:
+A buffer holds, for each of the n trajectories of a group, H rows of ``ld`` floats, channels last:
 
-    element (b, t, c) is at  n * offset + (b * (H + 2 * halo) + halo + t) * ld + channel + c
+    element (b, t, c) is at  n * offset + (b * H + t) * ld + channel + c
 
-The times before and after are the convolution's zero padding: whoever writes a value zeroes them (its own channels).
-Two values that are concatenated are written straight into the channels of the wider buffer; a slice reads some of them.
+Two values that are concatenated are written straight into the columns of the wider buffer; a slice is a view.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..program import Program
@@ -19,7 +19,7 @@ ALIGN = 16  # floats: a cache line, and the widest vector
 
 @dataclass(frozen=True)
 class View:
-    """Where a value lies: its buffer's offset, floats from one time to the next, and its first channel there."""
+    """Where a value lies: its buffer's offset and row length in floats, and its first column there."""
 
     offset: int
     ld: int
@@ -28,103 +28,132 @@ class View:
 
 @dataclass(frozen=True)
 class Arena:
-    """views: one per value (None: the value is never made); size: floats per trajectory; halo: times of padding.
+    """views: one per value (None: the value is never made); size: floats per trajectory.
 
-    aliases: numbers of the values that no op makes, being channels of another buffer (joined concats, slices).
+    aliases: numbers of the values made by no op, being columns of another buffer (joined concats, slices).
     """
 
     views: tuple[View | None, ...]
     size: int
-    halo: int
     aliases: frozenset[int]
 
 
 def plan_memory(program: Program) -> Arena:
-    """Assign every value its memory: greedy, best fit, largest lifetimes respected, inputs and outputs kept to the end.
+    """Assign every value its memory. Inputs and outputs are kept from the first op to the last.
 
     An op never writes where one of its own inputs lies, so engines need not think about aliasing.
     """
-    halo = max((op.attrs["pad"] for op in program.ops if "pad" in op.attrs), default=0)
-    # An adjoint reads (k - 1 - pad) times before its input.
-    halo = max([halo, *(op.attrs["k"] - 1 - op.attrs["pad"] for op in program.ops if op.attrs.get("transposed"))])
-    root, first, aliases = _join(program)
+    root, column, aliases = _join(program)
     width: dict[int, int] = {}
     for value, (channels, _) in enumerate(program.shapes):
         home = root[value]
-        width[home] = max(width.get(home, 0), first[value] + channels)
-    born, dies = _lifetimes(program, root)
-
-    offsets, size = _allocate(
-        {home: -(-width[home] // ALIGN) * ALIGN * (program.shapes[home][1] + 2 * halo) for home in born},
-        born,
-        dies,
-    )
+        width[home] = max(width.get(home, 0), column[value] + channels)
+    ld = {home: -(-channels // ALIGN) * ALIGN for home, channels in width.items()}
+    buffers = [
+        Buffer(home, ld[home] * program.shapes[home][1], born, dies)
+        for home, (born, dies) in _lifetimes(program, root).items()
+    ]
+    offsets, size = allocate(buffers)
     views = tuple(
-        View(offsets[root[v]], -(-width[root[v]] // ALIGN) * ALIGN, first[v]) if root[v] in offsets else None
+        View(offsets[root[v]], ld[root[v]], column[v]) if root[v] in offsets else None
         for v in range(len(program.shapes))
     )
-    return Arena(views, size, halo, aliases)
+    return Arena(views, size, aliases)
 
 
 def _join(program: Program) -> tuple[list[int], list[int], frozenset[int]]:
-    """root[v]: the value whose buffer v lies in; first[v]: its first channel there; and the aliases."""
+    """root[v]: the value whose buffer v lies in; column[v]: its first channel there."""
     n = len(program.shapes)
-    root, first = list(range(n)), [0] * n
+    root, column = list(range(n)), [0] * n
     made = {out: op for op in program.ops for out in op.outs}
     aliases = set()
     for op in program.ops:
         if op.kind == "slice":
             (x,), (out,) = op.ins, op.outs
-            root[out], first[out] = x, op.attrs["lo"]
+            root[out], column[out] = x, op.attrs["lo"]
             aliases.add(out)
     for op in program.ops:
         if op.kind != "concat" or op.ins[0] == op.ins[1]:
             continue
-        free = all(
-            root[i] == i and i in made and made[i].kind not in ("concat", "slice") and i not in program.inputs
-            for i in op.ins
-        )
-        if free:
+        if all(root[i] == i and i in made and made[i].kind not in ("concat", "slice") for i in op.ins):
             (x, y), (out,) = op.ins, op.outs
             root[x] = root[y] = out
-            first[y] = program.shapes[x][0]
+            column[y] = program.shapes[x][0]
             aliases.add(out)
     for v in range(n):  # a slice of a slice, or a slice of a joined value
         while root[root[v]] != root[v]:
-            first[v] += first[root[v]]
+            column[v] += column[root[v]]
             root[v] = root[root[v]]
-    return root, first, frozenset(aliases)
+    return root, column, frozenset(aliases)
 
 
-def _lifetimes(program: Program, root: list[int]) -> tuple[dict[int, int], dict[int, int]]:
+def _lifetimes(program: Program, root: list[int]) -> dict[int, tuple[int, int]]:
     """First and last op (by index) at which each buffer is touched; inputs from the start, outputs to the end."""
     born, dies = {}, {}
     end = len(program.ops)
-    for v in program.inputs:
+    for v in program.inputs.values():
         born[root[v]], dies[root[v]] = -1, end
     for n, op in enumerate(program.ops):
         for v in (*op.outs, *op.ins):
             born.setdefault(root[v], n)
-            dies[root[v]] = max(dies.get(root[v], n), n)
-    for v in program.outputs:
+            dies[root[v]] = n if root[v] not in dies else max(dies[root[v]], n)
+    for v in program.outputs.values():
         dies[root[v]] = end
-    return born, dies
+    return {home: (born[home], dies[home]) for home in born}
 
 
-def _allocate(sizes: dict[int, int], born: dict[int, int], dies: dict[int, int]) -> tuple[dict[int, int], int]:
-    """Offsets without overlap among buffers alive together: in order of birth, each in the tightest gap that fits."""
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that is needed from op ``born`` to op ``dies``, both included."""
+
+    home: int
+    size: int
+    born: int
+    dies: int
+
+    def meets(self, other: Buffer) -> bool:
+        """Whether the two are needed at the same time."""
+        return self.born <= other.dies and other.born <= self.dies
+
+
+def least_size(buffers: Sequence[Buffer]) -> int:
+    """What no allocation can go below: the most that is needed at one time."""
+    return max(sum(b.size for b in buffers if b.born <= at <= b.dies) for at in {b.born for b in buffers})
+
+
+def allocate(buffers: Sequence[Buffer]) -> tuple[dict[int, int], int]:
+    """Offsets without overlap among buffers that meet, and the size of it all.
+
+    Each buffer goes to the lowest gap that holds it, in three orders of which the best is kept: by size and by
+    size times lifetime, the usual ones of this NP-hard problem, and by birth (Pisarchyk and Lee 2020, Efficient Memory
+    Management for Deep Neural Net Inference).
+    """
+    least = least_size(buffers)
+    best: tuple[dict[int, int], int] | None = None
+    for order in (
+        lambda b: (-b.size, b.born, b.home),
+        lambda b: (-b.size * (b.dies - b.born + 1), b.born, b.home),
+        lambda b: (b.born, -b.size, b.home),
+    ):
+        found = _first_fit(sorted(buffers, key=order))
+        if best is None or found[1] < best[1]:
+            best = found
+        if best[1] == least:
+            break
+    return best
+
+
+def _first_fit(buffers: Sequence[Buffer]) -> tuple[dict[int, int], int]:
+    placed: list[tuple[int, int, Buffer]] = []  # (offset, end, buffer), by offset
     offsets: dict[int, int] = {}
-    total = 0
-    for home in sorted(sizes, key=lambda h: (born[h], -sizes[h])):
-        alive = sorted(
-            (offsets[o], offsets[o] + sizes[o]) for o in offsets if born[o] <= dies[home] and dies[o] >= born[home]
-        )
-        best, at = None, 0
-        for low, high in [*alive, (total, total)]:
-            gap = low - at
-            if gap >= sizes[home] and (best is None or gap < best[0]):
-                best = (gap, at)
-            at = max(at, high)
-        offsets[home] = best[1] if best else at
-        total = max(total, offsets[home] + sizes[home])
-    return offsets, total
+    for buffer in buffers:
+        at = 0
+        for low, high, other in placed:
+            if buffer.born <= other.dies and other.born <= buffer.dies:
+                if low - at >= buffer.size:
+                    break
+                at = max(at, high)
+        offsets[buffer.home] = at
+        placed.append((at, at + buffer.size, buffer))
+        placed.sort(key=lambda entry: entry[0])
+    return offsets, max(end for _, end, _ in placed)

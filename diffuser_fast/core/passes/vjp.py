@@ -10,9 +10,11 @@ def vjp(program: Program) -> Program:
 
     conv is closed under this: its adjoint is the same weights with ``transposed`` flipped.
     """
-    (x,), (y,) = program.inputs, program.outputs
+    if set(program.inputs) != {"x"} or set(program.outputs) != {"y"}:
+        raise ValueError(f"vjp: expected x -> y, found {', '.join(program.inputs)} -> {', '.join(program.outputs)}")
+    x, y = program.inputs["x"], program.outputs["y"]
     b = Builder.extending(program)
-    dy = b.input(program.shapes[y])
+    dy = b.input("dy", program.shapes[y])
     grad = {y: dy}
 
     def accumulate(value: int, g: int) -> None:
@@ -41,11 +43,13 @@ def vjp(program: Program) -> Program:
                 accumulate(op.ins[1], b.slice(g, channels, program.shapes[op.ins[1]][0]))
             case _:
                 raise ValueError(f"vjp: no gradient rule for {op.kind}; the guide of this family does not use it")
-    return _without_dead_ops(b.done(y, grad[x]))
+    if x not in grad:
+        raise ValueError("vjp: y does not depend on x")
+    return _without_dead_ops(b.done(y=y, dx=grad[x]))
 
 
 def _without_dead_ops(program: Program) -> Program:
-    live, ops = set(program.outputs), []
+    live, ops = set(program.outputs.values()), []
     for op in reversed(program.ops):
         if live & set(op.outs):
             ops.append(op)

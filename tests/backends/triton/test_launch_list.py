@@ -11,14 +11,18 @@ import pytest
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import triton
-from diffuser_fast.backends.triton import fusion_groups, launches, loop, staging, tiling, weights
-from diffuser_fast.backends.triton.staging import Mode
+from diffuser_fast.backends.triton import engine, fusion_groups, launches, loop, network, staging, tiling, weights
+from diffuser_fast.backends.triton.staging import Mode, TableForm
 from diffuser_fast.backends.triton.target import Target
+from diffuser_fast.core import verify
 from diffuser_fast.core.guidance import Guide
 from diffuser_fast.core.loop import sampling_loop
+from diffuser_fast.core.ops import ACTS, CONVS, KINDS, Kind
 from diffuser_fast.core.passes import fuse, vjp
+from diffuser_fast.core.program import Builder
 from diffuser_fast.core.samplers import ddpm
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
+from diffuser_fast.core.verify import unsupported
 
 LOCOMOTION = {"horizon": 32, "transition_dim": 14}
 
@@ -72,7 +76,8 @@ def memory_map(launch_list, batch, a_loop):
 def test_every_pointer_lies_in_its_buffer(hopper):
     modes = (
         Mode(candidates=3),
-        Mode(candidates=3, tape=True, chain=True, inpaint_each=True, own_tables=True),
+        Mode(candidates=3, tape=True, chain=True, inpaint_each=True, denoiser_tables=TableForm()),
+        Mode(candidates=3, denoiser_tables=TableForm(each=True), guide_tables=TableForm(per_sample=True)),
         Mode(candidates=1, given=True, start=2, tape=True, chain=True),
     )
     for mode in modes:
@@ -131,10 +136,10 @@ def test_the_gradient_is_one_fusion_group_for_each_convolution(hopper):
     for program in (hopper.denoiser.fused, hopper.guide.fused, hopper.guide.gradient):
         found = fusion_groups.fusion_groups(program)
         groups = [group for group in found if isinstance(group, fusion_groups.FusionGroup)]
-        alone = [group for group in groups if group.op.kind not in fusion_groups.CONVS]
+        alone = [group for group in groups if group.op.kind not in CONVS]
         assert not alone
         skips = [group for group in groups if group.skip]
-        convolutions = [op for op in program.ops if op.kind in fusion_groups.CONVS]
+        convolutions = [op for op in program.ops if op.kind in CONVS]
         assert len(found) == len(convolutions) - len(skips) + sum(op.kind in ("slice", "concat") for op in program.ops)
 
 
@@ -144,10 +149,10 @@ def test_fusion_groups_take_nothing_that_others_need():
         for program in (case.program, fuse(case.program)):
             found = fusion_groups.fusion_groups(program)
             made = {out for group in found for out in group.outs}
-            needed = set(program.outputs) | {v for group in found for v in group.ins}
-            assert needed <= made | set(program.inputs), case.name
+            needed = set(program.outputs.values()) | {v for group in found for v in group.ins}
+            assert needed <= made | set(program.inputs.values()), case.name
     value = hopper_value()
-    assert set(value.outputs) <= {out for group in fusion_groups.fusion_groups(value) for out in group.outs}
+    assert set(value.outputs.values()) <= {out for group in fusion_groups.fusion_groups(value) for out in group.outs}
 
 
 def hopper_value():
@@ -215,14 +220,18 @@ def test_entries_say_where_they_come_from():
 def test_a_horizon_that_no_program_instance_holds_is_refused():
     from diffuser_fast.core.lower import lower
 
-    long, longest = (lower(UNetSpec(2**n, 6, dim=32, dim_mults=(1, 4, 8))).net for n in (12, 11))
-    assert tiling.why_too_large(long).startswith("a GroupNorm over 4096 times of 4 channels is more than one program")
-    assert tiling.why_too_large(longest) is None
+    long, longest = (fuse(lower(UNetSpec(2**n, 6, dim=32, dim_mults=(1, 4, 8))).net) for n in (12, 11))
+    said = "op 0 (conv_block): a GroupNorm over 4096 times of 4 channels is more than one program"
+    assert unsupported(long, triton.SUPPORT).startswith(said)
+    assert unsupported(longest, triton.SUPPORT) is None
     tiling.gpu_tiling(tiling.ProblemSize(1, 2**11, 32, 5, 0, 8, 4, True, "float32", "ieee"), 90)
 
 
 def test_staging_buffers_have_room_and_order(hopper):
-    mode = Mode(tape=True, given=True, own_tables=True, chain=True, inpaint_each=True, start=1, candidates=2)
+    mode = Mode(
+        tape=True, given=True, denoiser_tables=TableForm(each=True, per_sample=True), guide_tables=TableForm(),
+        chain=True, inpaint_each=True, start=1, candidates=2,
+    )  # fmt: skip
     for made in (staging.inputs(hopper, 2, mode), staging.outputs(hopper, 2, mode)):
         memory = np.zeros(made.words, np.float32)
         for n, field in enumerate(made.fields.values()):
@@ -230,7 +239,12 @@ def test_staging_buffers_have_room_and_order(hopper):
             field.of(memory)[...] = n + 1
         for n, field in enumerate(made.fields.values()):  # nobody wrote over anybody else
             assert (field.of(memory) == n + 1).all()
-    tape = staging.inputs(hopper, 2, mode).fields["tape"]
+    fields = staging.inputs(hopper, 2, mode).fields
+    width = hopper.denoiser.program.table_width
+    assert fields["denoiser table"].shape == (4, 2, width) and fields["denoiser sample table"].shape == (2, width)
+    assert fields["guide table"].shape == (4, 1, hopper.guide.program.table_width)
+    assert "guide sample table" not in fields
+    tape = fields["tape"]
     assert tape.shape[0] == hopper.rows  # those of denoising steps 1, 2, 3, and the first
 
 
@@ -254,8 +268,67 @@ def test_a_missing_package_names_the_extra(package):
 import sys
 sys.modules[{package!r}] = None
 from diffuser_fast import backends
-backends.why_no_gpu = lambda: None
+backends.why_no_gpu = lambda: None  # as if there were one
 print(backends.why_not("triton", None))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == f"backend 'triton' needs {package}: pip install diffuser-fast[gpu]\n"
+
+
+def test_every_kind_has_launches_and_what_is_new_is_refused(hopper, monkeypatch):
+    """SUPPORT is written out: a kind or an activation that the core gets is refused until there is a kernel."""
+    cases = {case.program.ops[0].kind: case for case in c.op_cases() if len(case.program.ops) == 1}
+    assert set(cases) == triton.SUPPORT.kinds == set(KINDS) and triton.SUPPORT.acts == set(ACTS)
+    for case in cases.values():
+        assert unsupported(case.program, triton.SUPPORT) is None
+        refs = {name: launches.ValueRef(launches.Ref(name), 1) for name in case.program.inputs}
+        network.network_launches(
+            case.program, case.weights, 2, refs, arena="arena", store=weights.Store("float32"),
+            target=Target("float32", 90),
+        )  # fmt: skip
+    monkeypatch.setitem(KINDS, "film", Kind(99, (1, 1)))
+    monkeypatch.setitem(verify._RULES, "film", lambda *_: None)
+    b = Builder((4, 4))
+    program = b.done(b.act(b.emit("film", (0,), (4, 4)), "gelu"))
+    assert unsupported(program, triton.SUPPORT) == "op 0: there is no kernel for film"
+    narrow = replace(triton.SUPPORT, kinds=triton.SUPPORT.kinds | {"film"}, acts=frozenset({"mish"}))
+    assert unsupported(program, narrow) == "op 1 (act): there is no kernel for the activation gelu"
+
+
+def test_why_not_reads_support(hopper, monkeypatch):
+    monkeypatch.setattr(engine, "_why_not_on", lambda device: None)
+    assert triton.why_not(hopper) is None
+    b = Builder((14, 32))
+    program = b.done(b.emit("linear_attention", (b.conv(0, "qkv", 3 * 128, k=1),), (128, 32), heads=1, q_scale=0.1))
+    wide = replace(hopper, denoiser=replace(hopper.denoiser, fused=program))
+    said = "denoiser: op 1 (linear_attention): a head of 128 channels is more than one program instance of a GPU holds"
+    assert triton.why_not(wide).startswith(said)
+
+
+@pytest.mark.parametrize("form", [TableForm(), TableForm(each=True), TableForm(each=True, per_sample=True)])
+def test_tables_of_a_plan_are_read_where_they_lie(hopper, form):
+    """Denoising step k, sample n: row k, and n rows of the same width further where each sample has its own."""
+    batch, width = 3, staging.row_words(hopper.denoiser.program.table_width)
+    own = triton.launch_list(hopper, batch=batch, mode=Mode(candidates=3)).launches
+    listed = triton.launch_list(hopper, batch=batch, mode=Mode(candidates=3, denoiser_tables=form))
+    fields, seen = listed.inputs.fields, 0
+    for plain, launch in zip(own, listed.launches, strict=True):
+        ref = plain.pointers.get("table")
+        if ref is None or ref.buffer != "denoiser table":
+            assert ref is None or launch.pointers["table"] == ref  # the guide's stay
+            continue
+        seen += 1
+        assert (plain.constants["LDT"], plain.constants["LDS"], plain.pointers["sample_table"]) == (0, 0, None)
+        k, column = divmod(ref.offset, width)
+        rows = batch if form.each else 1
+        assert launch.pointers["table"] == listed.inputs.ref("denoiser table", k * rows * width + column)
+        assert launch.constants["LDT"] == (width if form.each else 0)
+        assert launch.constants["LDS"] == (width if form.per_sample else 0)
+        sample = listed.inputs.ref("denoiser sample table", column) if form.per_sample else None
+        assert launch.pointers["sample_table"] == sample
+    assert seen == 16 * 4 and ("denoiser sample table" in fields) == form.per_sample
+
+
+def test_more_numbers_than_kernels_count_are_refused(hopper):
+    with pytest.raises(ValueError, match=r"batch: 1000000 plans need \d+ numbers of memory for the denoiser"):
+        triton.launch_list(hopper, batch=1_000_000)

@@ -1,0 +1,22 @@
+// Memory at a cache line, in large pages where the system has them; zeros at first.
+#pragma once
+#include <cstdint>
+
+namespace df {
+
+class Memory {
+ public:
+  explicit Memory(int64_t floats = 0);
+  ~Memory();
+  Memory(Memory&& o) noexcept : base_(o.base_), data_(o.data_), size_(o.size_) { o.base_ = nullptr; }
+  Memory& operator=(Memory&&) = delete;
+  float* data() { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  void* base_ = nullptr;
+  float* data_ = nullptr;
+  int64_t size_;
+};
+
+}  // namespace df

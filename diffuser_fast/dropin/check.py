@@ -1,0 +1,114 @@
+"""Does an object plan as it is read? One plan of its own against ours, on the numbers that it drew."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..planner import Planner, Plans
+from .subject import Reading, Subject, situations
+
+# Differences of one plan, normalised. Float32 on another engine gives up to 2e-5 (where a limits normaliser clips the
+# one and just not the other: 1e-4); a subclass, an edited step or another branch's guidance gave 2e-3 and more.
+TOLERANCE = 2e-4
+ROUNDING = 2e-5
+
+HOW_ON = "check={0: observation} compares on conditions of yours, check=False takes it as it is read"
+
+
+def agreeing(
+    subject: Subject,
+    readings: Sequence[Reading],
+    planner_of: Callable[[Reading], Planner],
+    conditions: Mapping[int, Any] | None,
+    *,
+    torch_noise: bool,
+) -> int:
+    """Which of the readings plans as the subject does. It is run once, torch's generators are left as they were.
+
+    conditions: in physical units, or None for some that suit. torch_noise: whether the order in which it draws its
+    noise must be ours too. Raises ValueError, with the numbers, if no reading does, and if it cannot be told.
+    """
+    first = readings[0]
+    first_planner = planner_of(first)  # an argument that it refuses is said before anything runs
+    args, kwargs = subject.example(first.checkpoint, conditions)
+    wanted, tape = _run(subject, first, args, kwargs, torch_noise=torch_noise)
+    differences: list[dict[str, float]] = []
+    for planner in chain([first_planner], map(planner_of, readings[1:])):
+        found = subject.call(_on(planner, tape), *args, **kwargs)
+        differences.append(_differences(subject.compared(found, first.checkpoint), wanted))
+        if _largest(differences[-1]) < ROUNDING:
+            break
+    best = min(range(len(differences)), key=lambda i: _largest(differences[i]))
+    if _largest(differences[best]) >= TOLERANCE:
+        numbers = ", ".join(f"{name} by {difference:.2g}" for name, difference in differences[best].items())
+        raise ValueError(
+            f"policy: it plans otherwise than the original whose names it has: on the same noise, {numbers} "
+            f"(normalised; rounding gives 2e-6). One of {subject.described()} is of its own, and a compiled loop would "
+            "leave that out; check=False takes it for the original's"
+        )
+    return best
+
+
+def _run(
+    subject: Subject, reading: Reading, args: tuple, kwargs: Mapping[str, Any], *, torch_noise: bool
+) -> tuple[dict[str, NDArray], NDArray[np.float32]]:
+    """What the subject's own call plans, and the noise it drew: ``[T + 1, 1, H, D]``."""
+    from .draws import generators_kept, recorded
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), recorded(subject.device) as drawn:  # it may show its progress
+            wanted = subject.compared(subject.original(*args, **kwargs), reading.checkpoint)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error) or 'no message'}".split("\n")[0]
+        raise ValueError(f"policy: it could not be run, to compare its plan with ours ({reason}); {HOW_ON}") from error
+    steps = reading.checkpoint.schedule.n_steps
+    shape = (1, reading.horizon, reading.checkpoint.unet.spec.transition_dim)
+    found = [tuple(noise.shape) for noise in drawn]
+    if found != [shape] * (steps + 1):
+        kinds = ", ".join(f"{found.count(kind)} of {list(kind)}" for kind in dict.fromkeys(found)) or "none"
+        raise ValueError(
+            f"policy: it draws its noise otherwise than the original, which draws {steps + 1} of {list(shape)} for a "
+            f"plan: {kinds}; a compiled loop would plan something else. check=False takes it as it is read"
+        )
+    tape = np.stack([noise.cpu().numpy() for noise in drawn]).astype(np.float32)
+    if torch_noise:
+        with generators_kept(subject.device):
+            ours = subject.torch_tape(1, reading.horizon, steps)
+        if not np.array_equal(ours, tape):
+            raise ValueError(
+                "noise: the policy draws other numbers from torch's generator than the original does (what torch draws "
+                "depends on how tensors lie in memory); noise='philox' leaves the generator alone"
+            )
+    return wanted, tape
+
+
+def _on(planner: Planner, tape: NDArray) -> Callable[..., Plans]:
+    """Plans of ``planner`` on this tape, in the shape in which a call asks for them."""
+
+    def plan(conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False) -> Plans:
+        noise = tape if situations(conditions) is None else tape[:, None]
+        return planner.plan(conditions, noise, return_chain, batch_size=batch_size)
+
+    return plan
+
+
+def _differences(found: Mapping[str, NDArray], wanted: Mapping[str, NDArray]) -> dict[str, float]:
+    """Name -> largest difference, as a part of the largest number where that is more than 1."""
+
+    def one(a: NDArray, b: NDArray) -> float:
+        if a.shape != b.shape:
+            return np.inf
+        return float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0)))
+
+    return {name: one(found[name], wanted[name]) for name in wanted}
+
+
+def _largest(differences: Mapping[str, float]) -> float:
+    return float(np.nan_to_num(np.max(list(differences.values())), nan=np.inf))  # NaN is no agreement

@@ -1,0 +1,87 @@
+"""The registry of backends: what each says of itself, and what "auto" stands for."""
+
+import json
+from pathlib import Path
+
+import pytest
+from bench.rows import SCHEMA
+
+import diffuser_fast as dfx
+from diffuser_fast import backends
+from diffuser_fast import conformance as c
+from diffuser_fast.core.loop import sampling_loop
+from diffuser_fast.core.samplers import ddpm
+from diffuser_fast.core.spec import UNetSpec
+
+RESULTS = Path(__file__).parents[2] / "bench" / "results"
+CHECKPOINT = c.random_checkpoint(UNetSpec(8, 6, dim=16, dim_mults=(1, 2)), n_train=2)
+LOOP = sampling_loop(CHECKPOINT, ddpm(CHECKPOINT.schedule))
+
+
+def there():
+    """The backends that can be loaded here."""
+    found = []
+    for name in backends.NAMES:
+        try:
+            found.append(backends.get(name))
+        except ImportError:
+            continue
+    return found
+
+
+def test_a_backend_says_what_it_is():
+    assert {"cpu", "reference"} <= {backend.NAME for backend in there()}
+    for backend in there():
+        assert backends.get(backend.NAME) is backend
+        assert "float32" in backend.PRECISIONS
+        assert isinstance(backend.OPTIONS, frozenset)
+
+
+def test_options_are_refused_where_there_are_none():
+    with pytest.raises(ValueError, match="cores: the reference backend has no threads to pin"):
+        dfx.Planner(CHECKPOINT, "reference", cores=[0])
+
+
+def test_auto_is_the_cpu_engine_even_where_a_gpu_backend_runs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(backends, "why_not", lambda name, *_: asked.append(name))
+    assert backends.choose("auto", LOOP) == "cpu" and asked == ["cpu"]
+
+
+def test_auto_says_why_nothing_runs(monkeypatch):
+    monkeypatch.setattr(backends, "why_not", lambda name, *_: f"no {name}")
+    with pytest.raises(RuntimeError, match="no backend can run here: cpu: no cpu; reference: no reference"):
+        backends.choose("auto", LOOP)
+
+
+def is_earned(rows, name):
+    """Whether a GPU backend may be chosen by itself: what it claims to be exact was measured on a GPU, right, and
+    faster than the best of its peers, for certain."""
+    return any(
+        row["row"] == "gpu_timing" and row["candidate"].split()[0] == name and row["exactness"] == "exact"
+        and not row["rehearsal"] and (row["over"] or 2) <= 1 and (row["speedup_low"] or 0) > 1
+        for row in rows
+    )  # fmt: skip
+
+
+def test_auto_has_a_gpu_backend_when_results_show_it_right_and_faster():
+    rows = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    assert rows
+    for name in backends.NOT_AUTO:
+        assert name not in backends.AUTO and not is_earned(rows, name)
+    assert set(backends.NAMES) == set(backends.AUTO) | set(backends.NOT_AUTO)
+    assert all(name in ("cpu", "reference") or is_earned(rows, name) for name in backends.AUTO)
+
+
+def test_what_earns_it():
+    row = {
+        "row": "gpu_timing", "candidate": "triton float32", "exactness": "exact", "rehearsal": False, "over": 0.4,
+        "speedup_low": 1.2,
+    }  # fmt: skip
+    assert set(row) - {"row"} <= set(SCHEMA["gpu_timing"])
+    assert is_earned([row], "triton") and not is_earned([row], "cuda")
+    for wrong in (
+        {"row": "timing"}, {"candidate": "torch eager"}, {"exactness": "fast"}, {"rehearsal": True}, {"over": 1.3},
+        {"over": None}, {"speedup_low": 0.9}, {"speedup_low": None},
+    ):  # fmt: skip
+        assert not is_earned([row | wrong], "triton"), wrong
