@@ -112,7 +112,7 @@ def test_right_answers_are_kept_by_what_they_are_made_of(monkeypatch, tmp_path):
     monkeypatch.setattr(ground_truth, "KEPT", 0)
     first = GroundTruth(one).exact["y"]
     with monkeypatch.context() as patched:
-        patched.setattr(ground_truth, "_computed", None)  # nothing is computed again
+        patched.setattr(ground_truth, "_computed", pytest.fail)  # nothing is computed again
         assert (GroundTruth(one).exact["y"] == first).all()
     assert (GroundTruth(problem(TINY, seed=1)).exact["y"] != first).any()
     assert len(list((tmp_path / "truth").iterdir())) == 2
