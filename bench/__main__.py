@@ -24,6 +24,11 @@ def main(words: list[str] | None = None) -> int:
         if importlib.util.find_spec(package) is None:
             parser.error(f"{package} is not installed here (make gpu PYTHON=... names another Python)")
     try:
+        if options.readme:
+            from .report import run
+
+            run()
+            return 0
         if options.gpu:
             from .gpu.session import run
         else:
@@ -49,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what, length = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
     flag, more = {"action": "store_true"}, {"action": "append", "default": []}
-    length.add_argument("--summary", help="the workloads of the front page, measured in full", **flag)
+    length.add_argument("--summary", help="the front page: whole plans beside what is ready in seconds", **flag)
     length.add_argument("--quick", help="six workloads in a few minutes, without torch.compile", **flag)
     parser.add_argument("--only", metavar="PATTERN", help="workloads: part of a name, or a pattern with *", **more)
     parser.add_argument("--candidates", metavar="PATTERN", help="the same of candidates; ! leaves out", **more)
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--tails", help="instead: p50 to the slowest of 10,000 calls of a control loop", **flag)
     parser.add_argument("--calls", type=_positive, help="of --tails")
     what.add_argument("--layers", help="instead: every op of our engine against its roof", **flag)
+    what.add_argument("--readme", help="instead: the tables and the picture of the pages, from the records", **flag)
     what.add_argument("--gpu", help="instead: checks and the suite on an NVIDIA GPU (make gpu)", **flag)
     parser.add_argument("--minutes", type=float, default=8.5, help="of --gpu, all in all (default %(default)s)")
     parser.add_argument("--no-checks", help="of --gpu: the suite alone", **flag)

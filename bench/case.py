@@ -50,7 +50,7 @@ class Side:
 
     def turn(self, name: str, how: Repetitions) -> list[float]:
         """Milliseconds of every call of one turn."""
-        return self.timed[name].turn(how)
+        return self.timed[name].turn(how, how.ours if self.candidate.ours else 1)
 
     def cpu_seconds(self) -> float:
         """Of this process so far."""

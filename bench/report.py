@@ -1,4 +1,4 @@
-"""``python -m bench.report``: write the tables of bench/README.md and README.md from the records.
+"""``python -m bench --readme``: the tables of README.md and bench/README.md, and the picture, from the records.
 
 A section stands between ``<!-- bench:NAME -->`` and ``<!-- /bench:NAME -->``; everything between the two is replaced,
 nothing else is touched. Run twice, it changes nothing the second time.
@@ -7,14 +7,19 @@ nothing else is touched. Run twice, it changes nothing the second time.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
+from . import front_page, tables
 from .machine import ROOT
 from .records import Entry, read
-from .tables import SECTIONS
 
 PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md")
 MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
+SECTIONS = {
+    "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,
+    "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
+}  # fmt: skip
 
 
 def written(text: str, entries: list[Entry]) -> str:
@@ -36,7 +41,18 @@ def rewrite(page: Path, text: str) -> None:
     print(f"{page.relative_to(ROOT)}: {'written' if changed else 'as it was'}")
 
 
-if __name__ == "__main__":
-    found = read()
+def run() -> None:
+    """Print the front page's tables, and write pages and picture."""
+    entries = read()
+    print("\n".join([front_page.summary(entries), "", *front_page.refused(entries)]))
     for page in PAGES:
-        rewrite(page, written(page.read_text(encoding="utf-8"), found))
+        rewrite(page, written(page.read_text(encoding="utf-8"), entries))
+    if not pictured(entries):
+        front_page.draw(entries)
+        print(f"{front_page.PICTURE.relative_to(ROOT)}: written")
+
+
+def pictured(entries: list[Entry]) -> bool:
+    """Whether the picture is of the tables that these records make."""
+    digest, path = front_page.digest(entries), front_page.PICTURE
+    return path.exists() and digest.encode() in path.read_bytes()

@@ -17,11 +17,13 @@ from .console import Console
 from .peers import Candidate, Settings, candidates
 from .records import RESULTS, Case, Log, Sheet
 from .remote import Remote
-from .repetitions import FULL, QUICK, Repetitions
+from .repetitions import FRONT_PAGE, FULL, QUICK, Repetitions
 from .workloads import Workload, workloads
 
 THREADS = {"suite": [2], "layers": [2], "tails": [1, 2]}  # two cores: the smallest machine that we promise anything for
 KINDS = {"tails": ("plan", "guided"), "layers": ("step", "gradient")}
+# What takes minutes to get ready, and what the front page does not show: our other precisions.
+LEFT_OUT = {"quick": ["!torch.compile"], "summary": ["!torch.compile", "!cpu *"]}
 OPS = machine.SCRATCH / "layers"  # every op of --layers: what a run leaves, not what the repository keeps
 
 
@@ -29,14 +31,14 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
     """On the CPU: a log for each number of threads, and True. ValueError, before anything is measured, on names that
     match nothing and on workloads that a switch cannot run."""
     said, what = workloads(), "tails" if options.tails else "layers" if options.layers else "suite"
-    short = said.sets["quick"] if options.quick else said.summary.values() if options.summary else None
-    names = said.sets.get(what, short)
+    length = "quick" if options.quick else "summary" if options.summary else "full"
+    names = said.sets.get(what, {"quick": said.sets["quick"], "summary": said.summary.values()}.get(length))
     chosen = said.select(options.only, None if options.only and what in KINDS else names)
     if unfit := [w.name for w in chosen if w.kind not in KINDS.get(what, (w.kind,))]:
         raise ValueError(f"--{what}: {unfit[0]} is none of the kinds {', '.join(KINDS[what])}")
     logs, console = [], Console(options.json)
     every = [Settings("cpu", count, options.isa) for count in options.threads or THREADS[what]]
-    entrants = candidates(every[0], options.candidates or (["!torch.compile"] if options.quick else []))
+    entrants = candidates(every[0], options.candidates or LEFT_OUT.get(length, []))
     load = os.getloadavg()[0]  # before anything of ours has run
     if load / machine.usable_cores() > machine.NOISY:
         console.say(f"warning: load average {load:.1f}: this machine is not quiet", err=True)
@@ -47,7 +49,7 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
         logs.append(log)
         console.say(f"{settings.threads} threads; the machine's limits: {ceiling or 'not measured, no C compiler'}")
         if what == "suite":
-            how = QUICK if options.quick else FULL
+            how = {"quick": QUICK, "summary": FRONT_PAGE, "full": FULL}[length]
             how = replace(how, budget=options.budget) if options.budget else how
             list(measured(((w, entrants) for w in chosen), settings, how, log, console))
         for workload in chosen if what != "suite" else ():

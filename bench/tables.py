@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 from .records import Case, Entry, Result, Run, Sheet
 from .roofline import weights_gbs
 from .selection import best
-from .workloads import workloads
 
 Table = list[list[str]]  # the first row is the head
 NONE, NOISY, NOTHING = "-", "*", "Nothing measured yet."
@@ -25,26 +23,12 @@ def of(record: Case | Sheet, run: Run) -> tuple[str, Table]:
     return f"{record.workload}: {work}", [head, *(_result(r, record, run) for r in record.results if r.p50_ms)]
 
 
-def summary(entries: Iterable[Entry]) -> str:
-    """The front page: whole plans, a table per class of machine, of clean commits only."""
-    head = ["task, ms per plan", "torch eager", "best other engine", "ours", "p99", "plans per second"]
-    shown: dict[str, str] = {}
-    for where, found in best(entries, lambda run, record: isinstance(record, Case) and not run.dirty).items():
-        by = {case.workload: (run, case) for run, case in found.values() if _exact(case)}
-        tasks = {task: by[name] for task, name in workloads().summary.items() if name in by}
-        if tasks and where.machine_class not in shown:
-            rows = [_task(task, case) for task, (_, case) in tasks.items()]
-            title = f"**{where.machine_class}** ({where}). {_when(tasks.values())}"
-            shown[where.machine_class] = f"{title}\n\n{markdown([head, *rows])}"
-    return "\n\n".join(shown.values()) or NOTHING
-
-
 def suite(entries: Iterable[Entry], clock: str) -> str:
     """Every workload: p50 of every candidate, what our exact engine makes of it, and how near the limits that is."""
 
     def table(found: list[Entry]) -> Table:
         timed = [r for _, case in found for r in case.results if r.p50_ms]
-        names = list(dict.fromkeys(_family(r) for r in sorted(timed, key=lambda r: r.ours)))
+        names = list(dict.fromkeys(family(r) for r in sorted(timed, key=lambda r: r.ours)))
         head = ["workload, ms", *names, "over the best peer", "GFLOP", "GFLOP/s", "FMA, %", "weights read, %"]
         return [head, *(_case(case, run, names) for run, case in found)]
 
@@ -58,8 +42,8 @@ def memory(entries: Iterable[Entry]) -> str:
     """Peak resident memory of each candidate's process, for one plan at a time."""
 
     def table(found: list[Entry]) -> Table:
-        names = list(dict.fromkeys(_family(r) for _, case in found for r in case.results if r.peak_mib))
-        peaks = [(case.workload, {_family(r): r.peak_mib for r in case.results}) for _, case in found]
+        names = list(dict.fromkeys(family(r) for _, case in found for r in case.results if r.peak_mib))
+        peaks = [(case.workload, {family(r): r.peak_mib for r in case.results}) for _, case in found]
         return [["MiB", *names], *([name, *(cell(by.get(n), 0) for n in names)] for name, by in peaks)]
 
     def wanted(run: Run, record: Any) -> bool:
@@ -83,12 +67,6 @@ def gpu(entries: Iterable[Entry]) -> str:
     """The suite, the checks and the constants of every GPU."""
     parts = suite(entries, "cuda"), sheets(entries, "checks"), sheets(entries, "constants")
     return "\n\n".join(part for part in parts if part != NOTHING) or NOTHING
-
-
-SECTIONS: dict[str, Callable[[list[Entry]], str]] = {
-    "summary": summary, "suite": partial(suite, clock="cpu"), "memory": memory, "gpu": gpu,
-    "tails": partial(sheets, what="tails"), "layers": partial(sheets, what="layers"),
-}  # fmt: skip
 
 
 def markdown(table: Table) -> str:
@@ -118,18 +96,18 @@ def speedup(result: Result, case: Case) -> str:
     return f"{result.speedup:.1f}x" + (f" ({result.speedup_low:.1f} to {result.speedup_high:.1f})" if enough else "")
 
 
-def _family(result: Result) -> str:
+def family(result: Result) -> str:
     """One column for all modes of torch.compile; the record says which was fastest."""
     return "torch.compile" if result.candidate.startswith("torch.compile") else result.candidate
 
 
-def _fastest(results: Iterable[Result]) -> Result | None:
+def fastest(results: Iterable[Result]) -> Result | None:
     return min((r for r in results if r.p50_ms), key=lambda r: r.p50_ms, default=None)
 
 
-def _exact(case: Case) -> Result | None:
+def exact(case: Case) -> Result | None:
     """Our fastest of the precision that claims to be exact: no other is named after the backend alone."""
-    return _fastest(r for r in case.results if r.ours and " " not in r.candidate)
+    return fastest(r for r in case.results if r.ours and " " not in r.candidate)
 
 
 def _shares(result: Result, case: Case, run: Run) -> list[str]:
@@ -147,8 +125,8 @@ def _result(r: Result, case: Case, run: Run) -> list[str]:
 
 
 def _case(case: Case, run: Run, names: list[str]) -> list[str]:
-    by = [_fastest(r for r in case.results if _family(r) == name) for name in names]
-    ours = _exact(case)
+    by = [fastest(r for r in case.results if family(r) == name) for name in names]
+    ours = exact(case)
     shares = [NONE] * 5 if ours is None else [
         speedup(ours, case), f"{case.flops / 1e9:.3g}", *_shares(ours, case, run)
     ]  # fmt: skip
@@ -163,14 +141,6 @@ def _time(result: Result | None) -> str:
     return cell(result.p50_ms) + device + ("" if result.exactness == "exact" else f" ({result.exactness})")
 
 
-def _task(task: str, case: Case) -> list[str]:
-    ours, eager = _exact(case), next((r.p50_ms for r in case.results if r.candidate == "torch eager"), None)
-    other = _fastest(r for r in case.results if not r.ours and not r.candidate.startswith("torch eager"))
-    rate = 1e3 * workloads().find(case.workload).batch / ours.p50_ms
-    best_other = f"{cell(other.p50_ms)} ({_family(other)})" if other else NONE
-    return [task, cell(eager), best_other, cell(ours.p50_ms), cell(ours.p99_ms), cell(rate, 0)]
-
-
 def _noted(record: Case | Sheet, name: str) -> str:
     return f"{name} {NOISY}" if record.warning else name
 
@@ -178,20 +148,20 @@ def _noted(record: Case | Sheet, name: str) -> str:
 def _sections(entries: Iterable[Entry], wanted: Callable[..., bool], table: Callable[[list[Entry]], Table]) -> str:
     def parts() -> Iterator[str]:
         for where, found in best(entries, wanted).items():
-            yield f"**{where}.** {_when(found.values())}\n\n{markdown(table(list(found.values())))}"
+            yield f"**{where}.** {when(found.values())}\n\n{markdown(table(list(found.values())))}"
 
     return "\n\n".join(parts()) or NOTHING
 
 
-def _when(found: Iterable[Entry]) -> str:
-    """Dates, commits and limits behind a table."""
+def when(found: Iterable[Entry], limits: bool = True) -> str:
+    """Dates and commits behind a table, and the machine's limits."""
     found = list(found)
     runs = [run for run, _ in found]
     dates = sorted({run.time[:10] for run in runs})
     commits = sorted({(run.commit or "unknown")[:8] + ("+" if run.dirty else "") for run in runs})
     last = max(runs, key=lambda run: run.time)
     text = f"Measured {' and '.join(dates)} at {', '.join(commits)}"
-    if c := last.ceiling:
+    if limits and (c := last.ceiling):
         text += f"; limits: {c['gflops']:.0f} GFLOP/s ({c['isa']}), {weights_gbs(c):.0f} GB/s from 16 MiB"
     if last.clock == "cuda":
         text += f"; driver {last.machine['gpu'].get('driver_version')}, torch {last.versions['torch']}"

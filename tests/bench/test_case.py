@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import machine
+from bench import ground_truth, machine
 from bench.case import measure
 from bench.ground_truth import GroundTruth
 from bench.peers import Settings, candidates
@@ -102,3 +102,17 @@ def test_an_answer_must_be_whole():
 def test_an_answer_that_is_not_finite_is_wrong():
     truth = GroundTruth(problem(TINY))
     assert truth.judge({"y": np.full_like(truth.exact["y"], np.nan)}).exactness == "wrong"
+
+
+def test_right_answers_are_kept_by_what_they_are_made_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(ground_truth, "SCRATCH", tmp_path)
+    one = problem(TINY)
+    GroundTruth(one)
+    assert not list(tmp_path.iterdir())  # seconds are not worth a file
+    monkeypatch.setattr(ground_truth, "KEPT", 0)
+    first = GroundTruth(one).exact["y"]
+    with monkeypatch.context() as patched:
+        patched.setattr(ground_truth, "_computed", pytest.fail)  # nothing is computed again
+        assert (GroundTruth(one).exact["y"] == first).all()
+    assert (GroundTruth(problem(TINY, seed=1)).exact["y"] != first).any()
+    assert len(list((tmp_path / "truth").iterdir())) == 2

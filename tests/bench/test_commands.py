@@ -50,6 +50,7 @@ def test_a_case_from_the_command_line(tmp_path):
         (["--candidates", "nonsense"], "nothing matches nonsense"),
         (["--tails", "--layers"], "not allowed with"),
         (["--summary", "--quick"], "not allowed with"),
+        (["--tails", "--readme"], "not allowed with"),
         (["--calls", "5"], "--calls is for --tails"),
         (["--threads", "0"], "expected a whole number, at least 1"),
         (["--tails", "--only", "tiny/step/b1"], "--tails: tiny/step/b1 is none of the kinds plan, guided"),

@@ -64,7 +64,10 @@ def test_a_check_that_raises_is_a_finding_and_after_cuda_errors_the_process_ends
 
     monkeypatch.setattr(checks, "case_error", broken)
     said = "no such kernel"
-    assert Part("float32", "cpu", only="act mish 17x9 range").next() == ("act mish 17x9 range", "RuntimeError: no such kernel")
+    assert Part("float32", "cpu", only="act mish 17x9 range").next() == (
+        "act mish 17x9 range",
+        "RuntimeError: no such kernel",
+    )
     said = "CUDA error: an illegal memory access was encountered"
     with pytest.raises(RuntimeError, match="illegal"):
         Part("float32", "cpu", only="act mish 17x9 range").next()

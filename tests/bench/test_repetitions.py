@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.repetitions import Repetitions, Timed, interleave
+from bench.repetitions import FRONT_PAGE, Repetitions, Timed, interleave
+from bench.stats import FEWEST
 
 
 class Clock:
@@ -51,6 +52,14 @@ def test_turns_go_round():
     assert {len(calls) for calls in taken.values()} == {len(order) // len(turn)}
     assert all(len(one) == 2 for calls in taken.values() for one in calls)
     assert set(clock.slept) == {0.01}
+
+
+def test_calls_enough_for_a_percentile():
+    """Ours are called more often in a turn, however long a call takes; turns still go round."""
+    how, clock = Repetitions(burst=0.0, ours=5), Clock()
+    timed = Timed(clock.call("a", 1.0), clock.lap)
+    assert len(timed.turn(how)) == 1 and len(timed.turn(how, how.ours)) == 5
+    assert FRONT_PAGE.fewest_slow * FRONT_PAGE.ours >= FEWEST[99]
 
 
 def test_times_are_milliseconds():

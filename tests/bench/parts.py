@@ -1,4 +1,4 @@
-"""pytest-benchmark: our engines, and what is done around them. `python -m pytest bench`.
+"""pytest-benchmark: our engines, and what is done around them. `python -m pytest tests/bench/parts.py`.
 
 The suite compares with others; this is for watching one's own change, with `--benchmark-save` and
 `--benchmark-compare`.
