@@ -5,10 +5,13 @@ import pytest
 from bench.case import Side
 from bench.ground_truth import GroundTruth
 from bench.peers import Settings
-from bench.peers.onnx import OnnxRuntime, OpenVino, onnx_model
+from bench.peers.exported import model
+from bench.peers.litert import LiteRt
+from bench.peers.onnx import OnnxRuntime, OpenVino
 from bench.peers.ours import Ours, engines
 from bench.peers.torch_compile import CPU_MODES, GPU_MODES, Compiled
 from bench.peers.torch_eager import NAMES, Eager
+from bench.peers.xla import Xla
 from bench.problem import problem
 from bench.remote import Remote
 from bench.workloads import KINDS, workloads
@@ -91,19 +94,24 @@ def test_compiled(given, mode):
 
 # The exporter takes seconds per network: "guided" has all three networks, and the loop around them.
 @pytest.mark.parametrize("kind", ["gradient", "guided"])
-@pytest.mark.parametrize("peer", [OnnxRuntime, OpenVino])
+@pytest.mark.parametrize("peer", [OnnxRuntime, OpenVino, LiteRt])
 def test_exported(given, peer, kind):
     judge(peer(), given(f"tiny/{kind}/b2"))
+
+
+@pytest.mark.parametrize("kind", ["step", "gradient", "plan", "guided"])
+def test_whole_workloads_in_one_function(given, kind):
+    judge(Xla(), given(f"tiny/{kind}/b2"))
 
 
 def test_models_are_kept_by_content(given, tmp_path, monkeypatch):
     if reason := OnnxRuntime().why_not(given("tiny/step/b2")[0], SETTINGS):
         pytest.skip(reason)
-    first = onnx_model(given("tiny/step/b2")[0], "step", tmp_path)
-    monkeypatch.setattr("bench.peers.onnx.subprocess.run", None)  # nothing is exported again
-    assert onnx_model(given("tiny/step/b2")[0], "step", tmp_path) == first
+    first = model(given("tiny/step/b2")[0], "step", "onnx", "rows", tmp_path)
+    monkeypatch.setattr("bench.peers.exported.subprocess.run", None)  # nothing is exported again
+    assert model(given("tiny/step/b2")[0], "step", "onnx", "rows", tmp_path) == first
     with pytest.raises(TypeError):  # other weights are another model
-        onnx_model(problem(workloads().find("tiny/step/b2"), seed=1), "step", tmp_path)
+        model(problem(workloads().find("tiny/step/b2"), seed=1), "step", "onnx", "rows", tmp_path)
 
 
 def test_a_cap_that_is_not_heard_is_said(given):
