@@ -102,12 +102,12 @@ bench: build    ## the benchmarks
 TORCH_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON))),$(PYTHON),$(shell \
 	for p in python3 python $(PY); do $$p -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
 	2>/dev/null && echo $$p && break; done))
-gpu:            ## the GPU ladder, in nine minutes, on a machine with an NVIDIA GPU; make gpu PYTHON=python3
+gpu:            ## checks and the suite in nine minutes, on a machine with an NVIDIA GPU; make gpu PYTHON=python3
 	@test -n "$(TORCH_PYTHON)" || { echo "make gpu: no Python here has torch (make gpu PYTHON=... names one)" >&2; exit 2; }
-	@$(TORCH_PYTHON) -m bench.gpu $(ARGS)
+	@$(TORCH_PYTHON) -m bench --gpu $(ARGS)
 
 gpu-check: build  ## every GPU kernel compiled for every architecture, without a GPU
-	@OMP_NUM_THREADS=1 $(PY) -m bench.offline $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.offline.check_kernels $(ARGS)
 
 wheel: venv     ## dist/: a source distribution, a wheel built from it, and the wheel tried in an empty environment
 	@rm -rf dist

@@ -1,124 +1,85 @@
-"""``python -m bench``: what `make bench` and `diffuser-fast bench` run in a checkout."""
+"""``python -m bench``: what `make bench`, `make gpu` and `diffuser-fast bench` run in a checkout."""
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
-import click
-
-from diffuser_fast.cli.bench import ladder_options, spelt
-from diffuser_fast.cli.show import json_option
-
-from .workloads import ladder
-
-THREADS = 2  # the smallest machine that we promise anything for
-SCRATCH = Path(__file__).with_name("scratch")
+from .remote import Failure
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@ladder_options
-@json_option
-def main(
-    as_json: bool, threads: tuple[int, ...], listing: bool, tails: bool, layers: bool, memory: bool,
-    gpu: bool, calls: int | None, results: str | None, **options: Any,
-) -> None:  # fmt: skip
-    """Run the ladder, or what one of its switches asks for instead."""
-    if gpu:
-        raise SystemExit(_gpu(results, options["only"]))
-    if listing:
-        _list(as_json)
-        return
-    switches = {"tails": tails, "layers": layers, "memory": memory}
-    asked = [name for name, wanted in switches.items() if wanted]
-    if len(asked) > 1:
-        raise click.UsageError(f"--{' and --'.join(asked)} are runs of their own: one at a time")
-    if options["summary"] and options["quick"]:
-        raise click.UsageError("--summary and --quick are different workloads: one at a time")
-    if calls and not tails:
-        raise click.UsageError("--calls is for --tails")
-    threads = threads or (tuple(ladder().tails["threads"]) if tails else (THREADS,))
-    if len(threads) > 1:
-        _one_by_one(threads, as_json, {**switches, "calls": calls, "results": results, **options})
-        return
-    prepare(threads[0], options["isa"])
-    from .session import RESULTS, Request, session  # loads numpy, which reads its environment
-
+def main(words: list[str] | None = None) -> int:
+    """Exit codes: 0 done; 1 something that was checked on a GPU is wrong; 2 nothing can be measured, or bad options."""
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.calls and not options.tails:
+        parser.error("--calls is for --tails")
+    if sys.version_info < (3, 11):
+        parser.error(f"Python {sys.version.split()[0]} is too old for the benchmarks: they need 3.11")
+    for package in ("numpy", "torch"):
+        if importlib.util.find_spec(package) is None:
+            parser.error(f"{package} is not installed here (make gpu PYTHON=... names another Python)")
     try:
-        log = session(
-            Request(
-                what=asked[0] if asked else "ladder", threads=threads[0], calls=calls,
-                results=Path(results) if results else RESULTS, quiet=as_json, **options,
-            )
-        )  # fmt: skip
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    if as_json:
-        click.echo(json.dumps({"runs": [{"path": os.path.relpath(log.path), "rows": log.rows}]}, indent=2))
-    else:
-        click.echo(f"{len(log.rows) - 1} rows appended to {os.path.relpath(log.path)}")
-        if shutil.which("nvidia-smi"):
-            click.echo("this machine seems to have an NVIDIA GPU: `make gpu` or --gpu measures it")
+        if options.readme:
+            from .report import run
+
+            run()
+            return 0
+        if options.gpu:
+            from .gpu.session import run
+        else:
+            from .suite import run
+        logs, right = run(options)
+    except (ValueError, Failure) as error:
+        parser.error(str(error))
+    if options.json:
+        runs = [{"path": os.path.relpath(log.path), "records": [asdict(r) for r in log.records]} for log in logs]
+        print(json.dumps({"runs": runs}, indent=2))
+    for log in () if options.json else logs:
+        print(f"{len(log.records) - 1} records appended to {os.path.relpath(log.path)}")
+    if not right:
+        print("some answers are wrong: see the checks above", file=sys.stderr)
+    return 0 if right else 1
 
 
-def _gpu(results: str | None, only: tuple[str, ...]) -> int:
-    """In a process of its own, which sets its own environment."""
-    words = [word for pattern in only for word in ("--only", pattern)]
-    words += ["--results", results] if results else []
-    return subprocess.run([sys.executable, "-m", "bench.gpu", *words]).returncode
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Latency of our engines beside their peers, in one interleaved run. Every candidate is checked "
+        "against float64 before it is timed. Records are appended to bench/results.",
+    )
+    what, length = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
+    flag, more = {"action": "store_true"}, {"action": "append", "default": []}
+    length.add_argument("--summary", help="the front page: whole plans beside what is ready in seconds", **flag)
+    length.add_argument("--quick", help="six workloads in a few minutes, without torch.compile", **flag)
+    parser.add_argument("--only", metavar="PATTERN", help="workloads: part of a name, or a pattern with *", **more)
+    parser.add_argument("--candidates", metavar="PATTERN", help="the same of candidates; ! leaves out", **more)
+    parser.add_argument("--threads", type=_positive, help="of every candidate; again: a run each", **more)
+    parser.add_argument("--isa", choices=("scalar", "avx2", "avx512"), help="the widest allowed, to peers too")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds of measuring per workload")
+    what.add_argument("--tails", help="instead: p50 to the slowest of 10,000 calls of a control loop", **flag)
+    parser.add_argument("--calls", type=_positive, help="of --tails")
+    what.add_argument("--layers", help="instead: every op of our engine against its roof", **flag)
+    what.add_argument("--readme", help="instead: the tables and the picture of the pages, from the records", **flag)
+    what.add_argument("--gpu", help="instead: checks and the suite on an NVIDIA GPU (make gpu)", **flag)
+    parser.add_argument("--minutes", type=float, default=8.5, help="of --gpu, all in all (default %(default)s)")
+    parser.add_argument("--no-checks", help="of --gpu: the suite alone", **flag)
+    parser.add_argument("--no-suite", help="of --gpu: the checks alone", **flag)
+    parser.add_argument("--rehearse", help="of --gpu: all in small on the CPU; it counts for nothing", **flag)
+    parser.add_argument("--results", metavar="FOLDER", help="of the records (default: bench/results)")
+    parser.add_argument("--json", help="print one JSON object and nothing else", **flag)
+    return parser
 
 
-def prepare(threads: int, isa: str | None) -> None:
-    """Environment that libraries read when they are loaded; so before any of them is."""
-    assert "torch" not in sys.modules, "too late: torch has read its environment"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    # Where torch.compile keeps what it compiled: the next ladder need not compile it again.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
-    if isa:
-        caps = {
-            "scalar": ("SSE41", "default"),
-            "avx2": ("AVX2", "avx2"),
-            "avx512": ("AVX512_CORE", "avx512"),
-        }[isa]
-        # oneDNN (torch's and OpenVINO's) hears the first, ATen and Inductor the second; ONNX Runtime hears neither.
-        os.environ["ONEDNN_MAX_CPU_ISA"], os.environ["ATEN_CPU_CAPABILITY"] = caps
-        os.environ["DIFFUSER_FAST_ISA"] = isa
-
-
-def _list(as_json: bool) -> None:
-    from .peers import candidates
-
-    record = {
-        "workloads": [w.name for w in ladder().workloads],
-        "quick": list(ladder().quick),
-        "candidates": [c.name for c in candidates(every_isa=True)],
-    }
-    if as_json:
-        click.echo(json.dumps(record, indent=2))
-        return
-    for title, names in record.items():
-        click.echo(f"{title}:\n  " + "\n  ".join(names))
-
-
-def _one_by_one(threads: tuple[int, ...], as_json: bool, options: dict[str, Any]) -> None:
-    """A fresh process per number of threads: thread pools are made once and for all."""
-    runs = []
-    for count in threads:
-        command = [sys.executable, "-m", "bench", "--threads", str(count), *spelt(options)]
-        if not as_json:
-            subprocess.run(command, check=True)
-            continue
-        done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE, text=True)
-        runs += json.loads(done.stdout)["runs"]
-    if as_json:
-        click.echo(json.dumps({"runs": runs}, indent=2))
+def _positive(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"found {word!r}, expected a whole number, at least 1")
+    return int(word)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Where and on what a row was measured: CPU, versions, commit, and how quiet the machine was."""
+"""Where and on what something was measured: CPU, versions, commit, and how quiet the machine was."""
 
 from __future__ import annotations
 
@@ -7,62 +7,52 @@ import os
 import platform
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRATCH = Path(__file__).with_name("scratch")  # git ignores it: what was compiled, and what single runs leave
 PACKAGES = ("diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx")
 FLAGS = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512vl",
-    "avx512_bf16",
-    "avx512_fp16",
-    "avx_vnni",
-    "amx_bf16",
-    "asimd",
-    "sve",
-)
-NOISY = 0.3  # work of others per core, above which a row carries a warning
+    "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "asimd", "sve",
+)  # fmt: skip
+NOISY = 0.3  # work of others per core, above which a result carries a warning
 
 
 def fingerprint() -> dict[str, Any]:
     """The machine, in plain values. Nothing that names it or its owner."""
-    info = _cpuinfo()
+    first = _read("/proc/cpuinfo").split("\n\n")[0]  # the first core
+    info = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in first.splitlines())}
+    flags = info.get("flags", info.get("Features", "")).split()
+    memory = re.search(r"MemTotal:\s+(\d+) kB", _read("/proc/meminfo"))
+    caches = [[_read(f / n) for n in ("level", "type", "size")] for f in sorted(Path(CPU0).glob("cache/index*"))]
     return {
-        "cpu": info.get("model name") or platform.processor() or platform.machine(),
-        "arch": platform.machine(),
-        "isa": [flag for flag in FLAGS if flag in info.get("flags", info.get("Features", "")).split()],
-        "cores": os.cpu_count(),
-        "usable_cores": usable_cores(),
-        "caches": _caches(),
-        "memory_gib": _memory_gib(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "virtual": "hypervisor" in info.get("flags", ""),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+        "cpu": info.get("model name") or platform.processor() or platform.machine(), "arch": platform.machine(),
+        "isa": [flag for flag in FLAGS if flag in flags], "cores": os.cpu_count(), "usable_cores": usable_cores(),
+        "caches": {f"L{level} {kind}": size for level, kind, size in caches if kind != "Instruction"},
+        "memory_gib": round(int(memory[1]) / 1024**2, 1) if memory else None,
+        "governor": _read(f"{CPU0}/cpufreq/scaling_governor") or None, "virtual": "hypervisor" in flags,
+        "system": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
+    }  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:
     """Of the packages that are measured."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return {name: found.get(name) for name in PACKAGES}
 
 
 def commit() -> tuple[str | None, bool]:
     """Hash of the checkout's commit, and whether tracked files differ from it. (None, True) without git."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = _git("rev-parse", "HEAD").strip()
-        return head, bool(_git("status", "--porcelain", "--untracked-files=no").strip())
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, True
 
@@ -72,9 +62,9 @@ def nameless(text: str) -> str:
     return re.sub(r"(?<![\w.])(/[\w.+@-]+){2,}", lambda found: found.group().rpartition("/")[2], text)
 
 
-def slug(cpu: str) -> str:
-    """A CPU's name as part of a file name: "Intel(R) Xeon(R) CPU @ 2.00GHz" -> "intel-xeon-2-00ghz"."""
-    words = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|\d+-core", " ", cpu.lower())
+def slug(device: str) -> str:
+    """A name as part of a file name: "Intel(R) Xeon(R) CPU @ 2.00GHz" -> "intel-xeon-2-00ghz"."""
+    words = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|\d+-core", " ", device.lower())
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "unknown"
 
 
@@ -83,72 +73,50 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load() -> float | None:
-    """The load average of the last minute. Only meaningful before anything of ours has run."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+@dataclass
+class Quiet:
+    """How quiet the machine is inside a with-statement. own: CPU seconds of ours so far.
 
+    others: work of other processes per core meanwhile, 0 for none, 1 for all of it; None where the system does not say.
+    """
 
-@dataclass(frozen=True)
-class Busy:
-    """Seconds of CPU time so far: of the whole machine (stolen time included), and of this process and its children."""
+    own: Callable[[], float] = time.process_time
+    others: float | None = None
 
-    machine: float
-    own: float
-    at: float
+    def __enter__(self) -> Quiet:
+        self._before = self._now()
+        return self
 
-    @classmethod
-    def now(cls) -> Busy | None:
-        """None where the system does not say."""
-        line = _read("/proc/stat")
-        uptime = _read("/proc/uptime")
-        if not line or not uptime:
-            return None
-        user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, line.split("\n")[0].split()[1:9])
-        busy = (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
-        return cls(busy, sum(os.times()[:4]), float(uptime.split()[0]))
+    def __exit__(self, *_: object) -> None:
+        (busy, own, uptime), (busy_then, own_then, then) = self._now(), self._before
+        if uptime > then:
+            self.others = max(0.0, (busy - busy_then - own + own_then) / (uptime - then) / (os.cpu_count() or 1))
 
-
-def others(before: Busy | None, after: Busy | None) -> float | None:
-    """Work of other processes per core between two moments: 0 is a quiet machine, 1 a machine that is all theirs."""
-    if before is None or after is None or after.at <= before.at:
+    @property
+    def warning(self) -> str | None:
+        """What a result says when the machine was not quiet."""
+        if self.others is not None and self.others > NOISY:
+            return f"others used {self.others:.0%} of every core meanwhile: do not trust these times"
         return None
-    theirs = (after.machine - before.machine) - (after.own - before.own)
-    return max(0.0, theirs / (after.at - before.at) / (os.cpu_count() or 1))
+
+    def _now(self) -> tuple[float, float, float]:
+        """CPU seconds of the whole machine so far (stolen time included), ours of them, and its uptime."""
+        ticks = [int(word) for word in _read("/proc/stat").split("\n")[0].split()[1:9]]
+        uptime = float((_read("/proc/uptime") or "0").split()[0])
+        return (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK"), self.own(), uptime  # less idle and waiting
 
 
-def rss_mib() -> float | None:
-    """Resident memory of this process."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", _read("/proc/self/status") or "")
-    return int(found.group(1)) / 1024 if found else None
+def peak_mib() -> float | None:
+    """The most resident memory that this process ever held. (Linux's ru_maxrss would begin with the parent's.)"""
+    found = re.search(r"VmHWM:\s+(\d+) kB", _read("/proc/self/status"))
+    return int(found[1]) / 1024 if found else None
 
 
-def _git(*args: str) -> str:
-    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+CPU0 = "/sys/devices/system/cpu/cpu0"
 
 
-def _read(path: str) -> str | None:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError:
-        return None
-
-
-def _cpuinfo() -> dict[str, str]:
-    """/proc/cpuinfo of the first core."""
-    first = (_read("/proc/cpuinfo") or "").split("\n\n")[0]
-    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in first.splitlines())}
-
-
-def _caches() -> dict[str, str]:
-    """Level and kind -> size of one, as the first core sees it: {"L1d": "32K", "L2": "1024K", "L3": "32768K"}."""
-    found = {}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = (_read(str(folder / name)) for name in ("level", "type", "size"))
-        if level and kind != "Instruction" and size:
-            found[f"L{level}{'d' if kind == 'Data' else ''}"] = size
-    return found
-
-
-def _memory_gib() -> float | None:
-    found = re.search(r"MemTotal:\s+(\d+) kB", _read("/proc/meminfo") or "")
-    return round(int(found.group(1)) / 1024**2, 1) if found else None
+        return ""

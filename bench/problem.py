@@ -1,6 +1,6 @@
 """A workload made into arrays: networks with random weights, inputs by seed, and what a right answer is made of.
 
-numpy only: a process that runs one candidate loads nothing that the candidate does not (memory.py counts on it).
+numpy only: a process that runs one candidate loads nothing that the candidate does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from diffuser_fast.core.program import Builder, Program
 from diffuser_fast.core.samplers import StepTable, ddpm
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
-from .workloads import NetworkShape, Workload
+from .workloads import NetworkConfig, Workload
 
 # An engine runs whole loops. Its gradient is read from a loop that moves x by so much of it that x itself is lost in
 # the rounding: x' = x + 2^30 g, g = (x' - x) / 2^30, exact to half a unit in the last place of the largest g.
@@ -33,14 +33,14 @@ FAR = 2.0**30
 class Problem:
     """What every candidate is given, float32.
 
-    loop: for plans the whole loop; for "step" and "gradient" one row of it, so that engines run these too. x: ``[B, H,
-    D]``, where a single row starts (None for plans, which start from the tape). tape: ``[R + 1, B, H, D]``.
+    loop: for plans the whole loop; for "step" and "gradient" one denoising step of it, so that engines run these too.
+    x: ``[B, H, D]``, where a single step starts (None for plans: they start from the tape). tape: ``[R + 1, B, H, D]``.
     """
 
     workload: Workload
     checkpoint: Checkpoint
     loop: SamplingLoop
-    known: Inpainting
+    inpainting: Inpainting
     tape: NDArray[np.float32]
     x: NDArray[np.float32] | None
 
@@ -49,8 +49,7 @@ class Problem:
         if self.workload.kind == "step":
             return {"y": result.x}
         if self.workload.kind == "gradient":
-            moved = np.asarray(result.x, np.float64) - self.x
-            return {"value": result.values, "gradient": moved / FAR}
+            return {"value": result.values, "gradient": (np.asarray(result.x, np.float64) - self.x) / FAR}
         return {"x": result.x} if self.loop.guide is None else {"x": result.x, "value": result.values}
 
     @property
@@ -60,82 +59,74 @@ class Problem:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights that one call reads at least: once per evaluation, for however many trajectories."""
-        return sum(times * _weight_bytes(program) for times, program in self._evaluations())
+        """Bytes of weights that one call reads at least: once per evaluation, for however many trajectories.
+
+        Every op reads its own: a gradient reads the convolutions twice, forward and back.
+        """
+        return sum(t * sum(op_weight_bytes(op, p.weights) for op in p.ops) for t, p in self._evaluations())
 
     def _evaluations(self) -> list[tuple[int, Program]]:
         """How often each network is evaluated in one call."""
-        denoiser, guide, kind = self.loop.denoiser.program, self.loop.guide, self.workload.kind
-        if kind == "gradient":
+        guide = self.loop.guide
+        if self.workload.kind == "gradient":
             return [(1, vjp(guide.program))]
-        rows = [(self.loop.rows, denoiser)]
-        if guide is None:
-            return rows
-        at_end = 0 if self.loop.steps.guide_steps[-1] else 1
-        return [*rows, (int(self.loop.steps.guide_steps.sum()), vjp(guide.program)), (at_end, guide.program)]
+        found = [(self.loop.rows, self.loop.denoiser.program)]
+        if guide is not None:
+            at_end = 0 if self.loop.steps.guide_steps[-1] else 1
+            found += [(int(self.loop.steps.guide_steps.sum()), vjp(guide.program)), (at_end, guide.program)]
+        return found
 
 
 def problem(workload: Workload, seed: int = 0) -> Problem:
     """The same arrays for the same workload and seed."""
-    shape, batch, ckpt = workload.network, workload.batch, checkpoint(workload.network, seed)
-    loop = LOOPS[workload.kind](ckpt)
+    config, made = workload.network, checkpoint(workload.network, seed)
+    loop = LOOPS[workload.kind](made)
     rng = np.random.default_rng([seed, zlib.crc32(workload.name.encode())])
-    sizes = (batch, loop.horizon, loop.transition_dim)
-    whole = workload.kind in ("plan", "guided")
-    if whole:
+    sizes = (workload.batch, loop.horizon, loop.transition_dim)
+    if workload.kind in ("plan", "guided"):
         tape = rng.normal(size=(loop.rows + 1, *sizes)).astype(np.float32)
-        return Problem(workload, ckpt, loop, _known(shape, rng), tape, None)
+        mask = np.zeros(sizes[1:], bool)
+        mask[list(config.observed), config.action_dim :] = True
+        inpainting = Inpainting(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
+        return Problem(workload, made, loop, inpainting, tape, None)
     x = rng.normal(size=sizes).astype(np.float32)
-    return Problem(workload, ckpt, loop, no_inpainting(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
+    return Problem(workload, made, loop, no_inpainting(*sizes[1:]), np.zeros((2, *sizes), np.float32), x)
 
 
 @lru_cache(maxsize=2)  # workloads come network by network
-def checkpoint(shape: NetworkShape, seed: int = 0) -> Checkpoint:
-    """A checkpoint of that shape with random weights."""
+def checkpoint(config: NetworkConfig, seed: int = 0) -> Checkpoint:
+    """A checkpoint of that configuration with random weights."""
     sizes = {
-        "horizon": shape.horizon, "transition_dim": shape.transition_dim, "dim": shape.dim,
-        "dim_mults": shape.dim_mults, "groups": shape.groups,
+        "horizon": config.horizon, "transition_dim": config.transition_dim, "dim": config.dim,
+        "dim_mults": config.dim_mults, "groups": config.groups,
     }  # fmt: skip
+    value = ValueSpec(**sizes) if config.guide else None
     return random_checkpoint(
-        UNetSpec(**sizes, attention=shape.attention),
-        ValueSpec(**sizes) if shape.guide else None,
-        action_dim=shape.action_dim,
-        seed=seed,
-        n_train=shape.steps,
-        clip_denoised=shape.clip,
-        guide=shape.guide,
-    )
+        UNetSpec(**sizes, attention=config.attention), value, action_dim=config.action_dim, seed=seed,
+        n_train=config.steps, clip_denoised=config.clip, guide=config.guide,
+    )  # fmt: skip
 
 
 def _step(ckpt: Checkpoint) -> SamplingLoop:
     """One evaluation of the denoiser in the middle of the schedule: x' = net(x)."""
-    row, spec = _one_row(ckpt, a=1.0, b=0.0), ckpt.unet.spec
-    return SamplingLoop(network(ckpt.unet, row, spec.horizon), None, row, spec.horizon, spec.transition_dim)
+    steps, spec = _one_step(ckpt, a=1.0, b=0.0), ckpt.unet.spec
+    return SamplingLoop(network(ckpt.unet, steps, spec.horizon), None, steps, spec.horizon, spec.transition_dim)
 
 
 def _gradient(ckpt: Checkpoint) -> SamplingLoop:
     """One evaluation of the value and its gradient: x' = x + FAR g. The denoiser is one tiny convolution by zero."""
-    row, spec = _one_row(ckpt, a=0.0, b=1.0, gx=FAR, guide_steps=1), ckpt.value.spec
+    steps, spec = _one_step(ckpt, a=0.0, b=1.0, gx=FAR, guide_steps=1), ckpt.value.spec
     builder = Builder((spec.transition_dim, spec.horizon))
     nothing = builder.done(builder.conv(0, "nothing", spec.transition_dim, k=1))
     weights = {name: np.zeros(shape, np.float32) for name, shape in nothing.weights.items()}
     denoiser = Network(nothing, weights, TimeTables(np.zeros((1, 1, 0))), fuse(nothing))
-    guide = network(ckpt.value, row, spec.horizon, with_gradient=True)
-    return SamplingLoop(denoiser, guide, row, spec.horizon, spec.transition_dim)
+    guide = network(ckpt.value, steps, spec.horizon, with_gradient=True)
+    return SamplingLoop(denoiser, guide, steps, spec.horizon, spec.transition_dim)
 
 
-def _one_row(ckpt: Checkpoint, **columns: float) -> StepTable:
-    t = np.array([ckpt.schedule.n_steps // 2])
-    still = {
-        "p": 0.0,
-        "q": 1.0,
-        "d": 0.0,
-        "s": 0.0,
-        "variance": 0.0,
-        "sqrt_abar": 1.0,
-        "sqrt_one_minus_abar": 0.0,
-    }
-    return StepTable(t, **{**still, **columns})
+def _one_step(ckpt: Checkpoint, **columns: float) -> StepTable:
+    still = {"p": 0.0, "q": 1.0, "d": 0.0, "s": 0.0, "variance": 0.0, "sqrt_abar": 1.0, "sqrt_one_minus_abar": 0.0}
+    return StepTable(np.array([ckpt.schedule.n_steps // 2]), **{**still, **columns})
 
 
 LOOPS = {
@@ -144,14 +135,3 @@ LOOPS = {
     "plan": lambda ckpt: sampling_loop(ckpt, ddpm(ckpt.schedule)),
     "guided": lambda ckpt: sampling_loop(ckpt, ddpm(ckpt.schedule), guide=ckpt.guide),
 }
-
-
-def _known(shape: NetworkShape, rng: np.random.Generator) -> Inpainting:
-    mask = np.zeros((shape.horizon, shape.transition_dim), bool)
-    mask[list(shape.known), shape.action_dim :] = True
-    return Inpainting(mask, np.where(mask, rng.normal(0, 0.5, mask.shape), 0)[None])
-
-
-def _weight_bytes(program: Program) -> int:
-    """Every op reads its own: a gradient reads the convolutions twice, forward and back."""
-    return sum(op_weight_bytes(op, program.weights) for op in program.ops)

@@ -1,162 +1,169 @@
-"""Tables of Markdown from rows. No number in a table is typed by hand."""
+"""Records as tables, for the console and for Markdown. No number in a table is typed by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from diffuser_fast.settings import ISAS
+from .records import Case, Entry, Result, Run, Sheet
+from .roofline import weights_gbs
+from .selection import best
 
-from .choice import Row, Setting, best
-from .screen import NONE, number, percent
-from .workloads import ladder as workloads
-
-NOISY = "*"
-
-
-def ladder(rows: Iterable[Row]) -> str:
-    """Every workload: p50 of every candidate, and what our fastest makes of it."""
-    return _by_setting(rows, "timing", _ladder)
+Table = list[list[str]]  # the first row is the head
+NONE, NOISY, NOTHING = "-", "*", "Nothing measured yet."
+INTERVAL = 10  # calls of both sides, below which an interval says nothing
 
 
-def summary(rows: Iterable[Row]) -> str:
-    """The same for a few workloads, on the machine and in the setting measured last."""
-    names = workloads().summary
-    chosen = [row for row in rows if row["row"] == "timing" and row["workload"] in names]
-    chosen = [row for row in chosen if row["candidate"] != "reference"]  # a yardstick, not a contender
-    chosen.sort(key=lambda row: names.index(row["workload"]))
-    first = next(iter(best(chosen, "timing").items()), None)
-    if first is None:
-        return _nothing("timing")
-    return "\n".join([_heading(first[0], list(first[1].values())), "", *_ladder(list(first[1].values()))])
+def of(record: Case | Sheet, run: Run) -> tuple[str, Table]:
+    """One record's title and table, for the console."""
+    if isinstance(record, Sheet):
+        return f"{record.what}: {record.name}", [record.columns, *([cell(v) for v in row] for row in record.rows)]
+    head = ["", "p50 ms", "p90", "p99", "device", "speed-up", "GFLOP/s", "FMA, %", "read, %", "error", "class", "MiB"]
+    work = f"{record.flops / 1e9:.3g} GFLOP, {record.weight_bytes / 1e6:.3g} MB of weights"
+    return f"{record.workload}: {work}", [head, *(_result(r, record, run) for r in record.results if r.p50_ms)]
 
 
-def tails(rows: Iterable[Row]) -> str:
-    """Control loops."""
+def suite(entries: Iterable[Entry], clock: str) -> str:
+    """Every workload: p50 of every candidate, what our exact engine makes of it, and how near the limits that is."""
 
-    def table(found: list[Row]) -> Iterator[str]:
-        yield from _head("control loop", "engine", "threads", "calls", "p50 ms", "p99", "p99.9", "slowest")
-        for row in found:
-            times = [number(row[name], 2) for name in ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")]
-            yield _line(_noted(row), row["candidate"], row["threads"], row["calls"], *times)
+    def table(found: list[Entry]) -> Table:
+        timed = [r for _, case in found for r in case.results if r.p50_ms]
+        names = list(dict.fromkeys(family(r) for r in sorted(timed, key=lambda r: r.ours)))
+        head = ["workload, ms", *names, "over the best peer", "GFLOP", "GFLOP/s", "FMA, %", "weights read, %"]
+        return [head, *(_case(case, run, names) for run, case in found)]
 
-    return _by_setting(rows, "tail", table)
+    def wanted(run: Run, record: Any) -> bool:
+        return run.clock == clock and isinstance(record, Case) and any(r.p50_ms for r in record.results)
 
-
-def memory(rows: Iterable[Row]) -> str:
-    """Peak resident memory of a process of its own."""
-
-    def table(found: list[Row]) -> Iterator[str]:
-        yield from _head("workload", "candidate", "peak MiB", "loads torch")
-        for row in found:
-            if row["why_not"] is None:
-                torch = "yes" if row["torch_loaded"] else "no"
-                yield _line(row["workload"], row["candidate"], number(row["peak_rss_mib"], 0), torch)
-
-    return _by_setting(rows, "memory", table)
+    return _sections(entries, wanted, table)
 
 
-def layers(rows: Iterable[Row]) -> str:
-    """Our engine's ops by class: share of the time, rate, and how near to its roof each class runs."""
+def memory(entries: Iterable[Entry]) -> str:
+    """Peak resident memory of each candidate's process, for one plan at a time."""
 
-    def table(found: list[Row]) -> Iterator[str]:
-        yield from _head("workload", "class of op", "ops", "share of time", "GFLOP/s", "of its roof")
-        groups: dict[tuple[str, str], list[Row]] = {}
-        total: dict[str, float] = {}
-        for row in found:
-            groups.setdefault((row["workload"], _class(row)), []).append(row)
-            total[row["workload"]] = total.get(row["workload"], 0.0) + row["us"]
-        for (workload, name), ops in groups.items():
-            us, flops = sum(r["us"] for r in ops), sum(r["flops"] for r in ops)
-            at_roof = sum(r["percent"] / 100 * r["us"] for r in ops)
-            share = percent(100 * us / total[workload])
-            yield _line(workload, name, len(ops), share, number(flops / us * 1e-3, 1), percent(100 * at_roof / us))
+    def table(found: list[Entry]) -> Table:
+        names = list(dict.fromkeys(family(r) for _, case in found for r in case.results if r.peak_mib))
+        peaks = [(case.workload, {family(r): r.peak_mib for r in case.results}) for _, case in found]
+        return [["MiB", *names], *([name, *(cell(by.get(n), 0) for n in names)] for name, by in peaks)]
 
-    return _by_setting(rows, "layer", table)
+    def wanted(run: Run, record: Any) -> bool:
+        single = isinstance(record, Case) and record.workload.endswith(("/plan/b1", "/guided/b1"))
+        return single and run.clock == "cpu" and any(r.peak_mib for r in record.results)
+
+    return _sections(entries, wanted, table)
 
 
-def _ladder(found: list[Row]) -> Iterator[str]:
-    workloads = list(dict.fromkeys(row["workload"] for row in found))
-    names = list(dict.fromkeys(row["candidate"] for row in found if row["p50_ms"] is not None))
-    names.sort(key=lambda name: next(row["ours"] for row in found if row["candidate"] == name))
-    by = {(row["workload"], row["candidate"]): row for row in found}
-    yield from _head("workload", "GFLOP", *names, "exact, best of ours", "GFLOP/s", "FMA", "weights read")
-    for workload in workloads:
-        here = {name: by[workload, name] for name in names if by.get((workload, name), {}).get("p50_ms") is not None}
-        if not here:
-            continue
-        ours = min(filter(_is_float32, here.values()), key=lambda row: row["p50_ms"], default=None)
-        cells = [_time(here[name]) if name in here else NONE for name in names]
-        rates = [NONE] * 4 if ours is None else [
-            _faster(ours), number(ours["gflops"], 1), percent(ours["fma_percent"]), percent(ours["bandwidth_percent"])
-        ]  # fmt: skip
-        some = next(iter(here.values()))
-        yield _line(_noted(some), f"{some['flops'] / 1e9:.3g}", *cells, *rates)
+def sheets(entries: Iterable[Entry], what: str) -> str:
+    """All sheets of one sort."""
+
+    def table(found: list[Entry]) -> Table:
+        rows = [[_noted(sheet, sheet.name), *map(cell, row)] for _, sheet in found for row in sheet.rows]
+        return [[what, *found[0][1].columns], *rows]
+
+    return _sections(entries, lambda _, record: isinstance(record, Sheet) and record.what == what, table)
 
 
-def _is_float32(row: Row) -> bool:
-    """Ours, in the precision that claims to be exact: no other is named after the backend."""
-    return row["ours"] and all(word in ISAS for word in row["candidate"].split()[1:])
+def gpu(entries: Iterable[Entry]) -> str:
+    """The suite, the checks and the constants of every GPU."""
+    parts = suite(entries, "cuda"), sheets(entries, "checks"), sheets(entries, "constants")
+    return "\n\n".join(part for part in parts if part != NOTHING) or NOTHING
 
 
-def _time(row: Row) -> str:
-    """Milliseconds, the class where it is not exact, and of ours how many times faster than the best peer."""
-    mark = "" if row["exactness"] == "exact" else f" ({row['exactness']})"
-    ratio = f" {row['speedup']:.1f}x" if row["ours"] and row["speedup"] and row["candidate"] != "reference" else ""
-    return f"{number(row['p50_ms'], 2)}{ratio}{mark}"
+def markdown(table: Table) -> str:
+    """The first column left, the others right."""
+    rows = [table[0], ["---", *["---:"] * (len(table[0]) - 1)], *table[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _faster(row: Row) -> str:
-    if row["speedup"] is None:
+def aligned(table: Table) -> list[str]:
+    """The same as lines of plain text."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    cells = ((c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))) for row in table)
+    return ["  ".join(row).rstrip() for row in cells]
+
+
+def cell(value: Any, digits: int = 2) -> str:
+    """Fixed digits of what is no whole number; a dash for None."""
+    return NONE if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def speedup(result: Result, case: Case) -> str:
+    """Over the best peer, "5.1x (4.9 to 5.3)", with its interval where both sides have calls enough for one."""
+    if result.speedup is None:
         return NONE
-    if row["speedup_low"] is None:
-        return f"{row['speedup']:.1f}x"
-    return f"{row['speedup']:.1f}x ({row['speedup_low']:.1f} to {row['speedup_high']:.1f})"
+    peer = next((r for r in case.results if r.candidate == case.best_peer), result)
+    enough = peer is not result and min(result.calls, peer.calls) >= INTERVAL and result.speedup_low is not None
+    return f"{result.speedup:.1f}x" + (f" ({result.speedup_low:.1f} to {result.speedup_high:.1f})" if enough else "")
 
 
-def _class(row: Row) -> str:
-    """A convolution's class is its taps and its resampling; other ops are named by their kind."""
-    words = row["shape"].split()[1:]
-    kind = row["op"].replace("conv_block", "conv")
-    return " ".join([kind, *(w for w in words if not w.startswith("H"))])
+def family(result: Result) -> str:
+    """One column for all modes of torch.compile; the record says which was fastest."""
+    return "torch.compile" if result.candidate.startswith("torch.compile") else result.candidate
 
 
-def _noted(row: Row) -> str:
-    return row["workload"] + (f" {NOISY}" if row.get("warning") else "")
+def fastest(results: Iterable[Result]) -> Result | None:
+    return min((r for r in results if r.p50_ms), key=lambda r: r.p50_ms, default=None)
 
 
-def _by_setting(rows: Iterable[Row], kind: str, table: Callable[[list[Row]], Iterator[str]]) -> str:
-    found = best(rows, kind)
-    if not found:
-        return _nothing(kind)
-    parts = [[_heading(s, list(by.values())), "", *table(list(by.values()))] for s, by in found.items()]
-    return "\n\n".join("\n".join(part) for part in parts)
+def exact(case: Case) -> Result | None:
+    """Our fastest of the precision that claims to be exact: no other is named after the backend alone."""
+    return fastest(r for r in case.results if r.ours and " " not in r.candidate)
 
 
-def _heading(where: Setting, found: list[Row]) -> str:
-    runs: dict[str, Any] = {row["run"]: row["at"] for row in found}
-    dates = sorted({run["time"][:10] for run in runs.values()})
-    commits = sorted({(run["commit"] or "unknown")[:8] + ("+" if run["dirty"] else "") for run in runs.values()})
-    last = max(runs.values(), key=lambda run: run["time"])
-    c = last["ceiling"]
-    isa = f" ({c['isa']})" if c["how"] == "probe.c" else f" ({c['how']})"
-    text = (
-        f"**{where}.** Measured {' and '.join(dates)} at {', '.join(commits)}; the machine's own limits: "
-        f"{c['gflops']:.0f} GFLOP/s{isa}, {c['gbs']['16']:.0f} GB/s from 16 MiB."
-    )
-    if any(row.get("warning") for row in found):
-        text += f" {NOISY} The machine was not quiet: do not quote these."
-    return text
+def _shares(result: Result, case: Case, run: Run) -> list[str]:
+    """GFLOP/s; percent of the machine's FMA rate; of its reading speed, by weights read once per evaluation."""
+    gflops, gbs = case.flops / result.p50_ms * 1e-6, case.weight_bytes / result.p50_ms * 1e-6
+    limits = (run.ceiling["gflops"], weights_gbs(run.ceiling)) if run.ceiling else (0, 0)
+    shares = (100 * found / limit if limit else None for found, limit in zip((gflops, gbs), limits, strict=True))
+    return [cell(gflops, 1), *(cell(share, 0) for share in shares)]
 
 
-def _head(*cells: str) -> Iterator[str]:
-    yield _line(*cells)
-    yield _line("---", *["---:"] * (len(cells) - 1))
+def _result(r: Result, case: Case, run: Run) -> list[str]:
+    times = [cell(ms, 3) for ms in (r.p50_ms, r.p90_ms, r.p99_ms, r.device_p50_ms)]
+    rest = [f"{r.deviation:.1e}", r.exactness, cell(r.peak_mib, 0)]
+    return [r.candidate, *times, speedup(r, case), *_shares(r, case, run), *rest]
 
 
-def _line(*cells: Any) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
+def _case(case: Case, run: Run, names: list[str]) -> list[str]:
+    by = [fastest(r for r in case.results if family(r) == name) for name in names]
+    ours = exact(case)
+    shares = [NONE] * 5 if ours is None else [
+        speedup(ours, case), f"{case.flops / 1e9:.3g}", *_shares(ours, case, run)
+    ]  # fmt: skip
+    return [_noted(case, case.workload), *map(_time, by), *shares]
 
 
-def _nothing(kind: str) -> str:
-    return f"No {kind} rows yet."
+def _time(result: Result | None) -> str:
+    """Milliseconds; the device's own, if it has a clock; the class where it is not exact."""
+    if result is None:
+        return NONE
+    device = f", device {cell(result.device_p50_ms)}" if result.device_p50_ms else ""
+    return cell(result.p50_ms) + device + ("" if result.exactness == "exact" else f" ({result.exactness})")
+
+
+def _noted(record: Case | Sheet, name: str) -> str:
+    return f"{name} {NOISY}" if record.warning else name
+
+
+def _sections(entries: Iterable[Entry], wanted: Callable[..., bool], table: Callable[[list[Entry]], Table]) -> str:
+    def parts() -> Iterator[str]:
+        for where, found in best(entries, wanted).items():
+            yield f"**{where}.** {when(found.values())}\n\n{markdown(table(list(found.values())))}"
+
+    return "\n\n".join(parts()) or NOTHING
+
+
+def when(found: Iterable[Entry], limits: bool = True) -> str:
+    """Dates and commits behind a table, and the machine's limits."""
+    found = list(found)
+    runs = [run for run, _ in found]
+    dates = sorted({run.time[:10] for run in runs})
+    commits = sorted({(run.commit or "unknown")[:8] + ("+" if run.dirty else "") for run in runs})
+    last = max(runs, key=lambda run: run.time)
+    text = f"Measured {' and '.join(dates)} at {', '.join(commits)}"
+    if limits and (c := last.ceiling):
+        text += f"; limits: {c['gflops']:.0f} GFLOP/s ({c['isa']}), {weights_gbs(c):.0f} GB/s from 16 MiB"
+    if last.clock == "cuda":
+        text += f"; driver {last.machine['gpu'].get('driver_version')}, torch {last.versions['torch']}"
+    noisy = any(record.warning for _, record in found)
+    return f"{text}." + (f" {NOISY} The machine was not quiet: do not quote these." if noisy else "")

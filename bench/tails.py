@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
 from diffuser_fast.planner import Planner
 
 from . import machine
-from .ladder import warning
 from .peers import Settings
 from .problem import checkpoint
+from .records import Sheet
 from .stats import percentile
 from .workloads import Workload
 
 WARM_UP = 20
+CALLS = 10_000
+COLUMNS = ["engine", "calls", "p50 ms", "p99 ms", "p99.9 ms", "slowest ms"]
 
 
-def tail(workload: Workload, settings: Settings, calls: int) -> dict[str, Any]:
-    """Fields of a "tail" row: ``Planner.act`` called again and again, each time from another observation.
+def tail(workload: Workload, settings: Settings, calls: int = CALLS) -> Sheet:
+    """``Planner.act`` called again and again, each time from another observation.
 
     Nothing is taken out: Python's garbage collector, the scheduler and the neighbours are in it, as on a robot.
     """
-    if workload.kind not in ("plan", "guided"):
-        raise ValueError(f"--tails: {workload.name} is not a plan")
     guide = "auto" if workload.kind == "guided" else None
     planner = Planner(checkpoint(workload.network), batch_size=workload.batch, guide=guide, threads=settings.threads)
-    rng = np.random.default_rng(0)
-    observations = planner.checkpoint.normalizers.observations.unnormalize(
-        rng.normal(0, 0.5, (calls + WARM_UP, planner.checkpoint.observation_dim))
-    )
-    before, taken = machine.Busy.now(), np.empty(calls + WARM_UP)
-    for n, obs in enumerate(observations):
-        began = time.perf_counter()
-        planner.act(obs)
-        taken[n] = time.perf_counter() - began
-    disturbance = machine.others(before, machine.Busy.now())
+    numbers = np.random.default_rng(0).normal(0, 0.5, (calls + WARM_UP, planner.checkpoint.observation_dim))
+    observations = planner.checkpoint.normalizers.observations.unnormalize(numbers)
+    taken = np.empty(calls + WARM_UP)
+    with machine.Quiet() as quiet:
+        for n, obs in enumerate(observations):
+            began = time.perf_counter()
+            planner.act(obs)
+            taken[n] = time.perf_counter() - began
     ms = taken[WARM_UP:] * 1e3
-    return {
-        "workload": workload.name,
-        "candidate": planner.backend,
-        "threads": settings.threads,
-        "calls": calls,
-        "p50_ms": percentile([ms], 50),
-        "p99_ms": percentile([ms], 99),
-        "p99_9_ms": percentile([ms], 99.9),
-        "max_ms": float(ms.max()),
-        "others": disturbance,
-        "warning": warning(disturbance),
-    }
+    row = [planner.backend, calls, *(percentile([ms], q) for q in (50, 99, 99.9)), float(ms.max())]
+    return Sheet("tails", workload.name, COLUMNS, [row], quiet.others, quiet.warning)

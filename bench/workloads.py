@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import tomllib
 
@@ -18,16 +18,16 @@ KINDS = ("step", "gradient", "plan", "guided")
 
 
 @dataclass(frozen=True)
-class NetworkShape:
-    """One released configuration: sizes, schedule, guide. ``known``: times at which the observation is given."""
+class NetworkConfig:
+    """One released configuration. steps: of the schedule. observed: times at which the observation is given."""
 
     name: str
     horizon: int
     observation_dim: int
     action_dim: int
-    dim_mults: tuple[int, ...]
     steps: int
-    known: tuple[int, ...]
+    dim_mults: tuple[int, ...] = (1, 4, 8)
+    observed: tuple[int, ...] = (0,)
     dim: int = 32
     groups: int = 8
     attention: bool = False
@@ -42,9 +42,9 @@ class NetworkShape:
 
 @dataclass(frozen=True)
 class Workload:
-    """One rung: a network, what is done with it, and how many trajectories at once."""
+    """A network, what is done with it, and how many trajectories at once. ValueError on what cannot be."""
 
-    network: NetworkShape
+    network: NetworkConfig
     kind: str
     batch: int
 
@@ -63,117 +63,58 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class GpuRung:
-    """A rung of the GPU ladder: a workload in our precisions beside peers (names as of bench/gpu/peers.py)."""
+class Workloads:
+    """Everything workloads.toml says. summary: what the front page calls it -> workload. sets: named lists of names."""
 
-    workload: str
-    peers: tuple[str, ...]
-    precisions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Everything workloads.toml says."""
-
-    seed: int
-    networks: dict[str, NetworkShape]
-    workloads: tuple[Workload, ...]
-    summary: tuple[str, ...]
-    quick: tuple[str, ...]
-    quick_compiled: tuple[str, ...]
-    tails: dict[str, Any]
-    layers: tuple[str, ...]
-    memory: tuple[str, ...]
-    gpu: tuple[GpuRung, ...]
-    gpu_rehearsal: tuple[GpuRung, ...]
+    networks: dict[str, NetworkConfig]
+    suite: tuple[Workload, ...]
+    summary: dict[str, str]
+    sets: dict[str, list[str]]
 
     def find(self, name: str) -> Workload:
-        """A workload by name, on the ladder or not; ValueError if there is no such network or kind."""
+        """A workload by name, in the suite or not; ValueError if there is no such network or kind."""
         parts = name.split("/")
         if len(parts) != 3 or not parts[2].startswith("b") or not parts[2][1:].isdigit():
             raise ValueError(f"workload: {name!r} is not NETWORK/KIND/bBATCH")
-        network, _, horizon = parts[0].partition("@")
-        if network not in self.networks or (horizon and not horizon.isdigit()):
-            raise ValueError(f"workload: there is no network {parts[0]!r}; there are {', '.join(self.networks)}")
-        shape = self.networks[network]
-        return Workload(at_horizon(shape, int(horizon)) if horizon else shape, parts[1], int(parts[2][1:]))
+        return Workload(_network(self.networks, parts[0]), parts[1], int(parts[2][1:]))
 
     def select(self, only: Iterable[str] = (), names: Iterable[str] | None = None) -> list[Workload]:
-        """Of ``names`` (default: the whole ladder) those that match any pattern: shell-style, or part of a name.
+        """Of ``names`` (default: the whole suite) those that match any pattern: shell-style, or part of a name.
 
-        A full name is taken even if it is not among them, so that anything may be timed once. ValueError if nothing
-        is left.
+        A full name stands for itself, among them or not. ValueError if nothing is left.
         """
-        chosen = list(self.workloads) if names is None else [self.find(name) for name in names]
-        patterns = list(only)
-        if patterns:
-            chosen = [w for w in chosen if any(_matches(w.name, pattern) for pattern in patterns)]
-            named = [self.find(pattern) for pattern in patterns if _is_whole(pattern)]  # on the ladder or not
-            chosen += [w for w in named if w not in chosen]
+        chosen = list(self.suite) if names is None else [self.find(name) for name in names]
+        if only:
+            whole = [pattern for pattern in only if pattern.count("/") == 2 and not set(pattern) & set("*?[")]
+            parts = [f"*{p}*" if not set(p) & set("*?[") else p for p in only if p not in whole]
+            found = [w for w in chosen if any(fnmatch.fnmatchcase(w.name, part) for part in parts)]
+            chosen = list(dict.fromkeys([*found, *map(self.find, whole)]))
         if not chosen:
-            raise ValueError(f"--only: nothing matches {', '.join(patterns)}; --list shows every workload")
+            raise ValueError(f"--only: nothing matches {', '.join(only)}; workloads.toml names them all")
         return chosen
 
 
 @lru_cache
-def ladder(path: Path = FILE) -> Ladder:
-    """Read workloads.toml; ValueError on what it should not say."""
-    with open(path, "rb") as file:
-        record = tomllib.load(file)
-    networks = {name: _shape(name, entry) for name, entry in record["networks"].items()}
-    workloads = []
-    for entry in record["ladder"]:
-        shapes = [networks[name] for name in entry["networks"]]
-        if "horizons" in entry:
-            shapes = [at_horizon(shape, h) for shape in shapes for h in entry["horizons"]]
-        for shape in shapes:
-            workloads += [Workload(shape, kind, batch) for kind in entry["kinds"] for batch in entry["batches"]]
-    names = [w.name for w in workloads]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"workloads.toml: on the ladder twice: {', '.join(twice)}")
-    quick = record["quick"]
-    return Ladder(
-        seed=record["seed"],
-        networks=networks,
-        workloads=tuple(workloads),
-        summary=tuple(record["summary"]["workloads"]),
-        quick=tuple(quick["workloads"]),
-        quick_compiled=tuple(quick["compiled"]),
-        tails=record["tails"],
-        layers=tuple(record["layers"]["workloads"]),
-        memory=tuple(record["memory"]["workloads"]),
-        gpu=_rungs(record["gpu"], "rungs"),
-        gpu_rehearsal=_rungs(record["gpu"], "rehearsal"),
-    )
+def workloads(path: Path = FILE) -> Workloads:
+    """Read workloads.toml."""
+    record = tomllib.loads(path.read_text(encoding="utf-8"))
+    networks = {name: _config(name, entry) for name, entry in record["networks"].items()}
+    suite = [
+        Workload(_network(networks, name), kind, batch)
+        for entry in record["suite"]
+        for name, kind, batch in product(entry["networks"], entry["kinds"], entry["batches"])
+    ]
+    return Workloads(networks, tuple(suite), record["summary"], record["sets"])
 
 
-def at_horizon(shape: NetworkShape, horizon: int) -> NetworkShape:
-    """The same network at another horizon, unguided (a value network's horizon is fixed)."""
-    return replace(shape, name=f"{shape.name}@{horizon}", horizon=horizon, guide=None)
+def _network(networks: dict[str, NetworkConfig], name: str) -> NetworkConfig:
+    """By name; "hopper@64" is the same at another horizon, unguided (a value network's horizon is fixed)."""
+    found, _, horizon = name.partition("@")
+    if found not in networks or (horizon and not horizon.isdigit()):
+        raise ValueError(f"workload: there is no network {name!r}; there are {', '.join(networks)}")
+    return replace(networks[found], name=name, horizon=int(horizon), guide=None) if horizon else networks[found]
 
 
-def _rungs(record: dict[str, Any], which: str) -> tuple[GpuRung, ...]:
-    return tuple(
-        GpuRung(entry["workload"], tuple(entry["peers"]), tuple(entry.get("precisions", record["precisions"])))
-        for entry in record[which]
-    )
-
-
-def _shape(name: str, entry: dict[str, Any]) -> NetworkShape:
+def _config(name: str, entry: dict) -> NetworkConfig:
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    if "guide" in fields:
-        fields["guide"] = Guide(**fields["guide"])
-    try:
-        return NetworkShape(name, **fields)
-    except TypeError as error:
-        raise ValueError(f"workloads.toml: [networks.{name}]: {error}") from None
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern) or (pattern in name and not _is_whole(pattern))
-
-
-def _is_whole(pattern: str) -> bool:
-    """A name with all its parts stands for itself: hopper/step/b1 is not part of hopper/step/b16."""
-    return pattern.count("/") == 2 and not set(pattern) & set("*?[")
+    return NetworkConfig(name, **{**fields, "guide": Guide(*fields["guide"]) if "guide" in fields else None})

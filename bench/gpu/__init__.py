@@ -1,5 +1,1 @@
-"""The GPU ladder, one command for any machine with an NVIDIA GPU: ``make gpu``, or ``python -m bench.gpu``.
-
-It installs nothing and fetches nothing: the package comes from the checkout, torch and Triton from the Python that runs
-it. See README.md of the folder above.
-"""
+"""What is of a GPU alone: its name and settings, what is checked on it, what launching costs, and the time there is."""

@@ -1,141 +1,102 @@
-"""Right answers on the device: the case table, the recorded traces, and the noise of other engines.
+"""Right answers on the device: noise, recorded plans, the conformance cases, and the float64 that judges the suite.
 
-Each check is a generator of findings ``{"case", "worst", "passed"}``; worst: the error as a multiple of what the class
-allows. They run in processes of their own (jobs.py), because
-nearly all of their time is Triton compiling kernels for shapes that nothing else uses.
+They run in processes of their own, several at once, because nearly all of their time is Triton compiling kernels for
+shapes that nothing else uses.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-
-from diffuser_fast import backends
-from diffuser_fast.backends import Seeded
-from diffuser_fast.conformance import (
-    ARITHMETIC,
-    EXACT,
-    LoopCase,
-    Target,
-    implied_by_plan,
-    judge,
-    loop_cases,
-    op_cases,
-    run_loops,
-    run_ops,
-)
-from diffuser_fast.core.conditions import parse_conditions
+from diffuser_fast.conformance import Target, loop_cases, op_cases
 from diffuser_fast.planner import CLASSES
 
+from ..ground_truth import bounded, case_error, float64_error, seeded_error, traced_error
 from ..machine import ROOT
 from ..problem import problem
-from ..workloads import ladder
-from .ours import BACKEND
-from .rung import failure
+from ..records import Sheet
+from ..remote import Failure, OutOfTime, Remote, sentence
+from ..workloads import workloads
 
-GOLDENS = ROOT / "tests" / "golden"
-NOISE = "hopper/guided/b1"
-Finding = dict[str, Any]
+BACKEND = "triton"
+WORKLOAD = "hopper/guided/b1"  # of noise and float64
+TRACES = ROOT / "tests" / "golden"
+PARTS = 6  # the checks of a precision in so many processes
+COLUMNS = ["precision", "class", "run", "of all", "failed", "worst, of what is allowed", "where"]
 
 
-def conformance(
-    precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None
-) -> Iterator[Finding]:
-    """Every ``parts``-th case: loops first, then an op of every kind, then the next of every kind.
+class Part:
+    """In a process of its own: every ``parts``-th check of a precision."""
 
-    only: the name of one case. A case that raises is a finding, and the next one is tried.
+    def __init__(self, precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None) -> None:
+        checks = [check for check in planned(precision, device) if only in (None, check[0])]
+        self.left = iter(checks[part::parts])
+
+    def next(self) -> tuple[str, float | str] | None:
+        """A check's name and its error as a multiple of what is allowed, or what it raised; None after the last."""
+        for name, check in self.left:
+            try:
+                return name, float(check())
+            except Exception as error:
+                if "CUDA" in str(error):  # after an illegal access nothing works in this process
+                    raise
+                return name, sentence(error)
+        return None
+
+
+def planned(precision: str, device: str) -> Iterator[tuple[str, Callable[[], float]]]:
+    """By name, in the order of their worth: plans, loops, an op of every kind, the next of every kind.
+
+    Classes that only state their deviation are held to whole networks.
     """
-    target = Target(BACKEND, precision=precision, device=device)
-    for case in [case for case in table(precision) if only in (None, case.name)][part::parts]:
-        try:
-            worst = _ratio(target, case)
-        except Exception as error:
-            yield {"case": f"{case.name}: {failure(error)}", "worst": None, "passed": False}
-            if "CUDA" in str(error):  # after an illegal access nothing works in this process
-                raise
-            continue
-        yield {"case": case.name, "worst": worst if np.isfinite(worst) else None, "passed": worst <= 1}
+    target, kinds = Target(BACKEND, precision=precision, device=device), {}
+    given = problem(workloads().find(WORKLOAD))
+    for plan in range(3):
+        yield f"plan {plan} of seed 7", partial(seeded_error, given, target, plan)
+    if precision == "float32":
+        yield "float64 of the device", partial(float64_error, given, device)
+    for folder in sorted(path.parent for path in TRACES.glob("*/golden.npz")):
+        yield f"trace {folder.name}", partial(traced_error, folder, target)
+    for case in op_cases():
+        kinds.setdefault(case.name.split()[0], []).append(case)
+    mixed = [case for cases in zip_longest(*kinds.values()) for case in cases if case]
+    for case in (*loop_cases(), *mixed) if bounded(exactness(precision)) else kinds["network"]:
+        yield case.name, partial(case_error, target, case)
 
 
-def table(precision: str) -> list[Any]:
-    """The cases of a precision, in the order in which they are worth their time; narrow ones have whole networks."""
-    if exactness(precision) != "fast":
-        return [*loop_cases(), *_mixed()]
-    return [case for case in op_cases() if case.name.startswith("network")]
+def checked(jobs: list[tuple], at_once: int, left: Callable[[], float], say: Callable[[str], None]) -> Sheet:
+    """All jobs (arguments of a ``Part``), so many at a time, for as long as there is time: a row for each precision."""
+    findings: dict[str, list[tuple[str, float | str]]] = {job[0]: [] for job in jobs}
+
+    def one(job: tuple) -> None:
+        with Remote(Part, *job) as there:
+            try:
+                while (finding := there.call("next", limit=left())) is not None:
+                    findings[job[0]].append(finding)
+            except OutOfTime:
+                say(f"{job[0]}: there was no time for all of it")
+            except Failure as error:
+                findings[job[0]].append(("its process", str(error)))
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(one, jobs))
+    return Sheet("checks", BACKEND, COLUMNS, [row(*item) for item in findings.items()])
+
+
+def row(precision: str, found: list[tuple[str, float | str]]) -> list[Any]:
+    """Of ``COLUMNS``. What is no number, or not finite, has failed, and is the worst there is."""
+    errors = [(w if isinstance(w, float) and math.isfinite(w) else math.inf, case, w) for case, w in found]
+    size, case, said = max(errors, key=lambda error: error[0], default=(math.inf, None, None))
+    where, total = f"{case}: {said}" if isinstance(said, str) else case, len(list(planned(precision, "cpu")))
+    failed = sum(error[0] > 1 for error in errors)
+    return [precision, exactness(precision), len(found), total, failed, size if size < math.inf else None, where]
 
 
 def exactness(precision: str) -> str:
     """The class of a precision."""
     return CLASSES.get(precision, "fast")
-
-
-def _ratio(target: Target, case: Any) -> float:
-    run = run_loops if isinstance(case, LoopCase) else run_ops
-    return max(row.verdict.ratio for row in run(target, [case], seeds=(0,)))
-
-
-def goldens(precision: str, device: str) -> Iterator[Finding]:
-    """The traces of tests/golden, through load and Planner: actions, observations and values."""
-    import diffuser_fast as dfx
-
-    for folder in sorted(path.parent for path in GOLDENS.glob("*/golden.npz")):
-        with np.load(folder / "golden.npz") as file:
-            golden = dict(file)
-        planner = dfx.Planner(
-            dfx.load(folder), BACKEND, batch_size=golden["tape"].shape[1], precision=precision, device=device
-        )
-        given = {int(t): obs for t, obs in zip(golden["cond_keys"], golden["cond_vals"], strict=True)}
-        with warnings.catch_warnings():
-            # Mazes were recorded from starts outside their statistics; plans hold the nearest value inside.
-            warnings.filterwarnings("ignore", ".*beyond the data's limits", UserWarning)
-            plans, normalizers = planner.plan(given, noise=golden["tape"]), planner.checkpoint.normalizers
-        implied = implied_by_plan(
-            planner.loop, parse_conditions(given, planner.horizon, normalizers)[0], golden["tape"],
-            arithmetic=ARITHMETIC[precision],
-        ).ranked()  # fmt: skip
-        parts = zip((plans.actions, plans.observations, plans.values), (*implied.physical(normalizers), implied.values))
-        worst = max(judge(*part, exactness=exactness(precision)).ratio for part in parts)
-        yield {"case": folder.name, "worst": worst, "passed": worst <= 1}
-
-
-def noise(precision: str, device: str) -> Iterator[Finding]:
-    """The noise that the engine draws: its plans of a seed, judged by the plans of core/noise.py's tape."""
-    given = problem(ladder().find(NOISE))
-    engine = backends.get(BACKEND).ready(given.loop, device=device, batch=4, precision=precision)
-    for plan in range(3):
-        address = Seeded(7, plan)
-        implied = implied_by_plan(given.loop, given.known, address, batch=4, arithmetic=ARITHMETIC[precision])
-        worst = judge(engine(given.known, address).x, implied.x, exactness=exactness(precision)).ratio
-        yield {"case": f"plan {plan} of seed 7", "worst": worst, "passed": worst <= 1}
-
-
-def float64(device: str) -> Iterator[Finding]:
-    """The reference in float64 on the device and on the CPU: what the ladder's answers are judged by."""
-    given = problem(ladder().find(NOISE))
-    there = EXACT.ready(given.loop, 1, device)(given.known, given.tape).x
-    implied = implied_by_plan(given.loop, given.known, given.tape, arithmetic=ARITHMETIC["float64"])
-    worst = judge(there, implied.x, sides=2).ratio
-    yield {"case": f"{NOISE} in float64", "worst": worst, "passed": worst <= 1}
-
-
-CHECKS = {"conformance": conformance, "goldens": goldens, "same noise": noise, "float64": float64}
-
-
-def total(check: str, precision: str) -> int:
-    """How many findings there are when a check is complete."""
-    counts = {
-        "conformance": len(table(precision)), "goldens": len(list(GOLDENS.glob("*/golden.npz"))),
-        "same noise": 3, "float64": 1,
-    }  # fmt: skip
-    return counts[check]
-
-
-def _mixed() -> list[Any]:
-    kinds: dict[str, list[Any]] = {}
-    for case in op_cases():
-        kinds.setdefault(case.name.split()[0], []).append(case)
-    return [case for cases in zip_longest(*kinds.values()) for case in cases if case is not None]

@@ -1,123 +1,83 @@
-"""The constants of launching, on this machine: what a kernel, a node of a graph, a small copy and a wait cost."""
+"""What launching costs on this machine: a kernel, a node of a graph, a small copy and a wait.
+
+Beside a node of a graph stands what the engine's own model of latency assumes (backends/triton/tiling.py).
+"""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .device import Device, Turn
-from .model import Machine
-from .rung import failure
+from diffuser_fast.backends.triton.tiling import MODEL
 
-NODE, NODE_PDL = "kernel in a graph", "kernel in a graph, dependent launch"
+from ..clocks import CLOCKS
+from ..records import Sheet
+from ..remote import sentence
+
 BLOCK = 256
-COPY = 1024  # float32 numbers
+COLUMNS = ["constant", "us", "the model assumes, us", "why not"]
 
 
-def constants(device: Device, capability: tuple[int, int], kernels: int = 1000, repeats: int = 9) -> Iterator[dict]:
-    """Fields of "gpu_constant" rows, microseconds, medians of ``repeats``. What cannot be measured says why."""
-    assumed = Machine()
-    x = torch.zeros(BLOCK, device=device.name)
-    measured: tuple[tuple[str, float | None, str, Callable[[], float]], ...] = (
-        (NODE, assumed.node, f"events around a graph of {kernels}, each reading the last one's output",
-         lambda: _graph(device, lambda: _touch(x), kernels, repeats)),
-        (NODE_PDL, assumed.node_pdl, "the same with programmatic dependent launch",
-         lambda: _graph(device, lambda: _touch(x, capability), kernels, repeats)),
-        ("torch op in a graph", None, f"events around a graph of {kernels} add_",
-         lambda: _graph(device, lambda: x.add_(1), kernels, repeats)),
-        ("Triton kernel from the host", None, f"wall clock of issuing {kernels}",
-         lambda: _issued(device, lambda: _touch(x), kernels, repeats)),
-        ("torch op from the host", None, f"wall clock of issuing {kernels} add_",
-         lambda: _issued(device, lambda: x.add_(1), kernels, repeats)),
-        ("waiting for an idle device", None, "wall clock of a synchronize", lambda: _waited(device, _nothing, repeats)),
-        ("torch op, waited for", None, "wall clock of add_ and a synchronize",
-         lambda: _waited(device, lambda: x.add_(1), repeats)),
-        ("graph of one kernel, waited for", None, "wall clock of a replay and a synchronize",
-         lambda: _waited(device, device.capture(lambda: x.add_(1)), repeats)),
-        ("4 KiB up and down, waited for", None, "wall clock of two copies from and to pinned memory and a synchronize",
-         lambda: _waited(device, _copies(device), repeats)),
-        ("`.item()`", None, "wall clock of one number fetched", lambda: _waited(device, lambda: x[0].item(), repeats)),
-    )  # fmt: skip
-    for name, guess, how, measure in measured:
-        fields: dict[str, Any] = {"name": name, "us": None, "assumed_us": guess, "how": how, "why_not": None}
+@triton.jit
+def touch(x_ptr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
+    """x += 1, as little as a dependent kernel can do. EARLY: the next may start at once, and waits for this one's end
+    (programmatic dependent launch)."""
+    if EARLY:
+        gdc_launch_dependents()
+    at = tl.arange(0, BLOCK)
+    if EARLY:
+        gdc_wait()
+    tl.store(x_ptr + at, tl.load(x_ptr + at) + 1.0)
+
+
+def measure(clock: str, kernels: int = 1000, repeats: int = 9) -> Sheet:
+    """Medians of ``repeats``. What cannot be measured says why."""
+    on = CLOCKS[clock]()
+    x, host = torch.zeros(BLOCK, device=on.device), torch.zeros(BLOCK, pin_memory=on.device == "cuda")
+
+    def kernel(early: bool) -> None:
+        if early and on.device == "cuda" and torch.cuda.get_device_capability() < (9, 0):
+            raise ValueError("dependent launch needs compute capability 9.0")
+        touch[(1,)](x, BLOCK=BLOCK, EARLY=early, **({"launch_pdl": True} if early else {}))
+
+    def copies() -> None:
+        x.copy_(host, non_blocking=True)
+        host.copy_(x, non_blocking=True)
+
+    def graph(call: Callable[[], Any]) -> float:  # of kernels, each of which reads what the last one wrote
+        return median(on.capture(lambda: [call() for _ in range(kernels)]), on.between_events) / kernels
+
+    def issued(call: Callable[[], Any]) -> float:
+        return median(lambda: [call() for _ in range(kernels)], on.lap) / kernels
+
+    def waited(call: Callable[[], Any]) -> float:
+        return median(lambda: (call(), on.wait()), on.lap)
+
+    def median(call: Callable[[], Any], lap: Callable[..., float]) -> float:
+        lap(call)
+        return statistics.median(lap(call) for _ in range(repeats)) * 1e3
+
+    wanted: tuple[tuple[str, float | None, Callable[[], float]], ...] = (
+        ("kernel in a graph", MODEL["stage"], lambda: graph(partial(kernel, False))),
+        ("kernel in a graph, dependent launch", MODEL["stage"], lambda: graph(partial(kernel, True))),
+        ("torch op in a graph", None, lambda: graph(partial(x.add_, 1))),
+        ("Triton kernel from the host", None, lambda: issued(partial(kernel, False))),
+        ("torch op from the host", None, lambda: issued(partial(x.add_, 1))),
+        ("graph of one op, waited for", None, lambda: waited(on.capture(partial(x.add_, 1)))),
+        ("1 KiB up and down, waited for", None, lambda: waited(copies)),
+        ("waiting for an idle device", None, lambda: waited(lambda: None)),
+    )
+    rows = []
+    for name, assumed, measured in wanted:
         try:
-            fields["us"] = measure()
-        except Exception as error:  # a constant that cannot be had is a row that says so
-            fields["why_not"] = str(error) if isinstance(error, Unsupported) else failure(error)
-        yield {**fields, "rehearsal": device.rehearsal}
-
-
-class Unsupported(RuntimeError):
-    """A sentence."""
-
-
-def machine(found: list[dict], multiprocessors: int) -> Machine:
-    """The model's constants with what was measured in place of what was assumed."""
-    us = {row["name"]: row["us"] for row in found if row["us"] is not None}
-    measured = {field: us[name] for field, name in (("node", NODE), ("node_pdl", NODE_PDL)) if name in us}
-    return replace(Machine(), **measured, multiprocessors=multiprocessors)
-
-
-def _touch(x: torch.Tensor, early: tuple[int, int] | None = None) -> None:
-    """early: the device's capability, if the launch is to be a dependent one."""
-    if early is not None and early < (9, 0):
-        raise Unsupported(f"compute capability {early[0]}.{early[1]} has no dependent launch; 9.0 and newer have")
-    from . import touch
-
-    if early is None:
-        touch.touch[(1,)](x, BLOCK=BLOCK)
-    else:
-        touch.touch_early[(1,)](x, BLOCK=BLOCK, launch_pdl=True)
-
-
-def _graph(device: Device, kernel: Callable[[], Any], kernels: int, repeats: int) -> float:
-    def run() -> None:
-        for _ in range(kernels):
-            kernel()
-
-    replay = Turn(device.capture(run), "device", device)
-    replay()
-    return statistics.median(device.lap(replay) for _ in range(repeats)) / kernels * 1e3
-
-
-def _issued(device: Device, kernel: Callable[[], Any], kernels: int, repeats: int) -> float:
-    kernel()
-    taken = []
-    for _ in range(repeats):
-        device.wait()
-        began = time.perf_counter()
-        for _ in range(kernels):
-            kernel()
-        taken.append(time.perf_counter() - began)
-    device.wait()
-    return statistics.median(taken) / kernels * 1e6
-
-
-def _waited(device: Device, call: Callable[[], Any], repeats: int) -> float:
-    def run() -> None:
-        call()
-        device.wait()
-
-    turn = Turn(run, "host", device)
-    turn()
-    return statistics.median(device.lap(turn) for _ in range(10 * repeats)) * 1e3
-
-
-def _copies(device: Device) -> Callable[[], None]:
-    up, down = device.staging((COPY,)), device.staging((COPY,))
-    there = torch.zeros(COPY, device=device.name)
-
-    def run() -> None:
-        there.copy_(up, non_blocking=True)
-        down.copy_(there, non_blocking=True)
-
-    return run
-
-
-def _nothing() -> None:
-    pass
+            rows.append([name, measured(), assumed, None])
+        except Exception as error:  # a constant that cannot be had says so
+            rows.append([name, None, assumed, sentence(error)])
+    return Sheet("constants", "launching", COLUMNS, rows)

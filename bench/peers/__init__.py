@@ -1,78 +1,113 @@
-"""Who is timed: the register of candidates. Each is an object with ``name``, ``ours``, ``why_not`` and ``ready``."""
+"""Who is timed: the register of candidates, and what each must offer. A new peer is a class and a word in ``_all``."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from ..clocks import CLOCKS, WallClock
+from ..machine import SCRATCH
 from ..problem import Problem
 
 
 @dataclass(frozen=True)
 class Settings:
-    """threads: of every candidate alike. isa: the widest instruction set allowed, or None.
+    """clock: a name of ``CLOCKS``. threads: of every candidate alike. isa: the widest instruction set, or None: any."""
 
-    quick: take no detours; ``compiled`` names the workloads that are worth torch.compile's time even so.
-    """
-
+    clock: str = "cpu"
     threads: int = 2
     isa: str | None = None
-    quick: bool = False
-    compiled: tuple[str, ...] = ()
+
+    @property
+    def on(self) -> WallClock:
+        """The clock, with the device that it is of."""
+        return CLOCKS[self.clock]()
+
+    def apply(self) -> None:
+        """Set the environment that libraries read when they are loaded: before a process that loads them starts."""
+        if self.clock == "cpu":
+            names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+            os.environ.update(dict.fromkeys(names, str(self.threads)))
+        if self.clock == "rehearsal":
+            os.environ["TRITON_INTERPRET"] = "1"
+        # Where torch.compile and Triton keep what they compiled: the next suite need not do it again.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
+        os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
+        if self.isa:  # oneDNN (torch's and OpenVINO's), then ATen and Inductor, then ours; ONNX Runtime hears none
+            caps = {"scalar": ("SSE41", "default"), "avx2": ("AVX2", "avx2"), "avx512": ("AVX512_CORE", "avx512")}
+            names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "DIFFUSER_FAST_ISA")
+            os.environ.update(zip(names, (*caps[self.isa], self.isa), strict=True))
 
 
 @dataclass(frozen=True)
 class Ready:
     """A candidate with a problem's inputs at hand, in whatever form it likes best.
 
-    run: what is timed. answer: run's result -> arrays by name (see ``Problem.answer``). note: how it was made ready.
+    run: what is timed, from numpy to its answer in the host's memory. answer: run's result -> arrays by name (see
+    ``Problem.answer``). loop: on a GPU the loop alone, enqueued and not waited for (None: run). check: gives the answer
+    that is judged, where run draws noise of its own. note: how it was made ready.
     """
 
     run: Callable[[], Any]
-    answer: Callable[[Any], dict[str, NDArray]]
+    answer: Callable[[Any], dict[str, NDArray]] = dict
+    loop: Callable[[], Any] | None = None
+    check: Callable[[], Any] | None = None
     note: str = ""
 
 
-class Candidate(Protocol):
-    """An engine of ours, or a peer. ``ours``: it is compared with the best peer, and is none."""
+class Candidate:
+    """An engine of ours, or a peer: small and picklable, for it is made ready in a process of its own.
+
+    ours: it is compared with the best peer, and is none. needs: packages.
+    """
 
     name: str
-    ours: bool
+    ours: ClassVar[bool] = False
+    needs: ClassVar[Sequence[str]] = ()
 
     def why_not(self, problem: Problem, settings: Settings) -> str | None:
         """Why it takes no part in this workload here, in a sentence, or None."""
-        ...
+        absent = next((name for name in self.needs if importlib.util.find_spec(name) is None), None)
+        return absent and f"{absent} is not installed (pip install diffuser-fast[bench] has what all peers need)"
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
         """Everything that a user would do once: loading, compiling, exporting."""
-        ...
+        raise NotImplementedError
 
 
-def candidates(only: Iterable[str] = (), every_isa: bool = False) -> list[Candidate]:
-    """Peers first, then ours. only: patterns of names; with "!" before it, of names to leave out.
+def candidates(settings: Settings, only: Sequence[str] = ()) -> list[Candidate]:
+    """Peers first, then ours. only: patterns of names, or parts of them; with "!" before it, of names to leave out.
 
     ValueError if none is left.
     """
-    from . import compiled, eager, onnx, openvino, ours
-
-    exports = onnx.Exports()
-    peers = [eager.Eager(), compiled.Compiled(), onnx.OnnxRuntime(exports), openvino.OpenVino(exports)]
-    everyone = [*peers, *ours.engines(every_isa)]
-    patterns = list(only)
-    wanted = [p for p in patterns if not p.startswith("!")]
-    unwanted = [p[1:] for p in patterns if p.startswith("!")]
-    found = [c for c in everyone if not wanted or any(_matches(c.name, p) for p in wanted)]
-    found = [c for c in found if not any(_matches(c.name, p) for p in unwanted)]
+    everyone = _all(settings)
+    wanted = [pattern for pattern in only if not pattern.startswith("!")] or ["*"]
+    unwanted = [pattern[1:] for pattern in only if pattern.startswith("!")]
+    found = [c for c in everyone if _any(c.name, wanted) and not _any(c.name, unwanted)]
     if not found:
-        raise ValueError(
-            f"--candidates: nothing matches {', '.join(patterns)}; there are {', '.join(c.name for c in everyone)}"
-        )
+        names = ", ".join(c.name for c in everyone)
+        raise ValueError(f"--candidates: nothing matches {', '.join(only)}; there are {names}")
     return found
 
 
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern) or pattern.lower() in name.lower()
+def _all(settings: Settings) -> list[Candidate]:
+    from .litert import LiteRt
+    from .onnx import OnnxRuntime, OpenVino
+    from .ours import engines
+    from .torch_compile import CPU_MODES, GPU_MODES, Compiled
+    from .torch_eager import Eager
+    from .xla import Xla
+
+    if settings.clock == "cpu":
+        return [Eager(), *map(Compiled, CPU_MODES), OnnxRuntime(), OpenVino(), LiteRt(), Xla(), *engines(settings)]
+    return [Eager("waits"), Eager(), Eager("one graph"), *map(Compiled, GPU_MODES), *engines(settings)]
+
+
+def _any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, one) or one.lower() in name.lower() for one in patterns)

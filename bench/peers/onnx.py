@@ -1,95 +1,69 @@
-"""ONNX Runtime, and the export to ONNX that OpenVINO shares."""
+"""ONNX Runtime and OpenVINO, on ONNX models with static shapes that are exported once and kept on disk."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..problem import Problem
-from . import Ready, Settings
-
-NEEDED = ("torch", "onnx", "onnxscript")
-
-
-class Exports:
-    """Modules as ONNX models with static shapes. Those of the problem at hand are kept for whoever asks next."""
-
-    def __init__(self) -> None:
-        self.problem: Problem | None = None
-        self.models: dict[str, bytes] = {}
-
-    def model(self, problem: Problem, role: str, module: Any, inputs: Sequence[Any]) -> bytes:
-        """The module that plays ``role`` in this problem."""
-        if self.problem is not problem:
-            self.problem, self.models = problem, {}
-        if role not in self.models:
-            self.models[role] = exported(module, inputs)
-        return self.models[role]
+from . import Candidate, Ready, Settings
+from .assembled import assemble
+from .exported import PACKAGES, model
 
 
-class OnnxRuntime:
-    """CPU execution provider, all graph optimisations, sequential."""
+@dataclass(frozen=True)
+class OnnxRuntime(Candidate):
+    """CPU execution provider, all graph optimisations (its default), sequential; a session per network."""
 
-    name = "ONNX Runtime"
-    ours = False
-
-    def __init__(self, exports: Exports) -> None:
-        self.exports = exports
-
-    def why_not(self, problem: Problem, settings: Settings) -> str | None:
-        """Its packages."""
-        return missing("onnxruntime", *NEEDED)
+    name: str = "ONNX Runtime"
+    needs = ("onnxruntime", *PACKAGES["onnx"])
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
-        """A session per network."""
-        import numpy as np
-        import onnxruntime
+        """Its kernels ask the CPU what it has, and there is no switch."""
+        import onnxruntime as ort
 
-        from .assembled import assemble
-
-        options = onnxruntime.SessionOptions()
+        options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = settings.threads, 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
 
-        def compiler(module: Any, inputs: Sequence[Any], role: str) -> Callable[..., list[Any]]:
-            model = self.exports.model(problem, role, module, inputs)
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        def compiler(role: str) -> Callable[..., list[Any]]:
+            session = ort.InferenceSession(
+                model(problem, role, "onnx", "images"), options, providers=["CPUExecutionProvider"]
+            )
             names = [entry.name for entry in session.get_inputs()]
             return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
-        ready = assemble(problem, compiler, np.ascontiguousarray, np.asarray)
-        # Its kernels ask the CPU what it has, and there is no switch.
         note = "not capped: it uses the CPU's widest instruction set" if settings.isa else ""
-        return Ready(ready.run, ready.answer, note)
+        return assemble(problem, compiler, np.ascontiguousarray, np.asarray, note=note)
 
 
-def missing(*packages: str) -> str | None:
-    """The first of these packages that is not installed, and the cure, in a sentence; or None."""
-    for name in packages:
-        if importlib.util.find_spec(name) is None:
-            return f"{name} is not installed (pip install onnx onnxscript onnxruntime openvino)"
-    return None
+@dataclass(frozen=True)
+class OpenVino(Candidate):
+    """One stream, latency hint, float32 throughout (its default on some CPUs is bfloat16); a request per network."""
 
+    name: str = "OpenVINO"
+    needs = ("openvino", *PACKAGES["onnx"])
 
-def exported(module: Any, inputs: Sequence[Any]) -> bytes:
-    """An ONNX model, serialised."""
-    import torch
+    def ready(self, problem: Problem, settings: Settings) -> Ready:
+        """From ONNX: its torch front end made slower graphs of these networks."""
+        import openvino
 
-    # The exporter talks a lot: about its progress, and about packages that nothing here needs.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        redirect_stdout(io.StringIO()),
-        redirect_stderr(io.StringIO()),
-        torch.no_grad(),
-    ):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(module, tuple(inputs), dynamo=True, verbose=False)
-    return program.model_proto.SerializeToString()
+        core = openvino.Core()
+        options = {
+            "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": settings.threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }  # fmt: skip
+
+        def compiler(role: str) -> Callable[..., list[Any]]:
+            request = core.compile_model(model(problem, role, "onnx", "rows"), "CPU", options).create_infer_request()
+
+            def call(*arrays: np.ndarray) -> list[np.ndarray]:
+                # Outputs are copied out, for the request's own memory is written again by its next call.
+                return list(request.infer(list(arrays), share_inputs=True).to_tuple())
+
+            return call
+
+        return assemble(problem, compiler, np.ascontiguousarray, np.asarray)

@@ -1,63 +1,56 @@
-"""Our own backends, through the same door that a Planner uses."""
+"""Our own backends, through the register that a Planner uses."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 from diffuser_fast import backends
-from diffuser_fast.backends import get
+from diffuser_fast.backends import Seeded, get
 
 from ..problem import Problem
-from . import Ready, Settings
+from . import Candidate, Ready, Settings
 
 
 @dataclass(frozen=True)
-class Ours:
-    """A backend of the register, in one precision; ``isa`` None: the widest that the settings allow."""
+class Ours(Candidate):
+    """A backend of the register, in one precision."""
 
     backend: str
     precision: str = "float32"
-    isa: str | None = None
-    ours: bool = True
+    ours: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
-        """The backend's, and what sets it apart from the other candidates of that backend."""
-        extra = [self.precision] if self.precision != "float32" else []
-        return " ".join([self.backend, *extra, *([self.isa] if self.isa else [])])
+        """The backend's; and the precision, but for the one that claims to be exact."""
+        return self.backend if self.precision == "float32" else f"{self.backend} {self.precision}"
 
     def why_not(self, problem: Problem, settings: Settings) -> str | None:
-        """What the backend itself says."""
-        if self.isa and settings.isa and self.isa != settings.isa:
-            return f"--isa {settings.isa} was asked for"
-        return backends.why_not(self.backend, problem.loop)
+        return backends.why_not(self.backend, problem.loop, settings.on.device)
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
-        """An engine for the batch."""
-        module = get(self.backend)
-        options = {"batch": problem.workload.batch, "precision": self.precision, "threads": settings.threads}
-        note = ""
-        if hasattr(module, "isas"):
-            isa = self.isa or settings.isa or module.isas()[-1]
-            options["isa"], note = isa, f"isa {isa}"
-        if self.backend == "reference":
-            import torch  # this backend leaves torch's threads alone
+        """An engine for the batch. On a GPU it is timed with noise that it draws itself, and judged with the tape."""
+        module, batch, plans = get(self.backend), problem.workload.batch, itertools.count()
+        options = {"batch": batch, "precision": self.precision, "threads": settings.threads}
+        options |= {"isa": settings.isa} if settings.isa and hasattr(module, "isas") else {}
+        engine = module.ready(problem.loop, device=settings.on.device, **options)
 
-            torch.set_num_threads(settings.threads)
-        engine = module.ready(problem.loop, **options)
-        return Ready(lambda: engine(problem.known, problem.tape, x=problem.x), problem.answer, note)
+        def check():
+            return engine(problem.inpainting, problem.tape, x=problem.x)
+
+        if settings.clock == "cpu":
+            return Ready(check, problem.answer, note=f"isa {engine.isa}")
+        kernels = len(module.launch_list(problem.loop, batch=batch, precision=self.precision).launches)
+        note = f"{kernels} kernels" + (f", launched one by one: {engine.reason}" if engine.reason else "")
+        return Ready(lambda: engine(problem.inpainting, Seeded(0, next(plans))), problem.answer, check=check, note=note)
 
 
-def engines(every_isa: bool = False) -> list[Ours]:
-    """Every backend in every precision it has; ``every_isa``: the CPU engine once per instruction set, too."""
-    found = []
-    for name in backends.NAMES:
-        try:
-            # What needs torch is not asked, lest asking load it: a process may be measuring memory without it.
-            module = None if backends.REGISTRY[name].needs else get(name)
-        except ImportError:  # it takes part all the same, to say why it cannot
-            module = None
-        found += [Ours(name, precision) for precision in getattr(module, "PRECISIONS", ("float32",))]
-        if every_isa and hasattr(module, "isas"):
-            found += [Ours(name, isa=isa) for isa in module.isas()[:-1]]
-    return found
+def engines(settings: Settings) -> list[Ours]:
+    """The backend of the clock's device in every precision it has."""
+    name = "cpu" if settings.clock == "cpu" else "triton"
+    try:
+        precisions = get(name).PRECISIONS
+    except ImportError:  # it takes part all the same, to say why it cannot
+        precisions = ("float32",)
+    return [Ours(name, precision) for precision in precisions]

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from bench.rows import SCHEMA
 
 import diffuser_fast as dfx
-from bench.rows import SCHEMA
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.core.loop import sampling_loop

@@ -5,158 +5,129 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
-from bench import __main__ as main
-from bench import layers, machine, memory, roofline, rows, tails
+from bench import layers, roofline, suite
+from bench.__main__ import main
 from bench.peers import Settings
-from bench.peers.ours import Ours
-from bench.workloads import ladder
+from bench.records import Case, Sheet, read
+from bench.workloads import workloads
 from diffuser_fast import backends
 from diffuser_fast.cli import bench as command
 
 ROOT = Path(__file__).resolve().parents[2]
-CEILING = roofline.Ceiling(100.0, {1: 50.0, 4: 40.0, 16: 30.0, 64: 10.0}, "avx2", 1, "probe.c")
-BUILT = backends.why_not("cpu", None) is None
-needs_engine = pytest.mark.skipif(not BUILT, reason="the C++ engine is not built")
+CEILING = {"gflops": 100.0, "gbs": {"1": 50.0, "4": 40.0, "16": 30.0, "64": 10.0}, "isa": "avx2"}
+needs_engine = pytest.mark.skipif(backends.why_not("cpu", None) is not None, reason="the C++ engine is not built")
 
 
-def bench(*arguments):
-    return subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """What a run sets for its processes is taken back."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, str(ROOT / "bench" / "scratch" / name.split("_")[0].lower()))
 
 
-def test_a_rung_from_the_command_line(tmp_path):
+def test_a_case_from_the_command_line(tmp_path):
     pytest.importorskip("torch")
-    done = bench(
-        "--only", "tiny/step/b2", "--candidates", "eager", "--candidates", "reference", "--threads", "1",
-        "--budget", "0.1", "--results", str(tmp_path), "--json",
-    )  # fmt: skip
+    words = ["--only", "tiny/step/b2", "--candidates", "eager", "--candidates", "cpu", "--threads", "1"]
+    words += ["--budget", "0.1", "--results", str(tmp_path), "--json"]
+    done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(done.stdout)["runs"]
-    assert [row["row"] for row in one["rows"]] == ["run", "timing", "timing"]
-    written = rows.read(tmp_path.glob("*.jsonl"))
-    assert [row["candidate"] for row in written] == ["torch eager", "reference"]
-    assert all(row["at"]["threads"] == 1 and row["why_not"] is None for row in written)
+    ((run, case),) = read(tmp_path.glob("*.jsonl"))
+    assert (run.threads, run.clock, run.isa) == (1, "cpu", None) and run.ceiling["gflops"] > 0
+    assert isinstance(case, Case) and case.results[0].candidate == "torch eager" and case.results[0].why_not is None
+    assert len(one["records"]) == 2 and one["records"][1]["workload"] == "tiny/step/b2"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("words", "complaint"),
     [
-        (["--only", "nonsense"], "nothing matches"),
-        (["--candidates", "nonsense"], "nothing matches"),
-        (["--tails", "--layers"], "one at a time"),
+        (["--only", "nonsense"], "nothing matches nonsense"),
+        (["--candidates", "nonsense"], "nothing matches nonsense"),
+        (["--tails", "--layers"], "not allowed with"),
+        (["--summary", "--quick"], "not allowed with"),
+        (["--tails", "--readme"], "not allowed with"),
         (["--calls", "5"], "--calls is for --tails"),
-        (["--summary", "--quick"], "different workloads"),
-        (["--threads", "0"], "0 is not in the range"),
-        (["--tails", "--threads", "1", "--only", "tiny/step/b1"], "not a plan"),
+        (["--threads", "0"], "expected a whole number, at least 1"),
+        (["--tails", "--only", "tiny/step/b1"], "--tails: tiny/step/b1 is none of the kinds plan, guided"),
+        (["--layers", "--only", "tiny/plan/b1"], "--layers: tiny/plan/b1 is none of the kinds step, gradient"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path, arguments, complaint):
-    done = bench(*arguments, "--results", str(tmp_path))
-    assert done.returncode == 2
-    assert complaint in " ".join(done.stderr.replace("│", " ").split())
-
-
-def test_list():
-    done = bench("--list", "--json")
-    assert set(json.loads(done.stdout)) == {"workloads", "quick", "candidates"}
-    assert "hopper/step/b1" in bench("--list").stdout
+def test_what_makes_no_sense_is_refused(tmp_path, capsys, words, complaint):
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--results", str(tmp_path)])
+    assert complaint in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @needs_engine
-def test_tails():
-    fields = tails.tail(ladder().find("tiny/guided/b2"), Settings(threads=1), calls=110)
-    rows.check({"row": "tail", "run": "x", **fields})
-    assert fields["calls"] == 110 and fields["p99_9_ms"] is None
-    assert fields["p50_ms"] <= fields["p99_ms"] <= fields["max_ms"]
+def test_tails(tmp_path, capsys):
+    assert main(["--tails", "--only", "tiny/guided/b2", "--calls", "110", "--results", str(tmp_path)]) == 0
+    entries = read(tmp_path.glob("*.jsonl"))
+    assert [run.threads for run, _ in entries] == [1, 2]
+    for _, sheet in entries:
+        said = dict(zip(sheet.columns, sheet.rows[0], strict=True))
+        assert said["calls"] == 110 and said["p99.9 ms"] is None and sheet.name == "tiny/guided/b2"
+        assert said["p50 ms"] <= said["p99 ms"] <= said["slowest ms"]
+    assert "tails: tiny/guided/b2" in capsys.readouterr().out
+
+
+@needs_engine
+def test_layers_keep_classes_and_leave_ops(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "OPS", tmp_path / "ops")
+    monkeypatch.setattr(roofline, "measure", lambda threads, isa: CEILING)
+    assert main(["--layers", "--only", "tiny/step/b2", "--threads", "1", "--results", str(tmp_path)]) == 0
+    ((run, sheet),) = read(tmp_path.glob("*.jsonl"))
+    (path,) = (tmp_path / "ops").iterdir()
+    assert path.name == f"{run.run}-tiny-step-b2.jsonl"
+    ops = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sum(row[1] for row in sheet.rows) == len(ops) and isinstance(sheet, Sheet)
+
+
+@needs_engine
+def test_layers_without_a_roof_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "measure", lambda threads, isa: {})
+    with pytest.raises(SystemExit, match="2"):
+        main(["--layers", "--only", "tiny/step/b2", "--threads", "1", "--results", str(tmp_path)])
+    assert "the roof was not measured: there is no C compiler" in capsys.readouterr().err
 
 
 @needs_engine
 @pytest.mark.parametrize("kind", ["step", "gradient"])
-def test_layers(monkeypatch, kind):
+def test_ops_and_their_roof(monkeypatch, kind):
     monkeypatch.setattr(layers, "SECONDS", 0.01)
-    found = layers.layers(ladder().find(f"tiny/{kind}/b2"), Settings(threads=1), CEILING)
-    for fields in found:
-        rows.check({"row": "layer", "run": "x", **fields})
-    assert [row["index"] for row in found] == list(range(len(found)))
-    assert all(row["bound_gflops"] <= CEILING.gflops for row in found)
-    assert "6>16 k5 H16" in {row["shape"] for row in found}
+    sheet, ops = layers.layers(workloads().find(f"tiny/{kind}/b2"), Settings(threads=1), CEILING)
+    assert all(op["roof_gflops"] <= CEILING["gflops"] for op in ops)
+    assert "6>16 k5 H16" in {op["shape"] for op in ops}
+    assert sheet.columns == layers.COLUMNS and 90 <= sum(row[2] for row in sheet.rows) <= 110
+    with pytest.raises(ValueError, match="the roof was not measured"):
+        layers.layers(workloads().find(f"tiny/{kind}/b2"), Settings(threads=1), {})
 
 
-@needs_engine
-def test_memory_of_the_engine_is_without_torch():
-    fields = memory.alone(ladder().find("tiny/guided/b1"), Ours("cpu"), Settings(threads=1))
-    rows.check({"row": "memory", "run": "x", **fields})
-    assert fields["why_not"] is None and fields["torch_loaded"] is False
-    assert 10 < fields["peak_rss_mib"] < 500
-
-
-def test_memory_of_what_fails():
-    class Gone:
-        name = "nobody"
-
-    fields = memory.alone(ladder().find("tiny/guided/b1"), Gone(), Settings(threads=1))
-    assert "its process ended with 1" in fields["why_not"]
-
-
-def test_the_ceiling(tmp_path):
-    measured = roofline.measure(1, scratch=tmp_path)
-    assert measured.gflops > 0 and set(measured.gbs) == set(roofline.SIZES_MIB)
-    json.dumps(measured.to_json())
-
-
-def test_the_ceiling_without_a_compiler(tmp_path, monkeypatch):
-    monkeypatch.setattr(roofline.shutil, "which", lambda name: None)
+def test_the_ceiling(tmp_path, monkeypatch):
     monkeypatch.setattr(roofline, "SIZES_MIB", (1, roofline.WEIGHTS_MIB))
     measured = roofline.measure(1, scratch=tmp_path)
-    assert "no C compiler" in measured.how and measured.gflops > 0
-
-
-def test_options_are_handed_on_as_they_were(monkeypatch):
-    """Every option of `diffuser-fast bench`, spelt again for `python -m bench`, is read as the same."""
-    words = [
-        "--summary", "--quick", "--only", "a", "--only", "b*", "--candidates", "cpu", "--threads", "1",
-        "--threads", "2", "--isa", "avx2", "--every-isa", "--budget", "1.5", "--tails", "--calls", "7",
-        "--layers", "--memory", "--gpu", "--list",
-        "--results", "somewhere",
-    ]  # fmt: skip
-    seen = []
-
-    @click.command()
-    @command.ladder_options
-    def echo(**options):
-        seen.append(options)
-
-    CliRunner().invoke(echo, words, catch_exceptions=False, standalone_mode=False)
-    assert command.spelt(seen[0]) == words
-
-
-def test_the_gpu_ladder_is_a_process_of_its_own(monkeypatch):
-    commands = []
-
-    def run(words, **options):
-        commands.append(words[1:])
-        return subprocess.CompletedProcess(words, 2)
-
-    monkeypatch.setattr(main.subprocess, "run", run)
-    done = CliRunner().invoke(main.main, ["--gpu", "--only", "hopper", "--results", "somewhere"])
-    assert done.exit_code == 2
-    assert commands == [["-m", "bench.gpu", "--only", "hopper", "--results", "somewhere"]]
+    assert measured["gflops"] > 0 and set(measured["gbs"]) == {"1", "16"} and roofline.weights_gbs(measured) > 0
+    assert json.loads(json.dumps(measured)) == measured
+    monkeypatch.setattr(roofline.shutil, "which", lambda name: None)
+    assert roofline.measure(1, scratch=tmp_path) == {}  # no compiler, no limits
 
 
 def test_without_a_checkout_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "CHECKOUT", tmp_path)
     refused = CliRunner().invoke(command.command, ["--quick"])
     assert refused.exit_code == 2 and "does not have" in refused.output
+    assert "in one interleaved run" in CliRunner().invoke(command.command, ["--help"]).output
     said = []
     monkeypatch.setattr(command, "_small", said.append)
     done = CliRunner().invoke(command.command, ["--json"])
     assert done.exit_code == 0 and said == [True] and "torch eager" in done.output
 
 
-def test_a_checkout_runs_its_ladder(monkeypatch):
+def test_a_checkout_is_handed_all_words(monkeypatch):
     commands = []
 
     def run(words, cwd):
@@ -164,14 +135,6 @@ def test_a_checkout_runs_its_ladder(monkeypatch):
         return subprocess.CompletedProcess(words, 3)
 
     monkeypatch.setattr(command.subprocess, "run", run)
-    done = CliRunner().invoke(command.command, ["--quick", "--json"])
-    assert done.exit_code == 3
-    assert commands == [(["-m", "bench", "--quick", "--json"], ROOT)]
-
-
-def test_the_commit_is_known():
-    head, dirty = machine.commit()
-    if (ROOT / ".git").exists():
-        assert len(head) == 40
-    else:
-        assert (head, dirty) == (None, True)
+    words = ["--quick", "--only", "hopper", "--candidates", "!cpu", "--json"]
+    assert CliRunner().invoke(command.command, words).exit_code == 3
+    assert commands == [(["-m", "bench", *words], ROOT)]

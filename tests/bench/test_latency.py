@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.problem import problem
-from bench.workloads import ladder
+from bench.workloads import workloads
 from diffuser_fast import Planner
 from diffuser_fast.cli import latency
 from diffuser_fast.conformance import implied_by_plan, judge, random_checkpoint
@@ -24,7 +24,7 @@ from diffuser_fast.cli.eager_loop import EagerLoop  # noqa: E402 (needs torch)
 
 @pytest.fixture(scope="module")
 def planner():
-    checkpoint = problem(ladder().find("tiny/guided/b2")).checkpoint
+    checkpoint = problem(workloads().find("tiny/guided/b2")).checkpoint
     return Planner(checkpoint, "reference", batch_size=2, threads=1)
 
 

@@ -6,8 +6,8 @@ import pytest
 from bench.stats import percentile, ratio_of_medians
 
 
-def rounds(rng, scale, drift, calls=9):
-    """Lognormal calls around ``scale``, disturbed alike within each round."""
+def repetitions(rng, scale, drift, calls=9):
+    """Lognormal calls around ``scale``, disturbed alike within each repetition."""
     return [list(scale * d * rng.lognormal(0, 0.05, calls)) for d in drift]
 
 
@@ -30,38 +30,38 @@ def test_an_exact_ratio_has_no_width():
     assert (ratio.value, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
 
 
-def test_one_round_has_no_interval():
+def test_one_repetition_has_no_interval():
     ratio = ratio_of_medians([[4.0, 4.0]], [[2.0]])
     assert (ratio.value, ratio.low, ratio.high) == (2.0, None, None)
 
 
-def test_the_interval_covers_the_truth():
+def test_the_interval_covers_the_right_ratio():
     """95 % intervals over 60 experiments with a true ratio of 1.5: nearly all hold it, and they are not vast."""
     rng = np.random.default_rng(1)
     held, widths = 0, []
     for _ in range(60):
         steady = np.ones(15)
-        ratio = ratio_of_medians(rounds(rng, 1.5, steady), rounds(rng, 1.0, steady), draws=300)
+        ratio = ratio_of_medians(repetitions(rng, 1.5, steady), repetitions(rng, 1.0, steady), draws=300)
         held += ratio.low <= 1.5 <= ratio.high
         widths.append(ratio.high - ratio.low)
     assert held >= 51
     assert np.median(widths) < 0.1
 
 
-def test_drift_shared_by_a_round_cancels():
-    """Each side alone varies threefold; their ratio in the same rounds does not."""
+def test_drift_shared_by_a_repetition_cancels():
+    """Each side alone varies threefold; their ratio in the same repetitions does not."""
     rng = np.random.default_rng(2)
     drift = np.linspace(1, 3, 20)
-    ratio = ratio_of_medians(rounds(rng, 2.0, drift), rounds(rng, 1.0, drift), draws=300)
+    ratio = ratio_of_medians(repetitions(rng, 2.0, drift), repetitions(rng, 1.0, drift), draws=300)
     assert ratio.low > 1.8 and ratio.high < 2.2
 
 
 def test_the_bootstrap_repeats():
     rng = np.random.default_rng(3)
-    a, b = rounds(rng, 2.0, np.ones(5)), rounds(rng, 1.0, np.ones(5))
+    a, b = repetitions(rng, 2.0, np.ones(5)), repetitions(rng, 1.0, np.ones(5))
     assert ratio_of_medians(a, b) == ratio_of_medians(a, b)
 
 
-def test_both_sides_need_the_same_rounds():
-    with pytest.raises(ValueError, match="2 and 1 rounds"):
+def test_both_sides_need_the_same_repetitions():
+    with pytest.raises(ValueError, match="2 and 1 repetitions"):
         ratio_of_medians([[1.0], [1.0]], [[1.0]])

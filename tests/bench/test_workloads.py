@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.problem import FAR, problem
-from bench.workloads import KINDS, Workload, ladder
+from bench.workloads import KINDS, Workload, workloads
 from diffuser_fast.core.lower import lower
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
@@ -16,36 +16,38 @@ MACS = {
 
 
 def test_names_are_unique_and_found_again():
-    names = [w.name for w in ladder().workloads]
+    said = workloads()
+    names = [w.name for w in said.suite]
     assert len(set(names)) == len(names) > 60
-    assert [ladder().find(name) for name in names] == list(ladder().workloads)
+    assert [said.find(name) for name in names] == list(said.suite)
+    for name in (*said.summary.values(), *(name for names in said.sets.values() for name in names)):
+        assert said.find(name).name == name
+    assert all(said.find(name).kind in ("plan", "guided") for name in said.summary.values())
 
 
-def test_every_kind_and_batch_is_on_the_ladder():
+def test_every_kind_and_batch_is_in_the_suite():
     for network in ("hopper", "walker2d", "halfcheetah"):
         for kind in KINDS:
-            assert {w.batch for w in ladder().workloads if (w.network.name, w.kind) == (network, kind)} == {
-                1, 4, 16, 64, 256,
-            }  # fmt: skip
+            batches = {w.batch for w in workloads().suite if (w.network.name, w.kind) == (network, kind)}
+            assert batches == {1, 4, 16, 64, 256}
     for network in ("maze2d-umaze", "maze2d-medium", "maze2d-large"):
-        assert {w.kind for w in ladder().workloads if w.network.name == network} == {"step", "plan"}
-
-
-def test_lists_name_workloads_that_exist():
-    said = ladder()
-    for name in (*said.summary, *said.quick, *said.layers, *said.memory, *said.tails["workloads"]):
-        assert said.find(name).name == name
-    assert set(said.quick_compiled) <= set(said.quick)
+        assert {w.kind for w in workloads().suite if w.network.name == network} == {"step", "plan"}
 
 
 def test_select():
-    said = ladder()
-    assert [w.name for w in said.select(names=said.quick)] == list(said.quick)
+    said = workloads()
+
+    def names(*patterns, **options):
+        return [w.name for w in said.select(patterns, **options)]
+
+    assert names(names=said.sets["quick"]) == said.sets["quick"]
     assert {w.network.name for w in said.select(["walker2d"])} == {"walker2d"}
-    assert [w.name for w in said.select(["hopper/*/b64"])] == [f"hopper/{kind}/b64" for kind in KINDS]
-    assert [w.name for w in said.select(["hopper/step/b3"], names=())] == ["hopper/step/b3"]
-    assert [w.name for w in said.select(["hopper/step/b3"])] == ["hopper/step/b3"]  # not on the ladder
-    assert [w.name for w in said.select(["hopper/step/b1"])] == ["hopper/step/b1"]
+    assert names("hopper/*/b64") == [f"hopper/{kind}/b64" for kind in KINDS]
+    assert names("hopper/step/b3", names=()) == names("hopper/step/b3") == ["hopper/step/b3"]  # not in the suite
+    assert names("hopper/step/b1") == ["hopper/step/b1"]
+    assert names("step/b1", names=said.sets["quick"]) == [
+        n for n in said.sets["quick"] if n.endswith("step/b1") or "step/b1" in n
+    ]
 
 
 @pytest.mark.parametrize(
@@ -61,20 +63,20 @@ def test_select():
 )
 def test_wrong_names_are_refused(pattern, complaint):
     with pytest.raises(ValueError, match=complaint):
-        ladder().select([pattern])
+        workloads().select([pattern])
 
 
 @pytest.mark.parametrize("name", MACS)
 def test_networks_have_the_original_sizes(name):
-    shape = ladder().networks[name]
-    spec = UNetSpec(shape.horizon, shape.transition_dim, dim_mults=shape.dim_mults, attention=shape.attention)
+    config = workloads().networks[name]
+    spec = UNetSpec(config.horizon, config.transition_dim, dim_mults=config.dim_mults, attention=config.attention)
     assert lower(spec).net.flops / 2e6 == pytest.approx(MACS[name], rel=0.02)
-    if shape.guide:
-        lower(ValueSpec(shape.horizon, shape.transition_dim, dim_mults=shape.dim_mults))
+    if config.guide:
+        lower(ValueSpec(config.horizon, config.transition_dim, dim_mults=config.dim_mults))
 
 
 def test_another_horizon_has_no_guide():
-    longer = ladder().find("hopper@64/step/b1")
+    longer = workloads().find("hopper@64/step/b1")
     assert (longer.network.horizon, longer.network.guide) == (64, None)
     with pytest.raises(ValueError, match="no guide"):
         Workload(longer.network, "gradient", 1)
@@ -82,32 +84,31 @@ def test_another_horizon_has_no_guide():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_problems_repeat(kind):
-    made = [problem(ladder().find(f"tiny/{kind}/b2")) for _ in range(2)]
+    made = [problem(workloads().find(f"tiny/{kind}/b2")) for _ in range(2)]
     np.testing.assert_array_equal(made[0].tape, made[1].tape)
     assert made[0].tape.dtype == np.float32
     assert made[0].flops == made[1].flops > 0
     if kind in ("step", "gradient"):
         np.testing.assert_array_equal(made[0].x, made[1].x)
-        assert not made[0].known.mask.any()
+        assert not made[0].inpainting.mask.any()
     else:
-        assert made[0].x is None and made[0].known.mask.any()
+        assert made[0].x is None and made[0].inpainting.mask.any()
 
 
 def test_work_is_counted():
     """By hand: a guided plan is R denoisers, a gradient for every guide step, and the value once more at the end."""
-    said = ladder()
-    step, gradient, plan, guided = (problem(said.find(f"tiny/{kind}/b2")) for kind in KINDS)
+    step, gradient, plan, guided = (problem(workloads().find(f"tiny/{kind}/b2")) for kind in KINDS)
     rows, climbs = guided.loop.rows, int(guided.loop.steps.guide_steps.sum())
-    assert (rows, climbs) == (3, 4)  # two guide steps in the rows above t_stopgrad
+    assert (rows, climbs) == (3, 4)  # two guide steps in the denoising steps above t_stopgrad
     assert plan.flops == rows * step.flops
     assert guided.flops == plan.flops + climbs * gradient.flops + 2 * guided.loop.guide.program.flops
     assert plan.weight_bytes == rows * step.weight_bytes
-    larger = problem(said.find("tiny/step/b4"))
+    larger = problem(workloads().find("tiny/step/b4"))
     assert (larger.flops, larger.weight_bytes) == (2 * step.flops, step.weight_bytes)
 
 
 def test_the_gradient_is_read_from_a_step_far_beyond_x():
-    given = problem(ladder().find("tiny/gradient/b2"))
+    given = problem(workloads().find("tiny/gradient/b2"))
     assert given.loop.steps.gx[0] == FAR
     gradient = np.full_like(given.x, 1e-3)
 

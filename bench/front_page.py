@@ -1,0 +1,129 @@
+"""The front page: whole plans on every class of machine, as small tables and one picture. Clean commits only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .machine import ROOT
+from .records import Case, Entry
+from .selection import Setting, best
+from .tables import NONE, NOTHING, exact, family, fastest, markdown, when
+from .workloads import workloads
+
+PICTURE = ROOT / "docs" / "latency.png"
+HEAD = ["task", "torch eager, ms", "best other engine, ms", "ours, ms", "ours, p99 ms", "plans per second"]
+COLORS = {"torch eager": "#b0b0b0", "best other engine": "#7b9ec9", "ours": "#d1495b"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A task of the front page. Milliseconds per plan, medians; "best of 64" is one plan. None: not measured."""
+
+    task: str
+    eager: float | None
+    other: float | None
+    engine: str  # whose the other is
+    ours: float
+    p99: float | None
+
+    @property
+    def cells(self) -> list[str]:
+        """As ``HEAD``."""
+        other = f"{digits(self.other)} ({self.engine})" if self.other else NONE
+        rest = map(digits, (self.ours, self.p99, 1e3 / self.ours))
+        return [self.task, digits(self.eager), other, *rest]
+
+
+def lines(entries: Iterable[Entry]) -> dict[Setting, tuple[list[Line], list[Entry]]]:
+    """One table for every class of machine, with the entries behind it; what a dirty tree measured is refused."""
+    found: dict[str, tuple[Setting, list[Line], list[Entry]]] = {}
+    for where, by_name in best(entries, lambda run, record: isinstance(record, Case) and not run.dirty).items():
+        by = {entry[1].workload: entry for entry in by_name.values() if exact(entry[1])}
+        shown = {task: by[name] for task, name in workloads().summary.items() if name in by}
+        if shown and where.machine_class not in found:
+            made = [_line(task, case) for task, (_, case) in shown.items()]
+            found[where.machine_class] = where, made, list(shown.values())
+    return {where: (made, behind) for where, made, behind in found.values()}
+
+
+def refused(entries: Iterable[Entry]) -> list[str]:
+    """The runs of the front page's workloads that are not shown because tracked files differed from the commit."""
+    names = set(workloads().summary.values())
+    dirty = {r.run: r for r, record in entries if r.dirty and isinstance(record, Case) and record.workload in names}
+    return [f"refused: run {run.run} of {run.time[:10]}: it was measured in a dirty tree" for run in dirty.values()]
+
+
+def summary(entries: Iterable[Entry]) -> str:
+    """Markdown: the picture, and a table for every class."""
+    parts = []
+    for where, (made, behind) in lines(entries).items():
+        how = f"{where}" + (f"; {held(where.isa)}" if where.isa else "")
+        title = f"**{where.machine_class}** ({how}). {when(behind, limits=False)}"
+        parts.append(f"{title}\n\n{markdown([HEAD, *(line.cells for line in made)])}")
+    link = f"![Milliseconds per plan]({PICTURE.relative_to(ROOT).as_posix()})"
+    return "\n\n".join([*parts, link]) if parts else NOTHING
+
+
+def held(isa: str) -> str:
+    """How a machine that can do more was held to an instruction set."""
+    return (
+        f"ours by `DIFFUSER_FAST_ISA={isa}`, torch by `ATEN_CPU_CAPABILITY`, OpenVINO by `ONEDNN_MAX_CPU_ISA`; "
+        "ONNX Runtime has no such switch"
+    )
+
+
+def draw(entries: Iterable[Entry], path: Path = PICTURE) -> None:
+    """Milliseconds per plan, by class and task: dots, for a logarithmic axis has no zero where bars could begin.
+
+    The file holds the digest of the tables that it shows.
+    """
+    from matplotlib.figure import Figure
+
+    entries = list(entries)
+    found = {where.machine_class: made for where, (made, _) in lines(entries).items()}
+    if not found:
+        return
+    tasks = [task for task in workloads().summary if any(line.task == task for made in found.values() for line in made)]
+    figure = Figure(figsize=(2.6 + 3.6 * len(found), 1.4 + 0.45 * len(tasks)), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (title, made) in zip(panels, found.items(), strict=True):
+        at = {line: tasks.index(line.task) for line in made}
+        for line, y in at.items():
+            axes.hlines(y, line.ours, max(line.eager or 0, line.other or 0, line.ours), color="#d0d0d0", zorder=0)
+        for (label, color), name in zip(COLORS.items(), ("eager", "other", "ours"), strict=True):
+            dots = [(getattr(line, name), y) for line, y in at.items() if getattr(line, name)]
+            axes.scatter([x for x, _ in dots], [y for _, y in dots], color=color, label=label)
+            for x, y in dots:
+                axes.annotate(digits(x), (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.set(xscale="log", yticks=range(len(tasks)), yticklabels=tasks, title=title)
+        axes.set_xlabel("milliseconds per plan, median")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(len(tasks) - 0.5, -0.6)
+        axes.margins(x=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(COLORS), fontsize=8, frameon=False)
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", metadata={"Source": digest(entries), "Software": None})
+    part.replace(path)
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Of the tables: in the picture's metadata, so that an old picture is found out."""
+    return hashlib.sha256(summary(entries).encode()).hexdigest()
+
+
+def digits(value: float | None) -> str:
+    """Three significant digits, and never an exponent."""
+    if value is None:
+        return NONE
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _line(task: str, case: Case) -> Line:
+    ours, eager = exact(case), next((r.p50_ms for r in case.results if r.candidate == "torch eager"), None)
+    other = fastest(r for r in case.results if not r.ours and not r.candidate.startswith("torch eager"))
+    return Line(task, eager, other and other.p50_ms, family(other) if other else "", ours.p50_ms, ours.p99_ms)

@@ -1,0 +1,162 @@
+"""Whether an answer is right: its error against float64, by the project's own rule. All judging of bench/ is here.
+
+The bounds are those of diffuser_fast/conformance, for engines and peers alike: "exact" is within twice the error that
+float32 implies, "close" within four times. Beyond these an answer may still be good ("fast": its deviation is stated)
+or wrong, and what is wrong is not timed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import diffuser_fast
+from diffuser_fast.backends import Seeded
+from diffuser_fast.conformance import (
+    ARITHMETIC,
+    EXACT,
+    Implied,
+    ImpliedPlan,
+    LoopCase,
+    OpCase,
+    Target,
+    implied_by_plan,
+    judge,
+    run_loops,
+    run_ops,
+)  # fmt: skip
+from diffuser_fast.core.conditions import parse_conditions
+
+from .machine import SCRATCH
+from .problem import FAR, Problem
+
+WRONG = 0.05  # root mean square error, as a part of the root mean square of the answer
+CLASSES = ("exact", "close", "fast", "wrong")
+KEPT = 10**9  # operations of a call, from which its right answer is kept
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """exactness: one of ``CLASSES``. deviation: relative root mean square error against float64. over: the error as a
+    multiple of what "exact" allows. Each is that of the worst output."""
+
+    exactness: str
+    deviation: float
+    over: float
+
+
+class GroundTruth:
+    """The right answers of one problem, and the errors that float32 implies for them.
+
+    device: where the reference runs, in float64: a plan of 1024 takes minutes on a CPU.
+    """
+
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        kept = _kept(problem, device, partial(_computed, problem, device))
+        names = [name.removeprefix("exact ") for name in kept if name.startswith("exact ")]
+        self.implied = {name: Implied(kept[f"exact {name}"], kept[f"errors {name}"]) for name in names}
+
+    def judge(self, found: Mapping[str, NDArray]) -> Judgement:
+        """The verdict on one candidate's answer; ValueError if it lacks an output or has another shape."""
+        if set(found) != set(self.implied):
+            raise ValueError(f"answer: found {sorted(found)}, expected {sorted(self.implied)}")
+        parts = [_judge(array, self.implied[name]) for name, array in found.items()]
+        worst = max((part.exactness for part in parts), key=CLASSES.index)
+        return Judgement(worst, max(part.deviation for part in parts), max(part.over for part in parts))
+
+
+def _computed(problem: Problem, device: str) -> dict[str, NDArray]:
+    plan = implied_by_plan(problem.loop, problem.inpainting, problem.tape, x=problem.x, device=device)
+    parts = _named(problem, plan).items()
+    return {f"{of} {name}": getattr(part, of) for name, part in parts for of in ("exact", "errors")}
+
+
+def _kept(problem: Problem, device: str, computed: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+    """What takes minutes to compute is kept on disk, by a digest of the problem and of the code behind it."""
+    if problem.flops < KEPT:
+        return computed()
+    digest = hashlib.sha256(f"{problem.workload} {device}".encode())
+    for part in ("core", "conformance", "backends/reference.py"):
+        found = Path(diffuser_fast.__file__).parent / part
+        for source in sorted(found.rglob("*.py")) or [found]:
+            digest.update(source.read_bytes())
+    networks = [network for network in (problem.loop.denoiser, problem.loop.guide) if network is not None]
+    arrays = [array for network in networks for array in network.weights.values()]
+    for array in (*arrays, problem.tape, problem.inpainting.values, *([] if problem.x is None else [problem.x])):
+        digest.update(array.tobytes())
+    path = SCRATCH / "truth" / f"{digest.hexdigest()[:32]}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.savez(file, **computed())
+        part.replace(path)
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def _named(problem: Problem, plan: ImpliedPlan) -> dict[str, Implied]:
+    """What is implied for each part of ``Problem.answer``."""
+    if problem.workload.kind == "step":
+        return {"y": plan.x}
+    if problem.workload.kind == "gradient":
+        return {"value": plan.values, "gradient": Implied((plan.x.exact - problem.x) / FAR, plan.x.errors / FAR)}
+    return {"x": plan.x} if problem.loop.guide is None else {"x": plan.x, "value": plan.values}
+
+
+def _judge(found: NDArray, implied: Implied) -> Judgement:
+    verdicts = [judge(found, implied, exactness=exactness) for exactness in CLASSES[:2]]
+    deviation = verdicts[0].rms / (float(np.sqrt(np.mean(np.square(implied.exact)))) or 1.0)
+    passed = [verdict.exactness for verdict in verdicts if verdict.passed]
+    return Judgement(passed[0] if passed else "fast" if deviation <= WRONG else "wrong", deviation, verdicts[0].ratio)
+
+
+def bounded(exactness: str) -> bool:
+    """Whether a class promises the bound of its precision on every op; "fast" ones state their deviation."""
+    return exactness in CLASSES[:2]
+
+
+def case_error(target: Target, case: OpCase | LoopCase) -> float:
+    """The error of a conformance case, worst output, as a multiple of what its class allows."""
+    run = run_loops if isinstance(case, LoopCase) else run_ops
+    return max(one.verdict.ratio for one in run(target, [case], seeds=(0,)))
+
+
+def seeded_error(problem: Problem, target: Target, plan: int) -> float:
+    """The same of a plan whose noise the engine draws, beside the noise of core/noise.py."""
+    noise = Seeded(7, plan)
+    implied = implied_by_plan(problem.loop, problem.inpainting, noise, batch=4, arithmetic=target.arithmetic)
+    found = target.ready(problem.loop, 4, target.device)(problem.inpainting, noise)
+    return judge(found.x, implied.x, exactness=target.exactness).ratio
+
+
+def traced_error(folder: Path, target: Target) -> float:
+    """The same of a plan on a recorded tape (tests/golden), through ``load`` and ``Planner``."""
+    import diffuser_fast as dfx
+
+    with np.load(folder / "golden.npz") as file:
+        trace = dict(file)
+    where = {"precision": target.precision, "device": target.device}
+    planner = dfx.Planner(dfx.load(folder), target.backend, batch_size=trace["tape"].shape[1], **where)
+    given = {int(t): obs for t, obs in zip(trace["cond_keys"], trace["cond_vals"], strict=True)}
+    with warnings.catch_warnings(action="ignore"):  # mazes were recorded from starts outside their statistics
+        plans, normalizers = planner.plan(given, noise=trace["tape"]), planner.checkpoint.normalizers
+    inpainting = parse_conditions(given, planner.horizon, normalizers)[0]
+    implied = implied_by_plan(planner.loop, inpainting, trace["tape"], arithmetic=target.arithmetic).ranked()
+    parts = zip((plans.actions, plans.observations, plans.values), (*implied.physical(normalizers), implied.values))
+    return max(judge(*part, exactness=target.exactness).ratio for part in parts)
+
+
+def float64_error(problem: Problem, device: str) -> float:
+    """The same of the reference in float64 on the device, which judges the suite's answers there."""
+    found = EXACT.ready(problem.loop, problem.workload.batch, device)(problem.inpainting, problem.tape).x
+    implied = implied_by_plan(problem.loop, problem.inpainting, problem.tape, arithmetic=ARITHMETIC["float64"])
+    return judge(found, implied.x, sides=2).ratio
