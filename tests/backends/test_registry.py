@@ -1,19 +1,17 @@
 """The registry of backends: what each says of itself, and what "auto" stands for."""
 
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from bench.rows import SCHEMA
 
 import diffuser_fast as dfx
+from bench.records import Case, Result, read
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.core.loop import sampling_loop
 from diffuser_fast.core.samplers import ddpm
 from diffuser_fast.core.spec import UNetSpec
 
-RESULTS = Path(__file__).parents[2] / "bench" / "results"
 CHECKPOINT = c.random_checkpoint(UNetSpec(8, 6, dim=16, dim_mults=(1, 2)), n_train=2)
 LOOP = sampling_loop(CHECKPOINT, ddpm(CHECKPOINT.schedule))
 
@@ -54,34 +52,35 @@ def test_auto_says_why_nothing_runs(monkeypatch):
         backends.choose("auto", LOOP)
 
 
-def is_earned(rows, name):
+def is_earned(entries, name):
     """Whether a GPU backend may be chosen by itself: what it claims to be exact was measured on a GPU, right, and
     faster than the best of its peers, for certain."""
     return any(
-        row["row"] == "gpu_timing" and row["candidate"].split()[0] == name and row["exactness"] == "exact"
-        and not row["rehearsal"] and (row["over"] or 2) <= 1 and (row["speedup_low"] or 0) > 1
-        for row in rows
+        run.clock == "cuda" and result.ours and result.candidate == name and result.exactness == "exact"
+        and (result.speedup_low or 0) > 1
+        for run, record in entries if isinstance(record, Case) for result in record.results
     )  # fmt: skip
 
 
 def test_auto_has_a_gpu_backend_when_results_show_it_right_and_faster():
-    rows = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]
-    assert rows
+    entries = read()
+    assert entries
     for name in backends.NOT_AUTO:
-        assert name not in backends.AUTO and not is_earned(rows, name)
+        assert name not in backends.AUTO and not is_earned(entries, name)
     assert set(backends.NAMES) == set(backends.AUTO) | set(backends.NOT_AUTO)
-    assert all(name in ("cpu", "reference") or is_earned(rows, name) for name in backends.AUTO)
+    assert all(name in ("cpu", "reference") or is_earned(entries, name) for name in backends.AUTO)
 
 
 def test_what_earns_it():
-    row = {
-        "row": "gpu_timing", "candidate": "triton float32", "exactness": "exact", "rehearsal": False, "over": 0.4,
-        "speedup_low": 1.2,
-    }  # fmt: skip
-    assert set(row) - {"row"} <= set(SCHEMA["gpu_timing"])
-    assert is_earned([row], "triton") and not is_earned([row], "cuda")
+    run = replace(read()[0][0], clock="cuda")
+    result = Result("triton", True, exactness="exact", speedup_low=1.2)
+
+    def earned(run, result, name="triton"):
+        return is_earned([(run, Case("hopper/guided/b1", 1, 1, None, None, None, [result]))], name)
+
+    assert earned(run, result) and not earned(run, result, "cuda")
     for wrong in (
-        {"row": "timing"}, {"candidate": "torch eager"}, {"exactness": "fast"}, {"rehearsal": True}, {"over": 1.3},
-        {"over": None}, {"speedup_low": 0.9}, {"speedup_low": None},
+        {"candidate": "torch eager", "ours": False}, {"exactness": "fast"}, {"speedup_low": 0.9}, {"speedup_low": None},
     ):  # fmt: skip
-        assert not is_earned([row | wrong], "triton"), wrong
+        assert not earned(run, replace(result, **wrong)), wrong
+    assert not earned(replace(run, clock="rehearsal"), result)
