@@ -63,6 +63,7 @@ class GroundTruth:
         kept = _kept(problem, device, partial(_computed, problem, device))
         names = [name.removeprefix("exact ") for name in kept if name.startswith("exact ")]
         self.implied = {name: Implied(kept[f"exact {name}"], kept[f"errors {name}"]) for name in names}
+        self.exact = {name: one.exact for name, one in self.implied.items()}
 
     def judge(self, found: Mapping[str, NDArray]) -> Judgement:
         """The verdict on one candidate's answer; ValueError if it lacks an output or has another shape."""

@@ -65,8 +65,8 @@ def measure(clock: str, kernels: int = 1000, repeats: int = 9) -> Sheet:
         return statistics.median(lap(call) for _ in range(repeats)) * 1e3
 
     wanted: tuple[tuple[str, float | None, Callable[[], float]], ...] = (
-        ("kernel in a graph", MODEL["stage"], lambda: graph(partial(kernel, False))),
-        ("kernel in a graph, dependent launch", MODEL["stage"], lambda: graph(partial(kernel, True))),
+        ("kernel in a graph", MODEL["launch"], lambda: graph(partial(kernel, False))),
+        ("kernel in a graph, dependent launch", MODEL["launch"], lambda: graph(partial(kernel, True))),
         ("torch op in a graph", None, lambda: graph(partial(x.add_, 1))),
         ("Triton kernel from the host", None, lambda: issued(partial(kernel, False))),
         ("torch op from the host", None, lambda: issued(partial(x.add_, 1))),

@@ -83,8 +83,8 @@ def test_candidates_by_name():
     assert [one.name for one in candidates(SETTINGS, ["eager"])] == ["torch eager"]
     assert {one.ours for one in candidates(SETTINGS, ["cpu*"])} == {True}
     assert not [one for one in candidates(SETTINGS, ["!compile"]) if "compile" in one.name]
-    with pytest.raises(ValueError, match="nothing matches jax; there are torch eager"):
-        candidates(SETTINGS, ["jax"])
+    with pytest.raises(ValueError, match="nothing matches tvm; there are torch eager"):
+        candidates(SETTINGS, ["tvm"])
 
 
 @pytest.mark.parametrize(
