@@ -24,7 +24,7 @@ LEAST = 2.0
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = (
     "tests/backends", "tests/bench/test_latency.py", "tests/core", "tests/csrc", "tests/formats", "tests/oracle",
-    "tests/test_dropin.py", "tests/test_goldens.py", "tests/test_planner.py", "tests/train/test_losses.py",
+    "tests/dropin", "tests/test_goldens.py", "tests/test_planner.py", "tests/train/test_losses.py",
 )  # fmt: skip
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 SETTINGS: dict[str, dict[str, str]] = {
