@@ -84,7 +84,7 @@ def test_the_named_workloads_are_found():
 def test_the_part_of_ci_has_every_kernel_and_architecture():
     found = for_ci()
     assert {one.capability for one in found} == set(SHARED_KIB) and len(found) < 400
-    assert {"conv", "linear_attention", "rank", "shift"} <= {one.name for one in found}
+    assert {"conv", "linear_attention", "rank", "guidance_update"} <= {one.name for one in found}
 
 
 def test_tables_name_what_is_heaviest():
