@@ -143,7 +143,7 @@ def test_a_plan_is_cancelled_between_two_denoising_steps(batch, threads):
 
 
 def test_control_c_ends_a_plan_after_its_denoising_step():
-    """A signal at the beginning of a plan: the exception comes before its end, and the engine works as before. In time of
+    """A signal as a plan begins: the exception comes before its end, and the engine works as before. In time of
     the processor, which others' work does not stretch."""
     out = alone(
         """
