@@ -14,41 +14,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffuser_fast.backends.reference import OPS
-from diffuser_fast.core.program import Op, Program, Shape
+from diffuser_fast.core.program import Op, Shape
 
-from .modules import FASTER
+from .modules import FASTER, Layer, ProgramModule
 
 
-class ImageModule(nn.Module):
-    """As ``ProgramModule``: ``forward(row [S], *inputs [B, C, H])`` -> tuple of outputs ``[B, C, H]``."""
+class ImageModule(ProgramModule):
+    """The same function; inside, values are pictures."""
 
-    def __init__(self, program: Program, weights: Mapping[str, NDArray]) -> None:
-        super().__init__()
-        self.program = program
-        self.layers = nn.ModuleList(
-            _Conv(op, program.shapes, weights) if op.kind == "conv" else _Layer(op, program.shapes, weights)
-            for op in program.ops
-        ).requires_grad_(False)
+    @staticmethod
+    def layer(op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> nn.Module:
+        """On pictures."""
+        return (_Conv if op.kind == "conv" else _Layer)(op, shapes, weights)
 
     def forward(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """In the order of the ops."""
-        values = {i: x.unsqueeze(2) for i, x in zip(self.program.inputs.values(), inputs, strict=True)}
-        for op, layer in zip(self.program.ops, self.layers, strict=True):
-            values[op.outs[0]] = layer(row, [values[i] for i in op.ins])
-        return tuple(values[i].squeeze(2) for i in self.program.outputs.values())
+        found = super().forward(row, *(x.unsqueeze(2) for x in inputs))
+        return tuple(y.squeeze(2) for y in found)
 
 
-class _Layer(nn.Module):
-    def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:
-        super().__init__()
-        self.op, self.made = op, shapes[op.outs[0]]
-        self.weights = nn.ParameterList(torch.tensor(weights[name]) for name in op.weights)
-
+class _Layer(Layer):
     def forward(self, row: Tensor, ins: list[Tensor]) -> Tensor:
         if self.op.kind in IMAGES:
             return IMAGES[self.op.kind](self.op, self.made, ins, list(self.weights), row)
-        run = FASTER.get(self.op.kind, OPS[self.op.kind])
-        return run(self.op, self.made, [x.squeeze(2) for x in ins], list(self.weights), row).unsqueeze(2)
+        return super().forward(row, [x.squeeze(2) for x in ins]).unsqueeze(2)
 
 
 class _Conv(_Layer):

@@ -70,15 +70,17 @@ class PlanModule(nn.Module):
 
 
 class ProgramModule(nn.Module):
-    """``forward(row [S], *inputs [B, C, H])`` -> tuple of outputs; unfused Programs only."""
+    """``forward(row [S], *inputs [B, C, H])`` -> tuple of outputs ``[B, C, H]``; unfused Programs only."""
 
     def __init__(self, program: Program, weights: Mapping[str, NDArray]) -> None:
         super().__init__()
         self.program = program
-        self.layers = nn.ModuleList(
-            _Conv(op, program.shapes, weights) if op.kind == "conv" else _Layer(op, program.shapes, weights)
-            for op in program.ops
-        ).requires_grad_(False)
+        self.layers = nn.ModuleList(self.layer(op, program.shapes, weights) for op in program.ops).requires_grad_(False)
+
+    @staticmethod
+    def layer(op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> nn.Module:
+        """An op as a module: ``(row, [inputs])`` -> output."""
+        return (_Conv if op.kind == "conv" else Layer)(op, shapes, weights)
 
     def forward(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """In the order of the ops."""
@@ -88,12 +90,12 @@ class ProgramModule(nn.Module):
         return tuple(values[i] for i in self.program.outputs.values())
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """An op and its weights, as parameters: compilers may freeze them."""
 
     def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:
         super().__init__()
-        self.op, self.made = SimpleNamespace(attrs=dict(op.attrs)), shapes[op.outs[0]]
+        self.op, self.made = SimpleNamespace(kind=op.kind, attrs=dict(op.attrs)), shapes[op.outs[0]]
         self.run = FASTER.get(op.kind, OPS[op.kind])
         self.weights = nn.ParameterList(torch.tensor(weights[name]) for name in op.weights)
 
@@ -101,7 +103,7 @@ class _Layer(nn.Module):
         return self.run(self.op, self.made, ins, list(self.weights), row)
 
 
-class _Conv(_Layer):
+class _Conv(Layer):
     """Any convolution of one input, as the native call that does it."""
 
     def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:

@@ -13,7 +13,7 @@ namespace df {
 class Barrier {
  public:
   static constexpr int64_t kSpin = 50000;        // nanoseconds
-  static constexpr int64_t kPatience = 2000000;  // nanoseconds that all threads of a plan may lose together
+  static constexpr int64_t kMostLost = 2000000;  // nanoseconds that all threads of a plan may lose together
   static constexpr int64_t kForEver = INT64_MAX;
 
   // Nobody is here. Limit: nanoseconds that may be lost.

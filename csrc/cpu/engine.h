@@ -124,7 +124,7 @@ class Engine {
   enum class Outcome { kRefused, kDissolved, kDone };
   void run_apart(Job job, void* argument);
   bool join_team();
-  Outcome run_in_team(Job job, void* argument, int64_t patience);
+  Outcome run_in_team(Job job, void* argument, int64_t most_lost);
   void wait_until_alone();
   void leave_team();
   void wait_for_team();

@@ -98,7 +98,7 @@ Engine::Outcome Engine::plan_in_team(const df_args& args) {
   own.values = team.values.data();
   std::copy_n(mask_.data(), elements, team.mask.data());
   begin(team.call, own, team.mask.data());
-  const Outcome outcome = run_in_team(sample, &team.call, Barrier::kPatience);
+  const Outcome outcome = run_in_team(sample, &team.call, Barrier::kMostLost);
   if (outcome == Outcome::kDone) {
     std::copy_n(team.x.data(), desc.batch * elements, args.x_out);
     std::copy_n(team.values.data(), desc.batch, args.values);

@@ -61,8 +61,8 @@ bool Engine::join_team() {
   return joined_ = true;
 }
 
-Engine::Outcome Engine::run_in_team(Job job, void* argument, int64_t patience) {
-  team_->barrier.open(patience);
+Engine::Outcome Engine::run_in_team(Job job, void* argument, int64_t most_lost) {
+  team_->barrier.open(most_lost);
   team_->finished = false;
   team_->work = job;
   team_->argument = argument;

@@ -5,7 +5,6 @@ import json
 import h5py
 import pytest
 
-from diffuser_fast.cli import main
 from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 from diffuser_fast.formats import load, native
@@ -21,25 +20,6 @@ def planner(tmp_path):
     )  # fmt: skip
     checkpoint.metadata["env"] = "hopper-medium"
     return str(native.save(checkpoint, tmp_path / "planner.safetensors"))
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def record(run):
-    def call(*words):
-        code, out, err = run(*words, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    return call
 
 
 def refused(result, *words):
