@@ -97,6 +97,7 @@ class CpuEngine:
             values=result.values,
             order=result.order,
             chain=result.chain,
+            schedule=None,
             interruptible=threading.current_thread() is threading.main_thread(),
         )
         check(status)
