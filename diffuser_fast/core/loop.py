@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .checkpoint import Checkpoint, Weights
 from .guidance import Guide, guided
 from .lower import lower
-from .passes import fuse, time_tables, vjp
+from .passes import Dense, fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
 from .scalars import whole
@@ -79,6 +79,7 @@ class Network:
     """program: unfused, ``x [D, H] -> y``. weights: by name, float32. tables: per_step ``[R, 1, S]``, per_sample None.
 
     ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
+    condition: what conditions ``[N, C]`` add to the tables, ``[N, S]``; None if the network takes none.
     """
 
     program: Program
@@ -86,6 +87,11 @@ class Network:
     tables: TimeTables
     fused: Program
     gradient: Program | None = None
+    condition: Dense | None = None
+
+    def conditioned(self, condition: NDArray) -> TimeTables:
+        """Its tables for N samples under conditions ``[N, C]``."""
+        return replace(self.tables, per_sample=self.condition(condition))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +99,8 @@ class SamplingLoop:
     """One plan, from noise to trajectory. An engine takes x, the inpainted first noise, through the denoising steps:
 
     for each guide step: y, g = value and gradient of the guide at x;  x += gx * g;  x inpainted
-    the network, x0 = p x + q net(x);  x0 += g0 * gradient at x;  x0 clipped;
-    x = a x0 + b x + d previous_x0 + s noise;  x inpainted.
+    the network (where q is not 0), x0 = p x + q net(x);  x0 += g0 * gradient at x;  u times this x0 is kept, x0 clipped;
+    x = a x0 + u unclipped x0 + b x + d previous_x0 + s noise;  x inpainted.
     The first step that is run, step 0 or that of a restart, has none before it: there previous_x0 is x0 itself, so
     that a multistep sampler begins at first order.
     A plan's value is the guide's last evaluation in the last denoising step; where that has no guide step the guide is
@@ -182,7 +188,7 @@ def sampling_loop(
         checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
         value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
-    bound = np.ones(depth, np.float32)
+    bound = np.full(depth, checkpoint.clip_range, np.float32)
     return SamplingLoop(
         denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser),
         guide=value,
@@ -199,9 +205,10 @@ def network(
     """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for."""
     lowered = lower(weights.spec, horizon)
     if like is None:
-        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)[:, None])
+        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.seen, weights.spec.time)[:, None])
+        condition = None if lowered.condition is None else Dense(lowered.condition, weights.arrays)
     else:
-        tables = like.tables
+        tables, condition = like.tables, like.condition
     used = {name: weights.arrays[name] for name in lowered.net.weights}
     return Network(
         program=lowered.net,
@@ -209,4 +216,5 @@ def network(
         tables=tables,
         fused=fuse(lowered.net),
         gradient=fuse(vjp(lowered.net)) if with_gradient else None,
+        condition=condition,
     )

@@ -3,11 +3,12 @@
 Tensors are ``unet.<name>`` and ``value.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
 The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
 
-    {"format": "diffuser-fast", "version": 1, "dtype": "float32", "unet": spec, "value": spec or null,
-     "prediction": "x0", "clip_denoised": false, "action_dim": 3, "guide": {...}, "normalizers": {...} or null,
-     "metadata": {...}}
+    {"format": "diffuser-fast", "version": 2, "dtype": "float32", "unet": spec, "value": spec or null,
+     "prediction": "x0", "clip_denoised": false, "clip_range": 1, "action_dim": 3, "guide": {...}, "sampling": {...},
+     "acting": {...}, "normalizers": {...} or null, "metadata": {...}}
 
-Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py).
+Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py). Version 1 had no clip_range, sampling and
+acting, and is read as having the original's.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
-from ..core.checkpoint import Checkpoint, Weights
+from ..core.checkpoint import Acting, Checkpoint, Weights
 from ..core.contents import START, looks_like
 from ..core.guidance import Guide
+from ..core.samplers import Sampling
 from ..core.schedule import BUFFERS, Schedule
 from ..core.spec import spec_from_json, spec_to_json
 from ..core.spelling import setting
 from . import statistics
 
-FORMAT, VERSION = "diffuser-fast", 1
+FORMAT, VERSION = "diffuser-fast", 2
 DTYPES = {"float32": np.float32, "float16": np.float16}
 # What Checkpoint takes on trust, as JSON must have it.
 _KINDS = {"action_dim": int, "clip_denoised": bool, "guide": dict, "metadata": dict}
@@ -57,7 +59,10 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
         "prediction": checkpoint.prediction,
         "clip_denoised": bool(checkpoint.clip_denoised),
         "action_dim": int(checkpoint.action_dim),
+        "clip_range": checkpoint.clip_range,
         "guide": asdict(checkpoint.guide),
+        "sampling": asdict(checkpoint.sampling),
+        "acting": asdict(checkpoint.acting),
         "normalizers": normalizers,
         "metadata": dict(checkpoint.metadata),
     }
@@ -107,12 +112,16 @@ def load_value(path: str | os.PathLike[str]) -> tuple[Weights, Schedule, dict[st
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
     header = read_header(path)
-    record = _read_record(path, header)
-    halves = {name: entry for name, entry in header.items() if entry.get("dtype") == "BF16"}
+    return _read_record(path, header), read_safetensors(path, header)
+
+
+def read_safetensors(path: Path, header: Mapping[str, Any]) -> dict[str, NDArray]:
+    """Every tensor of a file with this header, bfloat16 as float32; ValueError names the file."""
+    halves = {name: entry for name, entry in header.items() if name != "__metadata__" and entry.get("dtype") == "BF16"}
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys() if name not in halves}  # noqa: SIM118
-        return record, tensors | {name: _bfloat16(path, entry) for name, entry in halves.items()}
+        return tensors | {name: _bfloat16(path, entry) for name, entry in halves.items()}
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: its tensors cannot be read ({error})") from None
 
@@ -171,6 +180,15 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return len(start) == 9 and start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
+def is_native(path: Path) -> bool:
+    """Whether a safetensors file's header says that it is the package's own; of a damaged one too."""
+    try:
+        metadata = read_header(path).get("__metadata__")
+    except ValueError:
+        return True  # and its reader says what is wrong
+    return isinstance(metadata, Mapping) and FORMAT in metadata
+
+
 def _save(
     record: Mapping[str, Any], parts: Mapping[str, Weights | None], schedule: Schedule, path: str | os.PathLike[str],
     dtype: str, curves: Mapping[str, NDArray] = MappingProxyType({}),
@@ -182,7 +200,8 @@ def _save(
     for part, weights in parts.items():
         if weights is not None:
             tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
-    tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in BUFFERS}
+    buffers = BUFFERS + ("times",) * (schedule.times is not None)
+    tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in buffers}
     tensors |= {f"normalizers.{name}": array for name, array in curves.items()}
     try:  # numbers are written in full: they read back to the same float64
         text = json.dumps(
@@ -237,6 +256,9 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         prediction=record["prediction"],
         clip_denoised=record["clip_denoised"],
         guide=Guide(**record["guide"]),
+        clip_range=record.get("clip_range", 1.0),
+        sampling=Sampling(**record.get("sampling", {})),
+        acting=Acting(**record.get("acting", {})),
         normalizers=statistics.unpack(record["normalizers"], parts["normalizers"]),
         metadata=record["metadata"],
     )

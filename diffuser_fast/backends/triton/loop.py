@@ -20,7 +20,7 @@ from .tiling import power
 from .weights import Store
 
 MOST_NUMBERS = 2**31 - 1  # in one buffer: kernels' offsets are int32
-COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory.py
+COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0", "u")  # as in kernels/trajectory.py
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Builder:
         pointers |= self._inpainting | (self._noise(k + 1) if noisy else {})
         self._emit(
             "update", pointers, {"k": k}, D=loop.transition_dim, LDN=net.ld, LDG=gradient.ld if gradient else 0,
-            FIRST=k == self.mode.start, NOISE=noisy, CHAIN=self._chain_words,
+            FIRST=k == self.mode.start, NOISE=noisy, UNCLIPPED=bool(self.loop.steps.u[k]), CHAIN=self._chain_words,
         )  # fmt: skip
 
     def _rank(self, k: int) -> None:

@@ -3,10 +3,10 @@
 from .fuse import fuse
 from .memory import Arena, View, plan_memory
 from .serialize import executed, serialize_ops, serialize_values
-from .time_tables import embedding, time_tables
+from .time_tables import Dense, time_tables
 from .vjp import vjp
 
 __all__ = [
-    "Arena", "View", "embedding", "executed", "fuse", "plan_memory", "serialize_ops", "serialize_values",
+    "Arena", "Dense", "View", "executed", "fuse", "plan_memory", "serialize_ops", "serialize_values",
     "time_tables", "vjp",
 ]  # fmt: skip
