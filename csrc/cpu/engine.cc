@@ -174,7 +174,11 @@ extern "C" int32_t df_intra_op(const df_engine* engine) {
 }
 
 extern "C" int64_t df_dissolved(const df_engine* engine) {
-  return reinterpret_cast<const df::Engine*>(engine)->dissolved.load(std::memory_order_relaxed);
+  return reinterpret_cast<const df::Engine*>(engine)->dissolved_plans.load(std::memory_order_relaxed);
+}
+
+extern "C" int64_t df_resumed(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->resumed.load(std::memory_order_relaxed);
 }
 
 extern "C" int32_t df_group(const df_engine* engine) {

@@ -11,6 +11,7 @@ class Memory {
   Memory(Memory&& o) noexcept : base_(o.base_), data_(o.data_), size_(o.size_) { o.base_ = nullptr; }
   Memory& operator=(Memory&&) = delete;
   float* data() { return data_; }
+  const float* data() const { return data_; }
   int64_t size() const { return size_; }
 
  private:
