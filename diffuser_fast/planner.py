@@ -23,7 +23,9 @@ from .core.conditioning import conditions_of
 from .core.conditions import Inpainting, no_inpainting, parse_conditions
 from .core.guidance import Guide
 from .core.loop import PlanTables, Result, SamplingLoop, sampling_loop
+from .core.lower import lower
 from .core.noise import draw
+from .core.passes import Dense
 from .core.samplers import step_table
 from .core.scalars import whole
 from .core.spelling import setting
@@ -34,14 +36,15 @@ SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest numbe
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_loop", "_engine", "_lock", "_process", "_working")
+OF_THIS_PROCESS = ("_loop", "_engine", "_inverse", "_lock", "_process", "_working")
 
 
 @dataclass(frozen=True, eq=False)
 class Plans:
     """Plans in physical units, best first; float32, C-contiguous, the caller's own.
 
-    actions: ``[B, H, A]``; observations: ``[B, H, O]``; values: ``[B]``, zeros without a value network;
+    actions: ``[B, H, A]`` (``[B, H - 1, A]`` where inverse dynamics find them between two observations); observations:
+    ``[B, H, O]``; values: ``[B]``, zeros without a value network;
     latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, then observations) from noise to plan, or None;
     exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
     start is that too); denoising_steps: how many were run;
@@ -153,6 +156,8 @@ class Planner:
             return module.ready(loop(horizon), batch=batch, **options)
 
         self._loop, self._engine = loop, engine
+        inverse = checkpoint.inverse
+        self._inverse = None if inverse is None else Dense(lower(inverse.spec).net, inverse.arrays)
         self._lock, self._process = threading.Lock(), os.getpid()
         self._working: Engine | None = None
         self._engine(self.batch_size, self.horizon)
@@ -340,7 +345,8 @@ class Planner:
         actions, observations = self._physical(best)
         chain = None
         if result.chain is not None:
-            chain = np.concatenate(self._physical(sort(result.chain)), axis=-1)
+            parts = self._physical(sort(result.chain))
+            chain = np.concatenate(parts[self._inverse is not None :], axis=-1)
         return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
 
     def _inpainting(self, conditions: Mapping[int, Any], horizon: int) -> tuple[Inpainting, int | None]:
@@ -358,12 +364,15 @@ class Planner:
             empty = np.zeros((*x_n.shape[:-1], 0), np.float32)
             found = normalizers.actions.unnormalize(x_n, whole_array=self._clip_array)
             return np.ascontiguousarray(found, np.float32), empty
+        if self._inverse is not None:
+            pairs = np.concatenate((x_n[..., :-1, :], x_n[..., 1:, :]), axis=-1)
+            acts = self._inverse(pairs.reshape(-1, pairs.shape[-1])).reshape(*pairs.shape[:-1], -1)
+            found = (normalizers.actions, acts), (normalizers.observations, x_n)
+        else:
+            found = (normalizers.actions, x_n[..., actions]), (normalizers.observations, x_n[..., observations])
         return tuple(
             np.ascontiguousarray(field.unnormalize(part, whole_array=self._clip_array), np.float32)
-            for field, part in (
-                (normalizers.actions, x_n[..., actions]),
-                (normalizers.observations, x_n[..., observations]),
-            )
+            for field, part in found
         )
 
     def _tape(self, noise: ArrayLike, situations: int | None, batch_size: int, horizon: int) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from .normalizers import Normalizers
 from .samplers import Sampling
 from .scalars import flag, real, shown, whole
 from .schedule import Schedule
-from .spec import Spec, UNetSpec, ValueSpec
+from .spec import InverseSpec, Spec, UNetSpec, ValueSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,9 @@ class Checkpoint:
 
     prediction: what the network predicts, "x0" or "epsilon". clip_denoised: x0 is clipped to plus and minus clip_range.
     guide, sampling: the conventions this checkpoint was evaluated with. normalizers: None if the file has no
-    statistics. acting: how its plans become actions. metadata: provenance, plain JSON values (source, environment,
+    statistics. acting: how its plans become actions. condition_weight: w, so that the prediction is u + w (c - u) of the
+    unconditional one u and the conditional one c (Ho and Salimans 2022). inverse: inverse dynamics, for trajectories that
+    hold observations alone (A = 0). metadata: provenance, plain JSON values (source, environment,
     steps trained, ...).
     """
 
@@ -96,6 +98,8 @@ class Checkpoint:
     clip_range: float = 1.0
     sampling: Sampling = field(default_factory=Sampling)
     acting: Acting = field(default_factory=Acting)
+    condition_weight: float = 1.0
+    inverse: Weights | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.unet.spec, UNetSpec):
@@ -114,6 +118,13 @@ class Checkpoint:
                 )
         elif not 0 <= self.action_dim < depth:
             raise ValueError(f"action_dim: found {self.action_dim}, expected 0 to {depth - 1} (transition_dim {depth})")
+        object.__setattr__(self, "condition_weight", real("condition_weight", self.condition_weight))
+        if self.condition_weight != 1 and not self.unet.spec.condition:
+            raise ValueError("condition_weight: the network takes no condition")
+        if self.inverse is not None:
+            spec = self.inverse.spec
+            if not isinstance(spec, InverseSpec) or spec.observation_dim != depth or self.action_dim:
+                raise ValueError(f"inverse: expected inverse dynamics of {depth} observations, and no actions beside them")
         if self.acting.first + self.acting.steps > self.unet.spec.horizon:
             raise ValueError(f"acting: its actions end beyond the horizon, {self.unet.spec.horizon}")
         # Its sampler is tried, so that what cannot be sampled is said when it is read.
@@ -129,10 +140,10 @@ class Checkpoint:
                 )
         if self.normalizers is not None:
             found = (self.normalizers.actions.dim, self.normalizers.observations.dim)
-            if found != (self.action_dim, self.observation_dim):
+            if found != (self.executed_dim, self.observation_dim):
                 raise ValueError(
                     f"normalizer: statistics are for {found[0]} actions and {found[1]} observations, "
-                    f"the network has {self.action_dim} and {self.observation_dim}"
+                    f"the network has {self.executed_dim} and {self.observation_dim}"
                 )
 
     @property
@@ -141,6 +152,16 @@ class Checkpoint:
         if self.observes_condition:
             return self.unet.spec.condition // self.acting.history
         return self.unet.spec.transition_dim - self.action_dim
+
+    @property
+    def executed_dim(self) -> int:
+        """Numbers of an action, whether the trajectory holds it or inverse dynamics find it."""
+        return self.action_dim if self.inverse is None else self.inverse.spec.action_dim
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Of the denoiser's branches: without the condition, and with it."""
+        return (1.0,) if self.condition_weight == 1 else (1 - self.condition_weight, self.condition_weight)
 
     @property
     def observes_condition(self) -> bool:

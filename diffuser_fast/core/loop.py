@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .checkpoint import Checkpoint, Weights
 from .guidance import Guide, guided
 from .lower import lower
-from .passes import Dense, fuse, time_tables, vjp
+from .passes import Dense, branch_weights, branches, fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
 from .scalars import whole
@@ -79,7 +79,8 @@ class Network:
     """program: unfused, ``x [D, H] -> y``. weights: by name, float32. tables: per_step ``[R, 1, S]``, per_sample None.
 
     ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
-    condition: what conditions ``[N, C]`` add to the tables, ``[N, S]``; None if the network takes none.
+    condition: what conditions ``[N, C]`` add to the tables, ``[N, S]``; None if the network takes none. gains: of its
+    branches (passes/branches.py), all of which but the last are without the condition.
     """
 
     program: Program
@@ -88,10 +89,13 @@ class Network:
     fused: Program
     gradient: Program | None = None
     condition: Dense | None = None
+    gains: tuple[float, ...] = (1.0,)
 
     def conditioned(self, condition: NDArray) -> TimeTables:
         """Its tables for N samples under conditions ``[N, C]``."""
-        return replace(self.tables, per_sample=self.condition(condition))
+        added = self.condition(condition)
+        without = np.zeros((len(added), added.shape[1] * (len(self.gains) - 1)))
+        return replace(self.tables, per_sample=np.concatenate((without, added), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +194,7 @@ def sampling_loop(
         value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
     bound = np.full(depth, checkpoint.clip_range, np.float32)
     return SamplingLoop(
-        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser),
+        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser, gains=checkpoint.gains),
         guide=value,
         steps=steps,
         horizon=horizon,
@@ -200,21 +204,29 @@ def sampling_loop(
 
 
 def network(
-    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None
-) -> Network:
-    """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for."""
+    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None,
+    gains: tuple[float, ...] = (1.0,),
+) -> Network:  # fmt: skip
+    """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for.
+
+    gains: of the branches that it is evaluated in.
+    """
     lowered = lower(weights.spec, horizon)
     if like is None:
-        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.seen, weights.spec.time)[:, None])
+        rows = time_tables(lowered.time, weights.arrays, steps.seen, weights.spec.time)[:, None]
+        tables = TimeTables(np.tile(rows, (1, 1, len(gains))))
         condition = None if lowered.condition is None else Dense(lowered.condition, weights.arrays)
     else:
         tables, condition = like.tables, like.condition
-    used = {name: weights.arrays[name] for name in lowered.net.weights}
+    net, used = lowered.net, {name: weights.arrays[name] for name in lowered.net.weights}
+    if gains != (1.0,):
+        net, used = branches(net, gains), branch_weights(net, used, gains) if like is None else dict(like.weights)
     return Network(
-        program=lowered.net,
+        program=net,
         weights=MappingProxyType(used),
         tables=tables,
-        fused=fuse(lowered.net),
-        gradient=fuse(vjp(lowered.net)) if with_gradient else None,
+        fused=fuse(net),
+        gradient=fuse(vjp(net)) if with_gradient else None,
         condition=condition,
+        gains=gains,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .program import Builder, Program
-from .spec import Spec, UNetSpec, ValueSpec
+from .spec import InverseSpec, Spec, UNetSpec, ValueSpec
 
 HEADS, HEAD_DIM = 4, 32  # of the original's linear attention
 
@@ -19,17 +19,18 @@ HEADS, HEAD_DIM = 4, 32  # of the original's linear attention
 class Lowered:
     """net: ``[D, H]`` (and a row of time tables) -> output; time: embedding ``[width, 1]`` -> that row, ``[S, 1]``.
 
-    condition: ``[C, 1]`` -> what is added to the row, ``[S, 1]``; None if the network takes none.
+    condition: ``[C, 1]`` -> what is added to the row, ``[S, 1]``; None if the network takes none, as ``time`` is for one
+    that does not see the step.
     """
 
     net: Program
-    time: Program
+    time: Program | None = None
     condition: Program | None = None
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """All that there are."""
-        return (self.net, self.time) if self.condition is None else (self.net, self.time, self.condition)
+        return tuple(program for program in (self.net, self.time, self.condition) if program is not None)
 
     @property
     def weights(self) -> dict[str, tuple[int, ...]]:
@@ -39,6 +40,8 @@ class Lowered:
 
 def lower(spec: Spec, horizon: int | None = None) -> Lowered:
     """The programs of a network at ``horizon`` (default: the one it was trained for); ValueError if it cannot."""
+    if isinstance(spec, InverseSpec):
+        return _lower_inverse(spec)
     horizon = spec.horizon if horizon is None else horizon
     spec.check_horizon(horizon)
     return _lower_unet(spec, horizon) if isinstance(spec, UNetSpec) else _lower_value(spec, horizon)
@@ -162,3 +165,10 @@ def _lower_value(spec: ValueSpec, horizon: int) -> Lowered:
     x = n.net.conv(x, "head.linear1", spec.hidden or channels * length // 2, k=length, pad=0, bias=False)
     x = n.net.act(n.step_bias(x, "head", activated=False))
     return n.done(n.net.conv(x, "head.linear2", 1, k=1))
+
+
+def _lower_inverse(spec: InverseSpec) -> Lowered:
+    b, x = Builder((2 * spec.observation_dim, 1)), 0
+    for i, width in enumerate((*spec.hidden, spec.action_dim)):
+        x = b.conv(b.act(x, spec.act) if i else x, f"linear{i + 1}", width, k=1)
+    return Lowered(b.done(x))

@@ -166,8 +166,27 @@ class ValueSpec(_Levels):
             )
 
 
-Spec = UNetSpec | ValueSpec
-_KINDS = {"unet": UNetSpec, "value": ValueSpec}
+@dataclass(frozen=True)
+class InverseSpec:
+    """Inverse dynamics (Ajay et al. 2023): the action ``[A]`` between two observations ``[2 O]``, a dense network.
+
+    hidden: widths of its layers but the last. act: between them.
+    """
+
+    observation_dim: int
+    action_dim: int
+    hidden: tuple[int, ...]
+    act: str = "relu"
+
+    def __post_init__(self) -> None:
+        for name in ("observation_dim", "action_dim"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, 4096))
+        _widths(self, "hidden", 8)
+        _one_of("act", self.act, ACTS)
+
+
+Spec = UNetSpec | ValueSpec | InverseSpec
+_KINDS = {"unet": UNetSpec, "value": ValueSpec, "inverse": InverseSpec}
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
@@ -188,7 +207,7 @@ def spec_from_json(record: dict[str, Any]) -> Spec:
     unknown = set(fields) - set(cls.__dataclass_fields__)
     if unknown:
         raise ValueError(f"spec: {kind} has no fields {sorted(unknown)}")
-    for name in ("dim_mults", "widths", "condition_mlp"):
+    for name in ("dim_mults", "widths", "condition_mlp", "hidden"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
 from ..core.spelling import named
-from . import cleandiffuser, diffusers, janner, native
+from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, janner, lerobot, native
 from .janner_runs import descend
 from .native import save
 from .sidecar import NAME as SIDECAR
@@ -24,7 +24,10 @@ PathLike = str | os.PathLike[str]
 
 
 # Formats of other libraries: a module each, whose ``load`` takes the path, ``find_value``, ``normalizers`` and facts.
-_OTHERS = {"diffusers": diffusers, "cleandiffuser": cleandiffuser}
+_OTHERS = {
+    "diffusers": diffusers, "cleandiffuser": cleandiffuser, "diffusion_policy": diffusion_policy, "lerobot": lerobot,
+    "decision_diffuser": decision_diffuser,
+}  # fmt: skip
 
 
 def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | None = None, **facts: Any) -> Checkpoint:

@@ -1,14 +1,14 @@
 """The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all, without torch.
 
-Tensors are ``unet.<name>`` and ``value.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
+Tensors are ``unet.<name>``, ``value.<name>`` and ``inverse.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
 The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
 
     {"format": "diffuser-fast", "version": 2, "dtype": "float32", "unet": spec, "value": spec or null,
      "prediction": "x0", "clip_denoised": false, "clip_range": 1, "action_dim": 3, "guide": {...}, "sampling": {...},
-     "acting": {...}, "normalizers": {...} or null, "metadata": {...}}
+     "acting": {...}, "condition_weight": 1, "inverse": spec or null, "normalizers": {...} or null, "metadata": {...}}
 
-Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py). Version 1 had no clip_range, sampling and
-acting, and is read as having the original's.
+Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py). Version 1 had none of clip_range,
+sampling, acting, condition_weight and inverse, and is read as having the original's.
 """
 
 from __future__ import annotations
@@ -63,10 +63,12 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
         "guide": asdict(checkpoint.guide),
         "sampling": asdict(checkpoint.sampling),
         "acting": asdict(checkpoint.acting),
+        "condition_weight": checkpoint.condition_weight,
+        "inverse": None if checkpoint.inverse is None else spec_to_json(checkpoint.inverse.spec),
         "normalizers": normalizers,
         "metadata": dict(checkpoint.metadata),
     }
-    parts = {"unet": checkpoint.unet, "value": checkpoint.value}
+    parts = {"unet": checkpoint.unet, "value": checkpoint.value, "inverse": checkpoint.inverse}
     return _save(record, parts, checkpoint.schedule, path, dtype, curves)
 
 
@@ -259,13 +261,17 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         clip_range=record.get("clip_range", 1.0),
         sampling=Sampling(**record.get("sampling", {})),
         acting=Acting(**record.get("acting", {})),
+        condition_weight=record.get("condition_weight", 1.0),
+        inverse=None if record.get("inverse") is None else _weights("inverse", record["inverse"], parts["inverse"]),
         normalizers=statistics.unpack(record["normalizers"], parts["normalizers"]),
         metadata=record["metadata"],
     )
 
 
 def _parts(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
-    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}, "normalizers": {}}
+    parts: dict[str, dict[str, NDArray]] = {
+        name: {} for name in ("unet", "value", "inverse", "schedule", "normalizers")
+    }
     for name, array in tensors.items():
         part, _, rest = name.partition(".")
         if part not in parts or not rest or (part != "schedule" and record.get(part) is None):

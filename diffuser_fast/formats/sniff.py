@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.contents import START, ZIP, looks_like
-from . import diffusers
+from . import decision_diffuser, diffusers, diffusion_policy, lerobot
 from .janner_state import states
 from .native import is_native, is_safetensors
 from .plain_json import read_json
@@ -20,6 +20,9 @@ FORMATS = {
     "janner": "a folder or state_*.pt as the original Diffuser writes it",
     "diffusers": "a pipeline's folder of Hugging Face diffusers",
     "cleandiffuser": "a folder with diffusion_ckpt_*.pt of CleanDiffuser",
+    "diffusion_policy": "a .ckpt or run of diffusion_policy",
+    "decision_diffuser": "a state*.pt or run of Decision Diffuser",
+    "lerobot": "a folder of a lerobot DiffusionPolicy",
 }
 _READABLE = f"readable are {', '.join(list(FORMATS.values())[:-1])} and {list(FORMATS.values())[-1]}"
 
@@ -33,6 +36,8 @@ def sniff(path: Path) -> str:
     if is_safetensors(path):
         if not is_native(path) and diffusers.is_folder(path.parent.parent):
             raise ValueError(f"{path}: one network of a diffusers pipeline; pass the pipeline's folder")
+        if not is_native(path) and lerobot.is_folder(path.parent):
+            raise ValueError(f"{path}: a part of a lerobot policy; pass its folder")
         return "native"
     if is_torch(path):
         return _sniff_torch(path)
@@ -46,12 +51,18 @@ def native_file(path: Path) -> Path:
 
 
 def _sniff_folder(path: Path) -> str:
-    if states(path):
-        return "janner"
+    if found := states(path):
+        return _sniff_torch(found[max(found)])
     if diffusers.is_folder(path):
         return "diffusers"
     if any(path.glob("diffusion_ckpt_*.pt")):
         return "cleandiffuser"
+    if lerobot.is_folder(path):
+        return "lerobot"
+    if diffusion_policy.newest(path) is not None:
+        return "diffusion_policy"
+    if (state := decision_diffuser.newest(path)) is not None and _sniff_torch(state) == "decision_diffuser":
+        return "decision_diffuser"
     files = sorted(p.name for p in path.glob("*.safetensors"))
     if len(files) == 1:
         return "native"
@@ -77,4 +88,8 @@ def _sniff_torch(path: Path) -> str:
         return "janner"
     if isinstance(content, Mapping) and "model_ema" in content:
         return "cleandiffuser"
+    if decision_diffuser.is_state(content):
+        return "decision_diffuser"
+    if isinstance(content, Mapping) and "state_dicts" in content:
+        return "diffusion_policy"
     return "janner"
