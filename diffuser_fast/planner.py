@@ -45,7 +45,7 @@ class Plans:
 
     actions: ``[B, H, A]`` (``[B, H - 1, A]`` where inverse dynamics find them between two observations); observations:
     ``[B, H, O]``; values: ``[B]``, zeros without a value network;
-    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, then observations) from noise to plan, or None;
+    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, observations) from noise to plan, or None;
     exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
     start is that too); denoising_steps: how many were run;
     clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
@@ -101,6 +101,7 @@ class Planner:
             raise ValueError(f"clip_scope: found {clip_scope!r}, expected 'plan' or 'array'")
         self.checkpoint, self._clip_array = checkpoint, clip_scope == "array"
         guide = _guide(guide, checkpoint)
+        n_steps = None if n_steps is None else whole("n_steps", n_steps, 1, checkpoint.schedule.n_steps)
         own = sampler is None and n_steps in (None, checkpoint.sampling.n_steps) and not sampler_options
         if own:
             steps = checkpoint.sampling.table(checkpoint.schedule, checkpoint.prediction)
@@ -126,7 +127,7 @@ class Planner:
             if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
-        as_trained = own or sampler in (None, "ddpm") and steps.rows == checkpoint.schedule.n_steps
+        as_trained = own or (sampler in (None, "ddpm") and steps.rows == checkpoint.schedule.n_steps)
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
         self._make_ready(loop)
         self.seed = whole("seed", seed, 0, SEEDS)
@@ -215,16 +216,18 @@ class Planner:
 
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
-        *, condition: ArrayLike | None = None, batch_size: int | None = None, horizon: int | None = None, warm: bool = False, number: int | None = None,
+        *, condition: ArrayLike | None = None, batch_size: int | None = None, horizon: int | None = None,
+        warm: bool = False, number: int | None = None,
     ) -> Plans:  # fmt: skip
         """Plan under conditions, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
-        at once. noise: None draws from (seed, number of the plan); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
-        E, B, H, D]``), which may end where no more is drawn. condition: what the network is conditioned on, if it takes a
+        at once. noise: None draws from (seed, number of the plan); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1, E,
+        B, H, D]``), which may end where no more is drawn. condition: what the network is conditioned on, if it takes a
         condition: the last observations in physical units, ``[history, O]``, the newest last (``[O]`` where it is one),
-        or else its numbers ``[C]``; with a leading E for E situations. batch_size, horizon: of this call only. warm: start from the last plan, moved on by
-        one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
+        or else its numbers ``[C]``; with a leading E for E situations. batch_size, horizon: of this call only. warm:
+        start from the last plan, moved on by one step, as ``act`` does with ``warm_start``. Errors name the condition
+        and what is wrong with it.
 
         Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
         the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
@@ -270,8 +273,7 @@ class Planner:
                 given, None, False, self.batch_size, self.horizon, condition=condition,
                 warm=self.warm_start is not None,
             )  # fmt: skip
-            first, *ahead = plans.actions[0, self.executed].copy()
-            self._seen, self._ahead = seen, ahead
+            self._seen, (first, *self._ahead) = seen, (action.copy() for action in plans.actions[0, self.executed])
             return first
 
     @property
@@ -310,7 +312,12 @@ class Planner:
         values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
         self._working = self._engine(count, horizon)
         result = self._working(
-            Inpainting(inpainting.mask, values), source, x=x, start=start, tables=tables, candidates=batch_size,
+            Inpainting(inpainting.mask, values),
+            source,
+            x=x,
+            start=start,
+            tables=tables,
+            candidates=batch_size,
             chain=return_chain,
         )
         if not np.isfinite(result.values).all():

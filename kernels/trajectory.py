@@ -2,8 +2,8 @@
 
 Trajectories are ``[B, H, D]`` float32, dense; a program instance takes BLOCK elements of one sample. ``mask`` is int32
 ``[H, D]``, ``inpaint_values`` float32 ``[B or 1, H, D]`` (INPAINT_EACH: B). ``columns`` points to one row of the
-StepTable: p, q, a, b, d, s, gx, g0, u. Noise is a pointer to the denoising step's own entry of the ``tape``, or drawn from
-the seed and plan at ``address``.
+StepTable: p, q, a, b, d, s, gx, g0, u. Noise is a pointer to the denoising step's own entry of the ``tape``, or drawn
+from the seed and plan at ``address``.
 """
 
 import triton
@@ -81,7 +81,8 @@ def guidance_update(
 def update(
     x, net, g, previous_x0, columns, low, high, tape, address, mask, inpaint_values, chain, bad, k,
     SIZE: tl.constexpr, D: tl.constexpr, LDN: tl.constexpr, LDG: tl.constexpr, INPAINT_EACH: tl.constexpr,
-    FIRST: tl.constexpr, NOISE: tl.constexpr, UNCLIPPED: tl.constexpr, CHAIN: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
+    FIRST: tl.constexpr, NOISE: tl.constexpr, UNCLIPPED: tl.constexpr, CHAIN: tl.constexpr, BLOCK: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """x0 = p x + q net [+ g0 g], clipped; x = a x0 + b x [+ d previous_x0] [+ u unclipped x0] [+ s noise]; then
     inpainting, and previous_x0 = x0.

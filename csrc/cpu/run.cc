@@ -211,8 +211,9 @@ class Sampler {
     const bool first = k == a_.start;
     const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA],
                 d = first ? 0 : column[kColumnD];
-    const Coefficients coefficients{column[kColumnP], column[kColumnQ], a, column[kColumnB], d,
-                                    column[kColumnS], column[kColumnG0], column[kColumnU]};
+    const Coefficients coefficients{
+        column[kColumnP],  column[kColumnQ], a, column[kColumnB], d, column[kColumnS],
+        column[kColumnG0], column[kColumnU]};
     const View& net = group_.networks->compiled[kDenoiser].outputs[0];
     const float* const low = e_.clip.empty() ? nullptr : e_.clip.data();
     const float* const high = low ? low + e_.desc.depth : nullptr;

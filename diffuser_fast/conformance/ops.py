@@ -279,10 +279,20 @@ def _networks() -> Iterator[OpCase]:
         "unet H4 with attention": UNetSpec(4, 23, dim=16, dim_mults=(1, 4, 8), attention=True),
         "unet of dim 24, kernel 3": UNetSpec(6, 9, dim=24, dim_mults=(2, 1), kernel_size=3),
         "unet with FiLM, widths, few groups": UNetSpec(
-            8, 5, dim=16, dim_mults=(), widths=(16, 24, 40), film=True, group_size=4, head_groups=4, head_kernel=3,
+            8,
+            5,
+            dim=16,
+            dim_mults=(),
+            widths=(16, 24, 40),
+            film=True,
+            group_size=4,
+            head_groups=4,
+            head_kernel=3,
             head_act="silu",
         ),
-        "unet whose attention adds its norm": UNetSpec(4, 7, dim=16, dim_mults=(1, 2), attention=True, attention_adds="norm"),
+        "unet whose attention adds its norm": UNetSpec(
+            4, 7, dim=16, dim_mults=(1, 2), attention=True, attention_adds="norm"
+        ),
         "value H8 whose last level keeps its length": ValueSpec(
             8, 6, dim=16, dim_mults=(1, 2), group_size=4, middle_kernel=3, halve_last=False, hidden=5
         ),

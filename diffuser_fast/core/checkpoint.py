@@ -80,9 +80,9 @@ class Checkpoint:
 
     prediction: what the network predicts, "x0" or "epsilon". clip_denoised: x0 is clipped to plus and minus clip_range.
     guide, sampling: the conventions this checkpoint was evaluated with. normalizers: None if the file has no
-    statistics. acting: how its plans become actions. condition_weight: w, so that the prediction is u + w (c - u) of the
-    unconditional one u and the conditional one c (Ho and Salimans 2022). inverse: inverse dynamics, for trajectories that
-    hold observations alone (A = 0). metadata: provenance, plain JSON values (source, environment,
+    statistics. acting: how its plans become actions. condition_weight: w, so that the prediction is u + w (c - u) of
+    the unconditional one u and the conditional one c (Ho and Salimans 2022). inverse: inverse dynamics, for
+    trajectories that hold observations alone (A = 0). metadata: provenance, plain JSON values (source, environment,
     steps trained, ...).
     """
 
@@ -111,7 +111,11 @@ class Checkpoint:
         if self.clip_range <= 0:
             raise ValueError(f"clip_range: found {self.clip_range}, expected a positive number")
         if self.observes_condition:
-            if self.action_dim != depth or self.unet.spec.condition % self.acting.history or not self.unet.spec.condition:
+            if (
+                self.action_dim != depth
+                or self.unet.spec.condition % self.acting.history
+                or not self.unet.spec.condition
+            ):
                 raise ValueError(
                     f"acting: {self.acting.history} observations are to be the network's condition, which is "
                     f"{self.unet.spec.condition} numbers, and all {depth} of a transition actions ({self.action_dim})"
@@ -124,7 +128,9 @@ class Checkpoint:
         if self.inverse is not None:
             spec = self.inverse.spec
             if not isinstance(spec, InverseSpec) or spec.observation_dim != depth or self.action_dim:
-                raise ValueError(f"inverse: expected inverse dynamics of {depth} observations, and no actions beside them")
+                raise ValueError(
+                    f"inverse: expected inverse dynamics of {depth} observations, and no actions beside them"
+                )
         if self.acting.first + self.acting.steps > self.unet.spec.horizon:
             raise ValueError(f"acting: its actions end beyond the horizon, {self.unet.spec.horizon}")
         # Its sampler is tried, so that what cannot be sampled is said when it is read.

@@ -103,7 +103,7 @@ class SamplingLoop:
     """One plan, from noise to trajectory. An engine takes x, the inpainted first noise, through the denoising steps:
 
     for each guide step: y, g = value and gradient of the guide at x;  x += gx * g;  x inpainted
-    the network (where q is not 0), x0 = p x + q net(x);  x0 += g0 * gradient at x;  u times this x0 is kept, x0 clipped;
+    the network (where q is not 0), x0 = p x + q net(x);  x0 += g0 * gradient at x;  unclipped x0 = x0;  x0 clipped;
     x = a x0 + u unclipped x0 + b x + d previous_x0 + s noise;  x inpainted.
     The first step that is run, step 0 or that of a restart, has none before it: there previous_x0 is x0 itself, so
     that a multistep sampler begins at first order.

@@ -1,8 +1,10 @@
 """Spec -> Program: the networks of the original, op by op.
 
 Each lowering gives ``net`` over the trajectory, ``time`` from the embedding of the denoising step to one row of the
-time-embedding tables and, for a network that takes a condition, ``condition`` from that to what is added to every row. Weight names are the package's own; formats translate to them.
-Source: Janner et al. 2022, appendix C; the released TemporalUnet, ValueFunction and TemporalValue; Chi et al. 2023 (FiLM).
+time-embedding tables and, for a network that takes a condition, ``condition`` from that to what is added to every row.
+Weight names are the package's own; formats translate to them.
+Source: Janner et al. 2022, appendix C; the released TemporalUnet, ValueFunction and TemporalValue; Chi et al. 2023 and
+Ajay et al. 2023 for conditions.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ HEADS, HEAD_DIM = 4, 32  # of the original's linear attention
 class Lowered:
     """net: ``[D, H]`` (and a row of time tables) -> output; time: embedding ``[width, 1]`` -> that row, ``[S, 1]``.
 
-    condition: ``[C, 1]`` -> what is added to the row, ``[S, 1]``; None if the network takes none, as ``time`` is for one
-    that does not see the step.
+    condition: ``[C, 1]`` -> what is added to the row, ``[S, 1]``; None if the network takes none, as ``time`` is for
+    one that does not see the step.
     """
 
     net: Program
@@ -112,7 +114,10 @@ class _NetworkBuilder:
         return self.attention(x, f"{name}.attention")
 
     def attention(self, x: int, name: str) -> int:
-        """x (or norm(x)) + out(attention(norm(x))): keys are normalised over time, queries scaled by 1 / sqrt(head width)."""
+        """x (or its norm) + out(attention(norm(x))).
+
+        Keys are normalised over time, queries scaled by 1 / sqrt(head width).
+        """
         if not getattr(self.spec, "attention", False):
             return x
         net, (channels, length) = self.net, self.net.shapes[x]

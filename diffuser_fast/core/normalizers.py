@@ -218,7 +218,8 @@ _KINDS: dict[str, type[Normalizer]] = {
 # What a record looks like, for the errors that ask for one.
 RECORD = (
     '{"normalizer": "GaussianNormalizer", "fields": {"observations": {"means": [...], "stds": [...]}, '
-    '"actions": {"means": [...], "stds": [...]}}} (LimitsNormalizer: "mins" and "maxs"; AffineNormalizer: "scale" and "offset"; a field may have a "normalizer" of its own)'
+    '"actions": {"means": [...], "stds": [...]}}} (LimitsNormalizer: "mins" and "maxs"; '
+    'AffineNormalizer: "scale" and "offset"; a field may have a "normalizer" of its own)'
 )
 
 

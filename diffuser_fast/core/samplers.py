@@ -67,6 +67,10 @@ class StepTable:
         """R, the number of denoising steps."""
         return len(self.t)
 
+    def only(self, which: slice | list[int]) -> StepTable:
+        """Some of the rows."""
+        return replace(self, **{name: getattr(self, name)[which] for name in ("t", "guide_steps", *COLUMNS)})
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -184,8 +188,8 @@ SAMPLERS: dict[str, Callable[..., StepTable]] = {
 
 
 def step_table(
-    name: str, schedule: Schedule, *, prediction: str, n_steps: int | None, noise: float = 1.0, first_noise: float = 1.0,
-    final: bool = False, grid: str = "linspace", **options: float | str,
+    name: str, schedule: Schedule, *, prediction: str, n_steps: int | None, noise: float = 1.0,
+    first_noise: float = 1.0, final: bool = False, grid: str = "linspace", **options: float | str,
 ) -> StepTable:  # fmt: skip
     """The table of a sampler by name; ``options`` are the sampler's own (``eta`` of ddim).
 

@@ -190,7 +190,10 @@ _KINDS = {"unet": UNetSpec, "value": ValueSpec, "inverse": InverseSpec}
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
-    """A record of plain values that ``spec_from_json`` reads back to an equal spec. Later fields only if they differ."""
+    """A record of plain values that ``spec_from_json`` reads back to an equal spec.
+
+    Fields that specs have gained stand in it where they are not the original's.
+    """
     kind = next(name for name, cls in _KINDS.items() if type(spec) is cls)
     record = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(spec).items()}
     usual = {name: field.default for name, field in type(spec).__dataclass_fields__.items()}
@@ -242,9 +245,7 @@ def _check_sizes(spec: Spec) -> None:
     if spec.widths and spec.dim_mults:
         raise ValueError("widths: the levels have widths or dim_mults, not both; dim_mults must be empty")
     _widths(spec, "widths", 12)
-    if not spec.widths and (
-        not isinstance(spec.dim_mults, tuple) or not 1 <= len(spec.dim_mults) <= 12
-    ):
+    if not spec.widths and (not isinstance(spec.dim_mults, tuple) or not 1 <= len(spec.dim_mults) <= 12):
         raise ValueError(f"dim_mults: found {spec.dim_mults!r}, expected a tuple of 1 to 12 whole numbers")
     object.__setattr__(spec, "dim_mults", tuple(whole("dim_mults", mult, 1, 4096) for mult in spec.dim_mults))
     for width, what in zip(spec.levels, spec.widths or (f"{spec.dim} x {mult}" for mult in spec.dim_mults)):

@@ -36,9 +36,9 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
     path: a file or folder; a run of the original's or a folder above it that leads to one run only, logs/<environment>.
     value: path of a value checkpoint (native or the original's), taken instead of the one beside or inside ``path``.
     normalizer: JSON sidecar of statistics, likewise; without any, ``normalizers`` is None. ``facts`` are what no file
-    of a format says, and docs/migrating.md lists them. Of the original's: ``epoch`` picks ``state_<epoch>.pt`` (default,
-    and "latest": the highest); ``horizon``, ``action_dim``, ``prediction`` and ``clip_denoised`` stand in for lost
-    configurations.
+    of a format says, and docs/migrating.md lists them. Of the original's: ``epoch`` picks ``state_<epoch>.pt``
+    (default, and "latest": the highest); ``horizon``, ``action_dim``, ``prediction`` and ``clip_denoised`` stand in for
+    lost configurations.
     Raises FileNotFoundError or ValueError in one sentence that names the file.
     """
     path = descend(_found(path))

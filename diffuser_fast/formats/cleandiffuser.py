@@ -88,8 +88,8 @@ def load(
 
     horizon: H. action_dim: A, unless the statistics say it. prediction: "epsilon" where ``predict_noise`` was set.
     diffusion_steps: T. n_steps: ``sample_steps``, default T. solver: "ddpm", "ddim" or "ode_dpmsolver++_2M". scale:
-    ``w_cg``. temperature: of the first noise. clip_range: ``x_max``, None for no clipping. continuous: the process was a
-    ContinuousDiffusionSDE. Arguments are preferred to facts.json, which is preferred to the library's defaults.
+    ``w_cg``. temperature: of the first noise. clip_range: ``x_max``, None for no clipping. continuous: the process was
+    a ContinuousDiffusionSDE. Arguments are preferred to facts.json, which is preferred to the library's defaults.
     normalizers: of the observations; actions are not normalised, and executed ones are clipped to 1.
     Raises ValueError naming the file and what is missing; FileNotFoundError.
     """
@@ -119,7 +119,7 @@ def load(
     missing = [setting(f"load.{name}", "...") for name, value in given.items() if value is None]
     if missing:
         raise ValueError(
-            f"{file}: weights of CleanDiffuser, which stores nothing of the process with them; pass {', '.join(missing)}"
+            f"{file}: weights of CleanDiffuser, which stores nothing of the process beside; pass {', '.join(missing)}"
         )
     if solver not in _SOLVERS:
         raise ValueError(f"solver: found {solver!r}, expected one of {', '.join(_SOLVERS)}")

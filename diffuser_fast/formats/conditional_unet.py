@@ -35,7 +35,12 @@ def rules(first: str, second: str, resampling: str) -> tuple[tuple[str, str], ..
 
 
 def unet_weights(
-    tensors: Mapping[str, NDArray], horizon: int, groups: int, film: bool, names: tuple[tuple[str, str], ...], first: str
+    tensors: Mapping[str, NDArray],
+    horizon: int,
+    groups: int,
+    film: bool,
+    names: tuple[tuple[str, str], ...],
+    first: str,
 ) -> Weights:
     """The network. groups: of the blocks' norms. film: what the configuration says, which the shapes must bear out."""
     block = f"down_modules.{{}}.0.{first}.block.0.weight"

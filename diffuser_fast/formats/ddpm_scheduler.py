@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _alphas_cumprod(config: Settings, n: int) -> NDArray[np.float32]:
         betas = np.linspace(first**0.5, last**0.5, n, dtype=np.float32) ** 2
     elif kind == "squaredcos_cap_v2":
         left = [math.cos((i / n + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(n + 1)]
-        betas = np.array([min(1 - b / a, 0.999) for a, b in zip(left, left[1:])], np.float32)
+        betas = np.array([min(1 - b / a, 0.999) for a, b in pairwise(left)], np.float32)
     else:
         raise ValueError(f"beta_schedule: found {kind!r}, expected 'linear', 'scaled_linear' or 'squaredcos_cap_v2'")
     # Products accumulate in float64 and are rounded to float32 one by one.

@@ -72,8 +72,8 @@ def load(
     """A run's folder, or its ``state*.pt``.
 
     action_dim: A, where no inverse dynamics say it. prediction: default "epsilon"; clip_denoised: default True; scale:
-    ``condition_guidance_w``, default 1.2. Raises ValueError naming the file: keys or shapes that do not fit, a file that is
-    damaged or cut short; FileNotFoundError.
+    ``condition_guidance_w``, default 1.2. Raises ValueError naming the file: keys or shapes that do not fit, a file
+    that is damaged or cut short; FileNotFoundError.
     """
     file = newest(path) if path.is_dir() else path
     if file is None:
@@ -86,7 +86,9 @@ def load(
             prediction = epsilon if prediction is None else prediction
             clip_denoised = diffusion.flag("clip_denoised", True) if clip_denoised is None else clip_denoised
             scale = diffusion.real("condition_guidance_w", WEIGHT) if scale is None else scale
-            action_dim = diffusion.whole("action_dim") if action_dim is None and "action_dim" in diffusion else action_dim
+            action_dim = (
+                diffusion.whole("action_dim") if action_dim is None and "action_dim" in diffusion else action_dim
+            )
     archive = Archive(file)
     ema = archive.content.get("ema") if isinstance(archive.content, Mapping) else None
     state = archive.state_dict(ema, "ema")

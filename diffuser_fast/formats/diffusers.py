@@ -158,7 +158,9 @@ def _spec(
         "kernel_size": first[2], "groups": GROUPS, "embedding": embedding,
     }  # fmt: skip
     if head is not None:
-        return UNetSpec(**common, head_kernel=shape_of(tensors, "out_block.final_conv1d_1.weight", 3)[2], **head), tensors
+        return UNetSpec(
+            **common, head_kernel=shape_of(tensors, "out_block.final_conv1d_1.weight", 3)[2], **head
+        ), tensors
     hidden = shape_of(tensors, "out_block.final_block.0.weight", 2)[0]
     longest = 1 << (levels + 2)  # the head takes one time step, whatever is left of so many
     if horizon > longest:

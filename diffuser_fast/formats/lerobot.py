@@ -5,8 +5,8 @@
     policy_{pre,post}processor.json             which file has the statistics (since 0.4)
     policy_*_step_<n>_*normalizer*.safetensors  <feature>.<min, max, mean or std>; before 0.4 they are in the model's
 
-An observation is, for each step, the state, features of the images, and the environment's state, in this order. Encoders
-of images are not read: their features are given as part of the observation, and are not normalised.
+An observation is, for each step, the state, features of the images, and the environment's state, in this order.
+Encoders of images are not read: their features are given as part of the observation, and are not normalised.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
             sampling=schedule.sampling,
             acting=acting,
             normalizers=normalizers,
-            metadata={"format": "lerobot", "folder": path.name, "images": _images(features, unet.spec.condition, history)},
+            metadata={
+                "format": "lerobot",
+                "folder": path.name,
+                "images": _images(features, unet.spec.condition, history),
+            },
         )
     if normalizers is not None:
         return checkpoint
@@ -96,12 +100,19 @@ def _images(features: Mapping[str, int], condition: int, history: int) -> int:
     images -= sum(features.values())
     if rest or images < 0:
         known = sum(features.values())
-        raise ValueError(f"its condition is {condition} numbers, of {history} steps with {known} numbers of states each")
+        raise ValueError(
+            f"its condition is {condition} numbers, of {history} steps with {known} numbers of states each"
+        )
     return images
 
 
 def _normalizers(
-    path: Path, config: Settings, tensors: Statistics, features: Mapping[str, int], action_dim: int, observation_dim: int
+    path: Path,
+    config: Settings,
+    tensors: Statistics,
+    features: Mapping[str, int],
+    action_dim: int,
+    observation_dim: int,
 ) -> Normalizers:
     inputs, outputs, modes = _statistics(path, config, tensors)
     state = _field(inputs, modes, "STATE", _STATE, features[_STATE], back=False)
@@ -153,7 +164,9 @@ def _processor(file: Path, kind: str) -> tuple[Statistics, Settings]:
     config = read_json(file)
     with about(file):
         steps = config.get("steps")
-        steps = [Settings(step, "steps.") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+        steps = (
+            [Settings(step, "steps.") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+        )
         step = next((step for step in steps if step.get("registry_name") == kind), None)
         if step is None:
             raise ValueError(f"steps: no {kind} among them")

@@ -1,6 +1,7 @@
 """The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all, without torch.
 
-Tensors are ``unet.<name>``, ``value.<name>`` and ``inverse.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
+Tensors are ``unet.<name>``, ``value.<name>`` and ``inverse.<name>`` (names as in core/lower.py), and
+``schedule.<buffer>`` in float64.
 The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
 
     {"format": "diffuser-fast", "version": 2, "dtype": "float32", "unet": spec, "value": spec or null,
@@ -37,10 +38,12 @@ from ..core.spec import spec_from_json, spec_to_json
 from ..core.spelling import setting
 from . import statistics
 
+NETWORKS = ("unet", "value", "inverse")
 FORMAT, VERSION = "diffuser-fast", 2
 DTYPES = {"float32": np.float32, "float16": np.float16}
 # What Checkpoint takes on trust, as JSON must have it.
 _KINDS = {"action_dim": int, "clip_denoised": bool, "guide": dict, "metadata": dict}
+_ADDED_IN_2 = {"clip_range": 1.0, "sampling": {}, "acting": {}, "condition_weight": 1.0, "inverse": None}
 MAX_HEADER = 100_000_000  # bytes; what the safetensors reader itself allows
 
 
@@ -247,6 +250,7 @@ def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
 def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Checkpoint:
     """Raises KeyError, TypeError or ValueError on anything that does not fit."""
     parts = _parts(record, tensors)
+    record = _ADDED_IN_2 | record if record["version"] == 1 else record
     for name, kind in _KINDS.items():
         if type(record[name]) is not kind:
             raise ValueError(f"{name} is {record[name]!r} in its header, expected {kind.__name__}")
@@ -258,20 +262,18 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         prediction=record["prediction"],
         clip_denoised=record["clip_denoised"],
         guide=Guide(**record["guide"]),
-        clip_range=record.get("clip_range", 1.0),
-        sampling=Sampling(**record.get("sampling", {})),
-        acting=Acting(**record.get("acting", {})),
-        condition_weight=record.get("condition_weight", 1.0),
-        inverse=None if record.get("inverse") is None else _weights("inverse", record["inverse"], parts["inverse"]),
+        clip_range=record["clip_range"],
+        sampling=Sampling(**record["sampling"]),
+        acting=Acting(**record["acting"]),
+        condition_weight=record["condition_weight"],
+        inverse=None if record["inverse"] is None else _weights("inverse", record["inverse"], parts["inverse"]),
         normalizers=statistics.unpack(record["normalizers"], parts["normalizers"]),
         metadata=record["metadata"],
     )
 
 
 def _parts(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
-    parts: dict[str, dict[str, NDArray]] = {
-        name: {} for name in ("unet", "value", "inverse", "schedule", "normalizers")
-    }
+    parts: dict[str, dict[str, NDArray]] = {name: {} for name in (*NETWORKS, "schedule", "normalizers")}
     for name, array in tensors.items():
         part, _, rest = name.partition(".")
         if part not in parts or not rest or (part != "schedule" and record.get(part) is None):

@@ -1,7 +1,7 @@
 """A pickled OmegaConf configuration, read as inert records, with its references to itself resolved.
 
-``${a.b}`` is the value at that path; of ``${eval: ...}``, which runs Python, only sums and products of whole numbers are
-worked out, here. What else there is stays text.
+``${a.b}`` is the value at that path; of ``${eval: ...}``, which runs Python, only sums and products of whole numbers
+are worked out, here. What else there is stays text.
 """
 
 from __future__ import annotations

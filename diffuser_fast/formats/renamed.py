@@ -15,9 +15,7 @@ from ..core.spec import Spec
 Rules = Iterable[tuple[str, str]]
 
 
-def weights(
-    spec: Spec, tensors: Mapping[str, NDArray], rules: Rules, *, unused: Collection[str] = ()
-) -> Weights:
+def weights(spec: Spec, tensors: Mapping[str, NDArray], rules: Rules, *, unused: Collection[str] = ()) -> Weights:
     """``spec``'s weights out of ``tensors``. rules: applied in turn to our names, they give the library's keys.
 
     A dense layer over [embedding, condition], or over [trajectory, embedding] in the head of a value network, is one

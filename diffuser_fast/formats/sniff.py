@@ -81,7 +81,7 @@ def _sniff_folder(path: Path) -> str:
 
 
 def _sniff_torch(path: Path) -> str:
-    """By the keys of the record that it holds. What cannot be told is the original's, whose reader says what is wrong."""
+    """By the keys of its record. What cannot be told is the original's, whose reader says what is wrong."""
     try:
         content: Any = Archive(path).content
     except ValueError:

@@ -68,7 +68,7 @@ class Archive:
             raise ValueError(f"{path}: its pickle is damaged ({type(error).__name__})") from None
 
     def array(self, name: str, tensor: Any) -> NDArray:
-        """A tensor's numbers, its own copy; floating ones at least as float32. ValueError if the bytes are not there."""
+        """A tensor's numbers, a copy; floating ones at least as float32. ValueError if the bytes are not there."""
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{self.path}: {name[:100]}: found {described(tensor)}, expected a tensor")
         halves = tensor.storage.dtype == "bfloat16"

@@ -134,7 +134,9 @@ def _step_bias(r, a, shape, x, w, table):
 
 
 def _film(r, a, shape, x, w, table):
-    scale, shift = np.split(np.asarray(table, np.float64)[..., a["table"] : a["table"] + 2 * shape[0], None], 2, axis=-2)
+    scale, shift = np.split(
+        np.asarray(table, np.float64)[..., a["table"] : a["table"] + 2 * shape[0], None], 2, axis=-2
+    )
     return r.once(r.once(x[0] * scale) + shift)
 
 

@@ -65,7 +65,7 @@ def placing(observation, at, times=(0,)):
     return known
 
 
-def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(16, 32), horizon=8, seed=0, **scheduler):
+def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(32, 64), horizon=8, seed=0, **scheduler):
     s = plans.Scheduler(**{"n_train": 6, "variance_type": "fixed_small_log", "prediction_type": "sample",
                            "clip_sample": False, **scheduler})  # fmt: skip
     o, a, batch = 4, 2, 3
@@ -75,7 +75,7 @@ def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(16, 
     value = written(nets.diffusers_value, x, t, w, flip, shift, act, seed=seed + 1)
     common = {
         "_class_name": "UNet1DModel", "act_fn": act, "block_out_channels": list(levels), "flip_sin_to_cos": flip,
-        "freq_shift": shift, "in_channels": o + a, "layers_per_block": 1, "norm_num_groups": groups, "sample_size": 65536,
+        "freq_shift": shift, "in_channels": o + a, "layers_per_block": 1, "norm_num_groups": groups,
         "time_embedding_type": "positional", "use_timestep_embedding": True,
         "down_block_types": ["DownResnetBlock1D"] * len(levels),
     }  # fmt: skip
@@ -112,7 +112,9 @@ def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(16, 
     return Relative(folder, plan, tape, {"horizon": horizon}, gaussian(o, a), observation, a)
 
 
-def cleandiffuser(folder, *, levels=(16, 32), width=16, kernel=5, attention=False, horizon=8, guided=True, seed=0, **process):
+def cleandiffuser(
+    folder, *, levels=(16, 32), width=16, kernel=5, attention=False, horizon=8, guided=True, seed=0, **process
+):
     p = plans.Process(**{"n_train": 6, "n_steps": 6, "temperature": 0.5, "scale": 0.5 if guided else 0.0, **process})
     o, a, batch = 4, 2, 3
     w = nets.Widths(levels, kernel, lambda c: min(8, c // 4), head_kernel=5, attention=attention)
@@ -131,7 +133,7 @@ def cleandiffuser(folder, *, levels=(16, 32), width=16, kernel=5, attention=Fals
         torch.save({"model": dict(value), "model_ema": dict(value)}, folder / "classifier_ckpt_latest.pt")
         value = double(value)
     unet = double(unet)
-    tape, observation = numbers(seed + 2, p.n_steps, batch, horizon, o + a), numbers(seed + 3, o)
+    tape, observation = numbers(seed + 2, p.n_steps, batch, horizon, o + a), 0.5 * numbers(seed + 3, o)
 
     def plan():
         x, y = plans.clean(

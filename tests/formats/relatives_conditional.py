@@ -25,7 +25,9 @@ def omegaconf():
 
 def configured(value, modules):
     """A value as OmegaConf keeps it."""
-    kind = {dict: ("dictconfig", "DictConfig"), list: ("listconfig", "ListConfig")}.get(type(value), ("nodes", "AnyNode"))
+    kind = {dict: ("dictconfig", "DictConfig"), list: ("listconfig", "ListConfig")}.get(
+        type(value), ("nodes", "AnyNode")
+    )
     record = getattr(modules[f"omegaconf.{kind[0]}"], kind[1])()
     if isinstance(value, dict):
         record._content = {key: configured(item, modules) for key, item in value.items()}
@@ -54,31 +56,41 @@ def scheduler(**options):
     return plans.Scheduler(**{"n_train": 6, **options})
 
 
-def diffusion_policy(folder, *, inpainting=False, film=True, groups=8, levels=(16, 24), kernel=5, width=24, seed=0, **process):
+def diffusion_policy(
+    folder, *, inpainting=False, film=True, groups=8, levels=(16, 24), kernel=5, width=24, seed=0, **process
+):
     """A run's folder. inpainting: the observations are part of the trajectory, and known."""
     s, horizon, history, o, a, batch = scheduler(**process), 8, 2, 3, 2, 3
     w = nets.Widths(levels, kernel, lambda c: groups, lambda c: 8, film=film)
     depth, seen = (a + o, None) if inpainting else (a, torch.zeros(1, history * o))
     names = nets.DIFFUSION_POLICY
-    unet = written(nets.conditional_unet, torch.zeros(1, horizon, depth), torch.zeros(1), seen, names, w, width, seed=seed)
+    unet = written(
+        nets.conditional_unet, torch.zeros(1, horizon, depth), torch.zeros(1), seen, names, w, width, seed=seed
+    )
     (obs_scale, obs_offset), (act_scale, act_offset) = scaled(seed + 5, o), scaled(seed + 6, a)
     state = {f"model.{key}": tensor for key, tensor in unet.items()} | {"_dummy_variable": torch.zeros(0)}
     for name, pair in (("obs", (obs_scale, obs_offset)), ("action", (act_scale, act_offset))):
         state |= {f"normalizer.params_dict.{name}.{k}": torch.tensor(v) for k, v in zip(("scale", "offset"), pair)}
     policy = {
         "_target_": "diffusion_policy.policy.diffusion_unet_lowdim_policy.DiffusionUnetLowdimPolicy",
-        "model": {"n_groups": groups, "cond_predict_scale": film, "down_dims": list(levels), "input_dim": "${eval: 1/0}"},
+        "model": {"n_groups": groups, "cond_predict_scale": film, "input_dim": "${eval: 1/0}"},
         "noise_scheduler": {
-            "_target_": f"diffusers.schedulers.x.{'DDIM' if s.ddim else 'DDPM'}Scheduler", "num_train_timesteps": s.n_train,
-            "beta_schedule": s.beta_schedule, "beta_start": 1e-4, "beta_end": 0.02, "variance_type": s.variance_type,
-            "clip_sample": s.clip_sample, "prediction_type": s.prediction_type,
+            "_target_": f"diffusers.schedulers.x.{'DDIM' if s.ddim else 'DDPM'}Scheduler",
+            "num_train_timesteps": s.n_train, "beta_schedule": s.beta_schedule, "beta_start": 1e-4, "beta_end": 0.02,
+            "variance_type": s.variance_type, "clip_sample": s.clip_sample, "prediction_type": s.prediction_type,
         },
         "horizon": "${horizon}", "obs_dim": o, "action_dim": "${task.action_dim}", "n_obs_steps": history,
         "n_action_steps": "${eval:'${n_action_steps}+${n_latency_steps}'}", "num_inference_steps": len(s.times),
         "obs_as_local_cond": False, "obs_as_global_cond": not inpainting, "pred_action_steps_only": False,
         "oa_step_convention": True,
     }  # fmt: skip
-    config = {"policy": policy, "horizon": horizon, "task": {"action_dim": a}, "n_action_steps": 4, "n_latency_steps": 0}
+    config = {
+        "policy": policy,
+        "horizon": horizon,
+        "task": {"action_dim": a},
+        "n_action_steps": 4,
+        "n_latency_steps": 0,
+    }
     wrong = {key: torch.ones_like(tensor) for key, tensor in state.items()}
     saved({"state_dicts": {"model": wrong, "ema_model": state}}, config, folder / "checkpoints" / "latest.ckpt")
     tape, seen = numbers(seed + 2, len(s.times), batch, horizon, depth), numbers(seed + 3, history, o)
@@ -96,7 +108,9 @@ def diffusion_policy(folder, *, inpainting=False, film=True, groups=8, levels=(1
     return Relative(folder, plan, tape, {}, {}, seen, a)
 
 
-def lerobot(folder, *, film=True, groups=8, levels=(16, 32), kernel=5, modes=None, old=False, images=0, seed=0, **process):
+def lerobot(
+    folder, *, film=True, groups=8, levels=(16, 32), kernel=5, modes=None, old=False, images=0, seed=0, **process
+):
     """A policy's folder. old: statistics inside the model's file. images: numbers of features of images."""
     s, horizon, history, o, env, a, batch = scheduler(**process), 8, 2, 3, 2, 2, 3
     modes = modes or {"VISUAL": "MEAN_STD", "STATE": "MIN_MAX", "ACTION": "MIN_MAX"}
@@ -121,7 +135,9 @@ def lerobot(folder, *, film=True, groups=8, levels=(16, 32), kernel=5, modes=Non
         "num_inference_steps": s.n_steps, "down_dims": list(levels), "kernel_size": kernel,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    state = {f"diffusion.unet.{key}": tensor for key, tensor in unet.items()} | {"diffusion.rgb_encoder.x": torch.zeros(1)}
+    state = {f"diffusion.unet.{key}": tensor for key, tensor in unet.items()} | {
+        "diffusion.rgb_encoder.x": torch.zeros(1)
+    }
     if old:
         for key, value in stats.items():
             module = "unnormalize_outputs" if key.startswith("action") else "normalize_inputs"

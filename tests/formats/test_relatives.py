@@ -17,7 +17,7 @@ VARIANTS = {
     "diffusers": (relatives.diffusers, {}),
     "diffusers, its own defaults": (
         relatives.diffusers,
-        {"flip": True, "shift": 0, "act": "silu", "groups": 4, "levels": (32, 64), "variance_type": "fixed_small",
+        {"flip": True, "shift": 0, "act": "silu", "groups": 4, "variance_type": "fixed_small",
          "prediction_type": "epsilon", "clip_sample": True, "clip_sample_range": 1.5},
     ),
     "diffusers, linear betas, three levels": (
@@ -30,7 +30,8 @@ VARIANTS = {
          "n_train": 20, "n_steps": 5, "scale": 1.5, "temperature": 1.0},
     ),
     "cleandiffuser, unguided ddim": (
-        relatives.cleandiffuser, {"guided": False, "solver": "ddim", "n_train": 20, "n_steps": 5, "levels": (16, 32, 64)},
+        relatives.cleandiffuser,
+        {"guided": False, "solver": "ddim", "n_train": 20, "n_steps": 5, "levels": (16, 32, 64)},
     ),
     "cleandiffuser, continuous": (
         relatives.cleandiffuser,
@@ -41,15 +42,19 @@ VARIANTS = {
     "diffusion_policy, inpainting, no FiLM": (
         relatives_conditional.diffusion_policy,
         {"inpainting": True, "film": False, "groups": 4, "kernel": 3, "levels": (32, 48), "n_train": 12, "n_steps": 4,
-         "beta_schedule": "linear", "variance_type": "fixed_small_log", "prediction_type": "sample", "clip_sample": False},
+         "beta_schedule": "linear", "variance_type": "fixed_small_log", "prediction_type": "sample",
+         "clip_sample": False},
     ),
     "lerobot": (relatives_conditional.lerobot, {}),
     "lerobot, DDIM, MEAN_STD, bias alone, images": (
         relatives_conditional.lerobot,
-        {"film": False, "groups": 4, "kernel": 3, "ddim": True, "n_train": 20, "n_steps": 5, "prediction_type": "sample",
+        {"film": False, "groups": 4, "kernel": 3, "ddim": True, "n_train": 20, "n_steps": 5,
+         "prediction_type": "sample",
          "clip_sample_range": 1.2, "modes": {"STATE": "MEAN_STD", "ACTION": "MEAN_STD", "ENV": "MIN_MAX"}, "images": 4},
     ),
-    "lerobot, statistics in the model's file": (relatives_conditional.lerobot, {"old": True, "ddim": True, "n_steps": 3}),
+    "lerobot, statistics in the model's file": (
+        relatives_conditional.lerobot, {"old": True, "ddim": True, "n_steps": 3},
+    ),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ def betas(kind: str, n: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
     if kind == "linear":
         return torch.linspace(first, last, n, dtype=torch.float32)
     f = [math.cos((i / n + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(n + 1)]
-    return torch.tensor([min(1 - b / a, 0.999) for a, b in zip(f, f[1:])], dtype=torch.float32)
+    return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(f)], dtype=torch.float32)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Scheduler:
         return [k * (self.n_train // n) for k in reversed(range(n))]
 
     def abar(self, t: int) -> Tensor:
-        return torch.cumprod(1 - betas(self.beta_schedule, self.n_train), 0)[t].double() if t >= 0 else torch.tensor(1.0)
+        return (
+            torch.cumprod(1 - betas(self.beta_schedule, self.n_train), 0)[t].double() if t >= 0 else torch.tensor(1.0)
+        )
 
     def variance(self, t: int) -> Tensor:
         """``_get_variance``: a standard deviation where it is said to be a logarithm."""
@@ -106,7 +109,9 @@ class Process:
     continuous: bool = False
 
 
-def clean(net: Net, value: Net | None, p: Process, tape: Tensor, known: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def clean(
+    net: Net, value: Net | None, p: Process, tape: Tensor, known: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """``sample`` and ``log_p``, which is the classifier's at t = 0 of what sampling ends with, before the last clip."""
     n = p.n_steps
     times = torch.linspace(1e-3, 0.9946, n + 1) if p.continuous else torch.linspace(1e-3, 1.0, p.n_train)

@@ -73,7 +73,8 @@ class Names:
 
 
 DIFFUSERS = Names(
-    (".conv_in.conv1d", ".conv_in.group_norm", ".conv_out.conv1d", ".conv_out.group_norm", ".time_emb", ".residual_conv"),
+    (".conv_in.conv1d", ".conv_in.group_norm", ".conv_out.conv1d", ".conv_out.group_norm",
+     ".time_emb", ".residual_conv"),
     "down_blocks.{}.resnets", "up_blocks.{}.resnets", "down_blocks.{}.downsample.conv", "up_blocks.{}.upsample.conv",
     ("mid_block.resnets.0", "mid_block.resnets.1"),
     ("out_block.final_conv1d_1", "out_block.final_conv1d_gn", "out_block.final_conv1d_2"),
@@ -86,17 +87,20 @@ CLEANDIFFUSER = Names(
 )  # fmt: skip
 _STEPS = ("diffusion_step_encoder.1", "diffusion_step_encoder.3")
 DIFFUSION_POLICY = Names(
-    (".blocks.0.block.0", ".blocks.0.block.1", ".blocks.1.block.0", ".blocks.1.block.1", ".cond_encoder.1", ".residual_conv"),
+    (".blocks.0.block.0", ".blocks.0.block.1", ".blocks.1.block.0", ".blocks.1.block.1",
+     ".cond_encoder.1", ".residual_conv"),
     "down_modules.{}", "up_modules.{}", "down_modules.{}.2.conv", "up_modules.{}.2.conv",
     ("mid_modules.0", "mid_modules.1"), ("final_conv.0.block.0", "final_conv.0.block.1", "final_conv.1"), _STEPS,
 )  # fmt: skip
 LEROBOT = Names(
-    (".conv1.block.0", ".conv1.block.1", ".conv2.block.0", ".conv2.block.1", ".cond_encoder.1", ".residual_conv"),
+    (".conv1.block.0", ".conv1.block.1", ".conv2.block.0", ".conv2.block.1",
+     ".cond_encoder.1", ".residual_conv"),
     "down_modules.{}", "up_modules.{}", "down_modules.{}.2", "up_modules.{}.2", ("mid_modules.0", "mid_modules.1"),
     ("final_conv.0.block.0", "final_conv.0.block.1", "final_conv.1"), _STEPS,
 )  # fmt: skip
 DECISION_DIFFUSER = Names(
-    (".blocks.0.block.0", ".blocks.0.block.2", ".blocks.1.block.0", ".blocks.1.block.2", ".time_mlp.1", ".residual_conv"),
+    (".blocks.0.block.0", ".blocks.0.block.2", ".blocks.1.block.0", ".blocks.1.block.2",
+     ".time_mlp.1", ".residual_conv"),
     "downs.{}", "ups.{}", "downs.{}.2.conv", "ups.{}.2.conv", ("mid_block1", "mid_block2"),
     ("final_conv.0.block.0", "final_conv.0.block.2", "final_conv.1"), ("time_mlp.1", "time_mlp.3"),
 )  # fmt: skip
@@ -116,13 +120,17 @@ class Widths:
     attention: bool = False
 
 
-def conv_norm_act(p: Store, conv_key: str, norm_key: str, x: Tensor, c: int, k: int, groups: int, act: str = "mish") -> Tensor:
+def conv_norm_act(
+    p: Store, conv_key: str, norm_key: str, x: Tensor, c: int, k: int, groups: int, act: str = "mish"
+) -> Tensor:
     y = conv(p, conv_key, x, c, k)
     gamma, beta = p.take(f"{norm_key}.weight", c, like="scale"), p.take(f"{norm_key}.bias", c, like="shift")
     return ACTS[act](F.group_norm(y, groups, gamma, beta, 1e-5))
 
 
-def block(p: Store, key: str, x: Tensor, e: Tensor, names: Names, w: Widths, c: int, kernel: int | None = None) -> Tensor:
+def block(
+    p: Store, key: str, x: Tensor, e: Tensor, names: Names, w: Widths, c: int, kernel: int | None = None
+) -> Tensor:
     first, norm1, second, norm2, projection, skip = (key + part for part in names.block)
     k, groups = kernel or w.kernel, w.groups(c)
     y = conv_norm_act(p, first, norm1, x, c, k, groups)
@@ -168,7 +176,7 @@ def unet(p: Store, x: Tensor, e: Tensor, names: Names, w: Widths) -> Tensor:
 
 
 def time_mlp(p: Store, names: Names, e: Tensor, hidden: int, out: int, act: str = "mish") -> Tensor:
-    return linear(p, names.time[1], ACTS[act](linear(p, names.time[0], e.to(next(iter(p.values()), e).dtype), hidden)), out)
+    return linear(p, names.time[1], ACTS[act](linear(p, names.time[0], e, hidden)), out)
 
 
 def value_head(p: Store, keys: tuple[str, str], x: Tensor, e: Tensor, hidden: int) -> Tensor:
@@ -178,12 +186,12 @@ def value_head(p: Store, keys: tuple[str, str], x: Tensor, e: Tensor, hidden: in
 
 def diffusers_unet(p: Store, x: Tensor, t: Tensor, w: Widths, flip: bool, shift: int, act: str) -> Tensor:
     c = w.levels[0]
-    return unet(p, x, time_mlp(p, DIFFUSERS, embedding(t, c, flip, shift), 4 * c, c, act), DIFFUSERS, w)
+    return unet(p, x, time_mlp(p, DIFFUSERS, embedding(t, c, flip, shift).to(x.dtype), 4 * c, c, act), DIFFUSERS, w)
 
 
 def diffusers_value(p: Store, x: Tensor, t: Tensor, w: Widths, flip: bool, shift: int, act: str) -> Tensor:
     c, n = w.levels[0], DIFFUSERS
-    e = time_mlp(p, n, embedding(t, c, flip, shift), 4 * c, c, act)
+    e = time_mlp(p, n, embedding(t, c, flip, shift).to(x.dtype), 4 * c, c, act)
     x = x.transpose(1, 2)
     for i, c in enumerate(w.levels):
         level = n.down_level.format(i)
@@ -194,19 +202,19 @@ def diffusers_value(p: Store, x: Tensor, t: Tensor, w: Widths, flip: bool, shift
     return value_head(p, ("out_block.final_block.0", "out_block.final_block.2"), x, e, w.levels[-1] // 8)
 
 
-def clean_embedding(p: Store, t: Tensor, width: int, dim: int) -> Tensor:
+def clean_embedding(p: Store, t: Tensor, width: int, dim: int, dtype: torch.dtype) -> Tensor:
     """Cosines first, no endpoint; where t is whole, frequencies are cast to whole numbers too."""
     e = embedding(t, width, cosines_first=True, shift=0, whole=not t.is_floating_point())
-    return time_mlp(p, CLEANDIFFUSER, e, 4 * dim, dim)
+    return time_mlp(p, CLEANDIFFUSER, e.to(dtype), 4 * dim, dim)
 
 
 def clean_unet(p: Store, x: Tensor, t: Tensor, w: Widths, width: int) -> Tensor:
-    return unet(p, x, clean_embedding(p, t, width, w.levels[0]), CLEANDIFFUSER, w)
+    return unet(p, x, clean_embedding(p, t, width, w.levels[0], x.dtype), CLEANDIFFUSER, w)
 
 
 def clean_value(p: Store, x: Tensor, t: Tensor, w: Widths, width: int) -> Tensor:
     """The last level keeps its length; the middle's blocks have five taps, whatever the levels have."""
-    n, e, x = CLEANDIFFUSER, clean_embedding(p, t, width, w.levels[0]), x.transpose(1, 2)
+    n, e, x = CLEANDIFFUSER, clean_embedding(p, t, width, w.levels[0], x.dtype), x.transpose(1, 2)
     for i, c in enumerate(w.levels):
         x = block(p, f"downs.{i}.1", block(p, f"downs.{i}.0", x, e, n, w, c), e, n, w, c)
         x = x if i == len(w.levels) - 1 else conv(p, f"downs.{i}.2.conv", x, c, 3, 2)
@@ -215,15 +223,17 @@ def clean_value(p: Store, x: Tensor, t: Tensor, w: Widths, width: int) -> Tensor
     return value_head(p, ("final_block.0", "final_block.2"), x, e, x.shape[1] * x.shape[2] // 2)
 
 
-def conditional_unet(p: Store, x: Tensor, t: Tensor, condition: Tensor | None, names: Names, w: Widths, width: int) -> Tensor:
-    e = time_mlp(p, names, embedding(t, width), 4 * width, width)
+def conditional_unet(
+    p: Store, x: Tensor, t: Tensor, condition: Tensor | None, names: Names, w: Widths, width: int
+) -> Tensor:
+    e = time_mlp(p, names, embedding(t, width).to(x.dtype), 4 * width, width)
     return unet(p, x, e if condition is None else torch.cat((e, condition), -1), names, w)
 
 
 def decision_unet(p: Store, x: Tensor, t: Tensor, returns: Tensor | None, w: Widths) -> Tensor:
     """returns [B, 1], or None: the embedding of the returns is zero, not the return."""
     c = w.levels[0]
-    e = time_mlp(p, DECISION_DIFFUSER, embedding(t, c), 4 * c, c)
+    e = time_mlp(p, DECISION_DIFFUSER, embedding(t, c).to(x.dtype), 4 * c, c)
     z = linear(p, "returns_mlp.0", e.new_zeros(len(x), 1) if returns is None else returns, c)
     z = linear(p, "returns_mlp.4", F.mish(linear(p, "returns_mlp.2", F.mish(z), 4 * c)), c)
     return unet(p, x, torch.cat((e, torch.zeros_like(z) if returns is None else z), -1), DECISION_DIFFUSER, w)

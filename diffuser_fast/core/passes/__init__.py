@@ -8,6 +8,6 @@ from .time_tables import Dense, time_tables
 from .vjp import vjp
 
 __all__ = [
-    "Arena", "Dense", "View", "branch_weights", "branches", "executed", "fuse", "plan_memory", "serialize_ops", "serialize_values",
-    "time_tables", "vjp",
+    "Arena", "Dense", "View", "branch_weights", "branches", "executed", "fuse", "plan_memory", "serialize_ops",
+    "serialize_values", "time_tables", "vjp",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Several evaluations of one network as one Program: classifier-free guidance without an engine that knows of it.
 
-The branches read the same x and weights, and tables that lie side by side. Their sum, weighted by ``gains``, is taken in
-the last convolution, which is linear: it reads all branches at once.
+The branches read the same x and weights, and tables that lie side by side. Their sum, weighted by ``gains``, is taken
+in the last convolution, which is linear: it reads all branches at once.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ class Dense:
         raise ValueError(f"time_tables: a time program has no {op.kind}")
 
 
-def time_tables(
-    time: Program, weights: Mapping[str, NDArray], t: NDArray, embedding: Embedding
-) -> NDArray[np.float64]:
+def time_tables(time: Program, weights: Mapping[str, NDArray], t: NDArray, embedding: Embedding) -> NDArray[np.float64]:
     """Step tables ``[R, S]`` in float64: the time program evaluated at every step of ``t [R]``."""
     return Dense(time, weights)(embedding(t))
 
