@@ -69,7 +69,8 @@ struct Progress {
 struct PlanCall {
   df_args args{};                // a copy
   const float* mask = nullptr;   // [H, D], all bits one where x is inpainted
-  Progress* progress = nullptr;  // where threads share ops
+  Progress* progress = nullptr;  // of a plan that threads share, or shared until they dissolved
+  bool shared = false;  // now. Alone, nothing is written to it before all have left: they may be still there
   // The caller is alone; from this time on (nanoseconds) the plan shall be shared again, if all have left. It has been
   // parted with, at a denoising step, so that it can be.
   int64_t regroup = INT64_MAX;
@@ -151,9 +152,9 @@ class Engine {
   void leave_team();
   void wait_for_team();
   // plan.cc
-  void begin(PlanCall& call, const df_args& args, const float* mask, int failed);
+  void begin(PlanCall& call, const df_args& args, const float* mask, int failed, Progress* progress);
   PlanCall& plan_shared(const df_args& args);
-  Outcome plan_in_team(const df_args& args, int failed);
+  Outcome plan_in_team(const df_args& args, bool begins, int failed);
   void learn(bool team, Outcome outcome, double seconds);
   std::vector<Group> divide(int count, int threads);
   void make_groups();

@@ -78,10 +78,11 @@ bool Engine::stopped(PlanCall& call, bool caller) {
   return stop;
 }
 
-void Engine::begin(PlanCall& call, const df_args& args, const float* mask, int failed) {
+void Engine::begin(PlanCall& call, const df_args& args, const float* mask, int failed, Progress* progress) {
   call.args = args;
   call.mask = mask;
-  call.progress = team_ ? &team_->progress : nullptr;
+  call.progress = progress;
+  call.shared = false;
   call.regroup = INT64_MAX;
   call.parted = false;
   call.failed.store(failed, std::memory_order_relaxed);
@@ -90,21 +91,25 @@ void Engine::begin(PlanCall& call, const df_args& args, const float* mask, int f
 }
 
 // In memory of the team's own; the answer is copied out when all have finished, or what of it is finished.
-Engine::Outcome Engine::plan_in_team(const df_args& args, int failed) {
+Engine::Outcome Engine::plan_in_team(const df_args& args, bool begins, int failed) {
   Team& team = *team_;
   // Nobody is in there: that is what claiming the pool means. So the team's memory is written once it has been claimed.
   if (!join_team()) return Outcome::kRefused;
   df_args own = args;
   std::copy_n(args.inpaint_values, args.inpaint_batch * elements, team.inpaint.data());
   own.inpaint_values = team.inpaint.data();
-  const bool begins = team.progress.first == 0 && team.progress.row == args.start;
+  if (begins) {
+    team.progress.first = 0;
+    team.progress.row = args.start;
+  }
   if (args.x && begins) std::copy_n(args.x, desc.batch * elements, team.x.data());
   own.x = args.x ? team.x.data() : nullptr;
   own.x_out = team.x.data();
   own.values = team.values.data();
   std::copy_n(mask_.data(), elements, team.mask.data());
   const int finished = team.progress.first;
-  begin(team.call, own, team.mask.data(), failed);
+  begin(team.call, own, team.mask.data(), failed, &team.progress);
+  team.call.shared = true;
   const Outcome outcome = run_in_team(sample, &team.call, Barrier::kMostLost);
   const int until = outcome == Outcome::kDone ? desc.batch : team.progress.first;
   std::copy(team.x.data() + finished * elements, team.x.data() + until * elements,
@@ -120,10 +125,8 @@ PlanCall& Engine::plan_shared(const df_args& args) {
   int64_t rest = kRest;
   int failed = desc.rows;
   bool team = adaptive_threading_.intra_op(), lost = false;
-  team_->progress.first = 0;
-  team_->progress.row = args.start;
   for (PlanCall* call = &apart_;;) {
-    const Outcome outcome = team ? plan_in_team(args, failed) : Outcome::kRefused;
+    const Outcome outcome = team ? plan_in_team(args, !lost, failed) : Outcome::kRefused;
     const bool dissolved = outcome == Outcome::kDissolved;
     if (outcome == Outcome::kDone || (dissolved && team_->call.stopped)) {
       call = &team_->call;
@@ -133,7 +136,7 @@ PlanCall& Engine::plan_shared(const df_args& args) {
         failed = team_->call.failed.load(std::memory_order_relaxed);
         resumed.store(team_->progress.row, std::memory_order_relaxed);
       }
-      begin(apart_, args, mask_.data(), failed);
+      begin(apart_, args, mask_.data(), failed, lost ? &team_->progress : nullptr);
       if (dissolved) apart_.regroup = now_ns() + rest;
       rest *= 2;
       run_apart(sample, &apart_);
@@ -168,7 +171,7 @@ int32_t Engine::plan(const df_args& args, int32_t* failed) {
     if (args.mask[i]) std::memcpy(&mask_[i], &ones, sizeof ones);
   }
   if (!intra_op_) {
-    begin(apart_, args, mask_.data(), desc.rows);
+    begin(apart_, args, mask_.data(), desc.rows, nullptr);
     run_apart(sample, &apart_);
   }
   PlanCall& call = intra_op_ ? plan_shared(args) : apart_;

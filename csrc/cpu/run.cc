@@ -41,8 +41,8 @@ class Sampler {
     }
     for (int k = from; k < e_.desc.rows; ++k) {
       if (k > from && now_ns() > call_.regroup && Pool::of_process().alone()) {
-        came_to(k);
-        return !(call_.parted = true);
+        part(k);
+        return false;
       }
       if (e_.stopped(call_, caller_)) {
         if (group_.threads() > 1) e_.barrier()->dissolve();
@@ -119,6 +119,13 @@ class Sampler {
     call_.progress->row = k;
   }
 
+  // The caller was alone, all others have left: what it has done is kept for all.
+  void part(int k) {
+    call_.shared = call_.parted = true;
+    for (int b = 0; b < n_; ++b) keep(b, k - 1);
+    came_to(k);
+  }
+
   // The state after the last denoising step that all have made. What stragglers still write is the next one's.
   void resume(const Progress& progress) {
     const float* const state = progress.state[(progress.row - 1) % 2].data();
@@ -132,7 +139,7 @@ class Sampler {
 
   // This thread's rows of a trajectory after denoising step k.
   void keep(int b, int k) {
-    if (!call_.progress) return;
+    if (!call_.shared) return;
     float* const state = call_.progress->state[k % 2].data() + (group_.first + b) * e_.elements + from_;
     std::copy_n(x(b) + from_, count_, state);
     std::copy_n(previous_x0(b) + from_, count_, state + e_.desc.batch * e_.elements);
@@ -149,8 +156,8 @@ class Sampler {
   [[nodiscard]] bool evaluate(Role role, int k) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    if (!wait()) return false;                  // others may still read the outputs of the last one
-    if (caller_ && call_.progress) came_to(k);  // all have made the steps before
+    if (!wait()) return false;                // others may still read the outputs of the last one
+    if (caller_ && call_.shared) came_to(k);  // all have made the steps before
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
