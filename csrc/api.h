@@ -49,7 +49,8 @@ typedef struct {
   // path p being path_rows[path_at[p]] .. path_rows[path_at[p + 1] - 1].
   const int32_t *first_path, *path_at, *path_rows;
   int32_t n_paths, n_path_rows;
-  int64_t (*clock)(void* argument);  // instead of CLOCK_MONOTONIC, or NULL
+  // Instead of CLOCK_MONOTONIC, or NULL: asked when a group begins (step 0) and before each step.
+  int64_t (*clock)(void* argument, int32_t step);
   void* clock_argument;
   int32_t* ran;  // [groups, most]: the rows that were run, -1 after the last; or NULL
 } df_schedule;

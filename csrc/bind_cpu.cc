@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -254,15 +253,14 @@ class Engine {
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
 
-  // A clock that tells given times, for tests: the last one again and again.
+  // A clock that tells a time for each step, for tests; the last one from then on.
   struct Script {
     const int64_t* times = nullptr;
     int64_t count = 0;
-    std::atomic<int64_t> next{0};
 
-    static int64_t tell(void* argument) {
-      Script& self = *static_cast<Script*>(argument);
-      return self.times[std::min(self.next++, self.count - 1)];
+    static int64_t tell(void* argument, int32_t step) {
+      const Script& self = *static_cast<const Script*>(argument);
+      return self.times[std::min<int64_t>(step, self.count - 1)];
     }
   };
 

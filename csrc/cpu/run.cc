@@ -182,8 +182,7 @@ class Sampler {
   [[nodiscard]] bool evaluate(Role role, int i) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    if (!wait()) return false;                // others may still read the outputs of the last one
-    if (caller_ && call_.shared) came_to(i);  // all have made the steps before
+    if (!meet(i)) return false;  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
@@ -196,6 +195,12 @@ class Sampler {
   }
 
   bool wait() { return wait_for_all(e_.barrier(), group_.threads()); }
+
+  [[nodiscard]] bool meet(int i) {
+    if (!wait()) return false;
+    if (caller_ && call_.shared) came_to(i);  // all have made the steps before
+    return true;
+  }
 
   void keep_values(Role role) {
     if (thread_ != 0) return;
@@ -235,13 +240,9 @@ class Sampler {
         }
       }
     }
-<<<<<<< HEAD
-    if (!evaluate(kDenoiser, i)) return false;
+    // A row that takes nothing from the network does not run it; yet all meet once in every step (Progress).
+    if (!(column[kColumnQ] != 0 ? evaluate(kDenoiser, i) : meet(i))) return false;
     update(i, column, guides_x0);
-=======
-    if (column[kColumnQ] != 0 && !evaluate(kDenoiser, k)) return false;
-    update(k, column, guides_x0);
->>>>>>> dialects
     return true;
   }
 

@@ -12,7 +12,7 @@ void Schedule::begin(const df_schedule& given, int group, int left) {
   steps_.store(static_cast<int>(std::find(rows, rows + given.most, -1) - rows), std::memory_order_relaxed);
   std::copy_n(rows, steps(), rows_.data());
   if (given.deadline) {
-    const int64_t start = now();
+    const int64_t start = now(0);
     deadline_ = start + (given.deadline - start) / left;
   }
 }
@@ -24,7 +24,9 @@ void Schedule::follow(const df_schedule& given, const Schedule& other) {
   std::copy_n(other.rows_.data(), steps(), rows_.data());
 }
 
-int64_t Schedule::now() const { return given_->clock ? given_->clock(given_->clock_argument) : now_ns(); }
+int64_t Schedule::now(int i) const {
+  return given_->clock ? given_->clock(given_->clock_argument, i) : now_ns();
+}
 
 int64_t Schedule::cost(const int32_t* rows, int steps, bool alone) const {
   const int64_t* const of = alone ? given_->alone_cost : given_->cost;
@@ -35,7 +37,7 @@ int64_t Schedule::cost(const int32_t* rows, int steps, bool alone) const {
 
 void Schedule::decide(int i, bool alone) {
   if (!given_->deadline) return;
-  const int64_t left = deadline_ - now();
+  const int64_t left = deadline_ - now(i);
   if (cost(rows_.data() + i, steps() - i, alone) <= left) return;
   const int32_t k = rows_[i];
   for (int path = given_->first_path[k]; path < given_->first_path[k + 1]; ++path) {

@@ -27,7 +27,7 @@ class Schedule {
 
  private:
   int64_t cost(const int32_t* rows, int steps, bool alone) const;
-  int64_t now() const;
+  int64_t now(int i) const;
 
   const df_schedule* given_ = nullptr;
   int64_t deadline_ = 0;
