@@ -18,6 +18,7 @@ enum Opcode : int {
   kActVjp = 11,
   kConvBlock = 12,
   kNormActVjp = 13,
+  kFilm = 14,
 };
 
 enum OpField : int {
@@ -71,7 +72,8 @@ enum Column : int {
   kColumnS = 5,
   kColumnGx = 6,
   kColumnG0 = 7,
-  kColumns = 8,
+  kColumnU = 8,
+  kColumns = 9,
 };
 
 }  // namespace df

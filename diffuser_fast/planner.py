@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,10 +19,13 @@ from . import backends
 from .backends.engine import BusyError, Engine, Noise, Seeded
 from .core.arrays import as_numbers
 from .core.checkpoint import Checkpoint
-from .core.conditions import Inpainting, parse_conditions
+from .core.conditioning import conditions_of
+from .core.conditions import Inpainting, no_inpainting, parse_conditions
 from .core.guidance import Guide
-from .core.loop import Result, SamplingLoop, sampling_loop
+from .core.loop import PlanTables, Result, SamplingLoop, sampling_loop
+from .core.lower import lower
 from .core.noise import draw
+from .core.passes import Dense
 from .core.samplers import step_table
 from .core.scalars import whole
 from .core.spelling import setting
@@ -33,15 +36,16 @@ SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest numbe
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_loop", "_engine", "_lock", "_process", "_working")
+OF_THIS_PROCESS = ("_loop", "_engine", "_inverse", "_lock", "_process", "_working")
 
 
 @dataclass(frozen=True, eq=False)
 class Plans:
     """Plans in physical units, best first; float32, C-contiguous, the caller's own.
 
-    actions: ``[B, H, A]``; observations: ``[B, H, O]``; values: ``[B]``, zeros without a value network;
-    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions first) from noise to plan, or None;
+    actions: ``[B, H, A]`` (``[B, H - 1, A]`` where inverse dynamics find them between two observations); observations:
+    ``[B, H, O]``; values: ``[B]``, zeros without a value network;
+    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, observations) from noise to plan, or None;
     exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
     start is that too); denoising_steps: how many were run;
     clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
@@ -62,8 +66,9 @@ class Planner:
     """A checkpoint made ready to plan (Janner et al. 2022, algorithm 1, and section 3.3 without a guide).
 
     backend: "auto" (the cpu engine), "cpu", "triton", "reference" or "cuda". batch_size: B, candidate plans per call;
-    None: 64 guided, else 1. horizon: H if not the trained one (unguided only). sampler: "ddpm", "ddim" or
-    "dpm_solver_pp_2m"; n_steps: denoising steps of a strided sampler (None: all T); eta: of ddim. precision: "float32"
+    None: 64 guided, else 1. horizon: H if not the trained one (unguided only). sampler: None (the checkpoint's own,
+    the original's is "ddpm"), "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps: denoising steps of a strided sampler
+    (None: all T, or the checkpoint's); eta: of ddim. precision: "float32"
     (exact), or what the backend offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or
     a ``Guide``. warm_start: k, so that ``act`` starts from its last plan, re-noised, and runs the last k denoising
     steps only. threads: of the CPU engine. cores: thread i of it is on core ``cores[i]`` during a plan, the caller's
@@ -79,7 +84,7 @@ class Planner:
 
     def __init__(
         self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
-        sampler: str = "ddpm", n_steps: int | None = None, precision: str = "float32",
+        sampler: str | None = None, n_steps: int | None = None, precision: str = "float32",
         guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
         device: str | None = None, cores: Sequence[int] | None = None, clip_scope: str = "plan",
         **sampler_options: float,
@@ -96,9 +101,17 @@ class Planner:
             raise ValueError(f"clip_scope: found {clip_scope!r}, expected 'plan' or 'array'")
         self.checkpoint, self._clip_array = checkpoint, clip_scope == "array"
         guide = _guide(guide, checkpoint)
-        steps = step_table(
-            sampler, checkpoint.schedule, prediction=checkpoint.prediction, n_steps=n_steps, **sampler_options
-        )
+        n_steps = None if n_steps is None else whole("n_steps", n_steps, 1, checkpoint.schedule.n_steps)
+        own = sampler is None and n_steps in (None, checkpoint.sampling.n_steps) and not sampler_options
+        if own:
+            steps = checkpoint.sampling.table(checkpoint.schedule, checkpoint.prediction)
+        elif sampler is None and not sampler_options:
+            steps = replace(checkpoint.sampling, n_steps=n_steps).table(checkpoint.schedule, checkpoint.prediction)
+        else:
+            steps = step_table(
+                sampler or "ddpm", checkpoint.schedule, prediction=checkpoint.prediction, n_steps=n_steps,
+                **sampler_options,
+            )  # fmt: skip
         self._steps, self._guide = steps, guide
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
         loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide)
@@ -114,7 +127,7 @@ class Planner:
             if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
-        as_trained = sampler == "ddpm" and steps.rows == checkpoint.schedule.n_steps
+        as_trained = own or (sampler in (None, "ddpm") and steps.rows == checkpoint.schedule.n_steps)
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
         self._make_ready(loop)
         self.seed = whole("seed", seed, 0, SEEDS)
@@ -144,6 +157,8 @@ class Planner:
             return module.ready(loop(horizon), batch=batch, **options)
 
         self._loop, self._engine = loop, engine
+        inverse = checkpoint.inverse
+        self._inverse = None if inverse is None else Dense(lower(inverse.spec).net, inverse.arrays)
         self._lock, self._process = threading.Lock(), os.getpid()
         self._working: Engine | None = None
         self._engine(self.batch_size, self.horizon)
@@ -188,6 +203,8 @@ class Planner:
         with self._held():
             self.seed, self._number = seed, number
             self._last: NDArray[np.float32] | None = None  # [E, H, D], normalised: the best plan of each situation
+            self._seen: list[NDArray] = []  # observations, the newest last, as many as ``act`` looks at
+            self._ahead: list[NDArray] = []  # actions of the last plan that ``act`` has still to give
 
     def cancel(self) -> None:
         """End the plan that another thread is waiting for after its denoising step: CancelledError there.
@@ -199,14 +216,18 @@ class Planner:
 
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
-        *, batch_size: int | None = None, horizon: int | None = None, warm: bool = False, number: int | None = None,
+        *, condition: ArrayLike | None = None, batch_size: int | None = None, horizon: int | None = None,
+        warm: bool = False, number: int | None = None,
     ) -> Plans:  # fmt: skip
         """Plan under conditions, ``{time: observation}`` in physical units.
 
         conditions: ``{t: [O]}``, ``{t: {dim: value}}`` for some dimensions only, or ``[E, O]`` values for E situations
-        at once. noise: None draws from (seed, number of the plan); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1,
-        E, B, H, D]``). batch_size, horizon: of this call only. warm: start from the last plan, moved on by
-        one step, as ``act`` does with ``warm_start``. Errors name the condition and what is wrong with it.
+        at once. noise: None draws from (seed, number of the plan); or a tape float32 ``[R + 1, B, H, D]`` (``[R + 1, E,
+        B, H, D]``), which may end where no more is drawn. condition: what the network is conditioned on, if it takes a
+        condition: the last observations in physical units, ``[history, O]``, the newest last (``[O]`` where it is one),
+        or else its numbers ``[C]``; with a leading E for E situations. batch_size, horizon: of this call only. warm:
+        start from the last plan, moved on by one step, as ``act`` does with ``warm_start``. Errors name the condition
+        and what is wrong with it.
 
         Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
         the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
@@ -221,31 +242,56 @@ class Planner:
             if noise is not None:
                 raise ValueError("number: the noise is given, so there is nothing to draw")
         with self._held():
-            return self._plan(conditions, noise, return_chain, count, horizon, warm=warm, number=number)
+            return self._plan(
+                conditions, noise, return_chain, count, horizon, condition=condition, warm=warm, number=number
+            )
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
-        """First action ``[A]`` of the best plan from ``obs [O]``, given further ``conditions`` if any.
+        """The next action ``[A]``: the first of the best plan from ``obs [O]``, given further ``conditions`` if any.
 
         It plans anew each time; with ``warm_start = k`` all but the first call run only the last k denoising steps,
-        from the last plan moved on by one step.
+        from the last plan moved on by one step. A checkpoint whose plans are executed in parts (``Acting``) gives the
+        actions of one after another, and looks at the last observations that ``act`` was given; ``reset`` forgets both.
         """
-        obs = as_numbers("obs", obs)
+        obs, acting = as_numbers("obs", obs), self.checkpoint.acting
         if obs.shape != (self.checkpoint.observation_dim,):
             raise ValueError(f"obs: expected shape [{self.checkpoint.observation_dim}], found {list(obs.shape)}")
-        if conditions and 0 in conditions:
-            raise ValueError("conditions: time 0 is obs")
-        given = {0: obs, **(conditions or {})}
-        warm = self.warm_start is not None
         with self._held():
-            return self._plan(given, None, False, self.batch_size, self.horizon, warm=warm).actions[0, 0].copy()
+            seen = [*(self._seen or [obs] * (acting.history - 1)), obs][-acting.history :]
+            if self._ahead:
+                self._seen = seen
+                return self._ahead.pop(0)
+            if self.checkpoint.observes_condition:
+                given, condition = conditions or {}, np.stack(seen)
+            else:
+                condition = None
+                clash = [t for t in range(acting.history) if conditions and t in conditions]
+                if clash:
+                    raise ValueError(f"conditions: time {clash[0]} is obs")
+                given = {**dict(enumerate(seen)), **(conditions or {})}
+            plans = self._plan(
+                given, None, False, self.batch_size, self.horizon, condition=condition,
+                warm=self.warm_start is not None,
+            )  # fmt: skip
+            self._seen, (first, *self._ahead) = seen, (action.copy() for action in plans.actions[0, self.executed])
+            return first
+
+    @property
+    def executed(self) -> slice:
+        """Which times of a plan ``act`` executes before it makes the next one."""
+        return slice(self.checkpoint.acting.first, self.checkpoint.acting.first + self.checkpoint.acting.steps)
 
     def _plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, horizon: int,
-        *, warm: bool, number: int | None = None,
+        *, condition: ArrayLike | None = None, warm: bool, number: int | None = None,
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
-        inpainting, situations = parse_conditions(conditions, horizon, self.checkpoint.normalizers)
+        inpainting, situations = self._inpainting(conditions, horizon)
+        conditioned, counted = conditions_of(self.checkpoint, condition)
+        if None not in (situations, counted) and situations != counted:
+            raise ValueError(f"condition: given for {counted} situations, conditions for {situations}")
+        situations = counted if situations is None else situations
         if inpainting.clipped and not self._warned:
             self._warned = True
             told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
@@ -256,11 +302,23 @@ class Planner:
         start, x = 0, None
         if warm and self._last is not None:
             start, x = self._warm_start(source, situations or 1, batch_size, horizon)
+        elif self._steps.first_noise != 1:
+            x = self._first_noise(source, count, batch_size, horizon)
+        tables = None
+        if conditioned is not None:
+            each = np.repeat(conditioned, count // len(conditioned), axis=0)
+            tables = PlanTables(self._loop(horizon).denoiser.conditioned(each))
         values = inpainting.values
         values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
         self._working = self._engine(count, horizon)
         result = self._working(
-            Inpainting(inpainting.mask, values), source, x=x, start=start, candidates=batch_size, chain=return_chain
+            Inpainting(inpainting.mask, values),
+            source,
+            x=x,
+            start=start,
+            tables=tables,
+            candidates=batch_size,
+            chain=return_chain,
         )
         if not np.isfinite(result.values).all():
             last = self._steps.rows - 1
@@ -294,29 +352,58 @@ class Planner:
         actions, observations = self._physical(best)
         chain = None
         if result.chain is not None:
-            chain = np.concatenate(self._physical(sort(result.chain)), axis=-1)
+            parts = self._physical(sort(result.chain))
+            chain = np.concatenate(parts[self._inverse is not None :], axis=-1)
         return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
 
+    def _inpainting(self, conditions: Mapping[int, Any], horizon: int) -> tuple[Inpainting, int | None]:
+        checkpoint = self.checkpoint
+        if not checkpoint.observes_condition:
+            at = checkpoint.columns[1].start
+            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at)
+        if conditions:
+            raise ValueError("conditions: the plans hold actions alone; give the last observations as condition")
+        return no_inpainting(horizon, checkpoint.unet.spec.transition_dim), None
+
     def _physical(self, x_n: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        split, normalizers = self.checkpoint.action_dim, self.checkpoint.normalizers
+        normalizers, (actions, observations) = self.checkpoint.normalizers, self.checkpoint.columns
+        if self.checkpoint.observes_condition:
+            empty = np.zeros((*x_n.shape[:-1], 0), np.float32)
+            found = normalizers.actions.unnormalize(x_n, whole_array=self._clip_array)
+            return np.ascontiguousarray(found, np.float32), empty
+        if self._inverse is not None:
+            pairs = np.concatenate((x_n[..., :-1, :], x_n[..., 1:, :]), axis=-1)
+            acts = self._inverse(pairs.reshape(-1, pairs.shape[-1])).reshape(*pairs.shape[:-1], -1)
+            found = (normalizers.actions, acts), (normalizers.observations, x_n)
+        else:
+            found = (normalizers.actions, x_n[..., actions]), (normalizers.observations, x_n[..., observations])
         return tuple(
             np.ascontiguousarray(field.unnormalize(part, whole_array=self._clip_array), np.float32)
-            for field, part in (
-                (normalizers.actions, x_n[..., :split]),
-                (normalizers.observations, x_n[..., split:]),
-            )
+            for field, part in found
         )
 
     def _tape(self, noise: ArrayLike, situations: int | None, batch_size: int, horizon: int) -> NDArray[np.float32]:
-        """The caller's noise, checked: ``[R + 1, N, H, D]``."""
+        """The caller's noise, checked: ``[R + 1, N, H, D]``. Rows without noise at the end may miss theirs."""
         tape = np.ascontiguousarray(as_numbers("noise", noise, np.float32, finite=False))
         lead = (situations, batch_size) if situations else (batch_size,)
         expected = (self._steps.rows + 1, *lead, horizon, self.checkpoint.unet.spec.transition_dim)
+        drawn = 1 + max(np.flatnonzero(self._steps.s) + 1, default=0)  # entries that are used
+        if tape.shape[1:] == expected[1:] and drawn <= len(tape) < expected[0]:
+            tape = np.concatenate((tape, np.zeros((expected[0] - len(tape), *tape.shape[1:]), np.float32)))
         if tape.shape != expected:
             raise ValueError(f"noise: expected a tape of shape {list(expected)}, found {list(tape.shape)}")
         if not np.isfinite(tape).all():
             raise ValueError("noise: the tape holds numbers that are not finite")
         return tape.reshape(expected[0], -1, *expected[-2:])
+
+    def _first_noise(self, source: Noise, count: int, batch_size: int, horizon: int) -> NDArray[np.float32]:
+        """``[N, H, D]``: where a sampler has another first noise than standard normal numbers."""
+        if isinstance(source, np.ndarray):
+            noise = source[0]
+        else:
+            shape = (count, horizon, self.checkpoint.unet.spec.transition_dim)
+            noise = draw(source.seed, source.plan, 0, *shape, candidates=batch_size)
+        return (self._steps.first_noise * noise).astype(np.float32)
 
     def _warm_start(
         self, source: Noise, situations: int, batch_size: int, horizon: int

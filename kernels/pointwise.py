@@ -1,4 +1,4 @@
-"""Elementwise ops that no convolution carries: activation, its gradient, sum, step bias, copy."""
+"""Elementwise ops that no convolution carries: activation, its gradient, sum, step bias, FiLM, copy."""
 
 import triton
 import triton.language as tl
@@ -18,6 +18,7 @@ def pointwise(
     """Over ROWS = B * H rows of C channels, LD* apart; ``other`` is a value, tables as in time_table.py.
 
     MODE "copy": x. "act": act(x). "act_vjp": other * act'(x). "add": x + other. "bias": x + table[b, c].
+    "film": x table[b, c] + table[b, C + c].
     Grid: (ceil(ROWS / BR), ceil(C / CP)).
     """
     if PDL:
@@ -31,6 +32,9 @@ def pointwise(
         v = act(v, ACT, EXACT)
     elif MODE == "bias":
         v += table_row(table, sample_table, row // H, c, c < C, inside, LDT, LDS)
+    elif MODE == "film":
+        v *= table_row(table, sample_table, row // H, c, c < C, inside, LDT, LDS)
+        v += table_row(table, sample_table, row // H, C + c, c < C, inside, LDT, LDS)
     elif MODE != "copy":
         o = tl.load(other + row[:, None] * LDO + c[None, :], mask=inside, other=0.0)
         v = o * act_slope(v, ACT, EXACT) if MODE == "act_vjp" else v + o

@@ -2,8 +2,8 @@
 
 Trajectories are ``[B, H, D]`` float32, dense; a program instance takes BLOCK elements of one sample. ``mask`` is int32
 ``[H, D]``, ``inpaint_values`` float32 ``[B or 1, H, D]`` (INPAINT_EACH: B). ``columns`` points to one row of the
-StepTable: p, q, a, b, d, s, gx, g0. Noise is a pointer to the denoising step's own entry of the ``tape``, or drawn from
-the seed and plan at ``address``.
+StepTable: p, q, a, b, d, s, gx, g0, u. Noise is a pointer to the denoising step's own entry of the ``tape``, or drawn
+from the seed and plan at ``address``.
 """
 
 import triton
@@ -81,10 +81,11 @@ def guidance_update(
 def update(
     x, net, g, previous_x0, columns, low, high, tape, address, mask, inpaint_values, chain, bad, k,
     SIZE: tl.constexpr, D: tl.constexpr, LDN: tl.constexpr, LDG: tl.constexpr, INPAINT_EACH: tl.constexpr,
-    FIRST: tl.constexpr, NOISE: tl.constexpr, CHAIN: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
+    FIRST: tl.constexpr, NOISE: tl.constexpr, UNCLIPPED: tl.constexpr, CHAIN: tl.constexpr, BLOCK: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
-    """x0 = p x + q net [+ g0 g], clipped; x = a x0 + b x [+ d previous_x0] [+ s noise]; then inpainting, and
-    previous_x0 = x0.
+    """x0 = p x + q net [+ g0 g], clipped; x = a x0 + b x [+ d previous_x0] [+ u unclipped x0] [+ s noise]; then
+    inpainting, and previous_x0 = x0.
 
     g, previous_x0, low and high (``[D]``), chain (its entry of this step) may be None. FIRST: no denoising step came
     before, and ``previous_x0`` is x0 itself. ``bad``: the first denoising step whose x is not finite. k: this one.
@@ -102,6 +103,7 @@ def update(
     x0 = tl.fma(old, tl.load(columns), out * tl.load(columns + 1))
     if g is not None:
         x0 = tl.fma(tl.load(g + row * LDG + e % D, mask=inside, other=0.0), tl.load(columns + 7), x0)
+    unclipped = x0
     if low is not None:
         bottom = tl.load(low + e % D, mask=inside, other=0.0)
         top = tl.load(high + e % D, mask=inside, other=0.0)
@@ -112,6 +114,8 @@ def update(
         last = x0 if FIRST else tl.load(previous_x0 + sample * SIZE + e, mask=inside, other=0.0)
         v = tl.fma(last, tl.load(columns + 4), v)
         tl.store(previous_x0 + sample * SIZE + e, x0, mask=inside)
+    if UNCLIPPED:
+        v = tl.fma(unclipped, tl.load(columns + 8), v)
     if NOISE:
         v = tl.fma(drawn(tape, address, e, sample, k + 1, inside, SIZE), tl.load(columns + 5), v)
     v = inpainted(v, e, sample, mask, inpaint_values, inside, SIZE, INPAINT_EACH)

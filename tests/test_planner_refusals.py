@@ -47,7 +47,7 @@ def test_a_call_that_fails_draws_nothing():
 @pytest.mark.parametrize(
     ("shape", "found"),
     [
-        ((T, 3, H, A + O), "[6, 3, 8, 6]"),
+        ((T - 1, 3, H, A + O), "[5, 3, 8, 6]"),
         ((T + 1, 4, H, A + O), "[7, 4, 8, 6]"),
         ((T + 1, 3, H, A), "[7, 3, 8, 2]"),
         ((T + 1, 3, 2 * H, A + O), "[7, 3, 16, 6]"),

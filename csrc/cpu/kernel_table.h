@@ -32,7 +32,7 @@ struct Slice {
 };
 
 struct Coefficients {
-  float p, q, a, b, d, s, g0;
+  float p, q, a, b, d, s, g0, u;
 };
 
 struct KernelTable {

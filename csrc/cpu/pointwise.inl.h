@@ -53,6 +53,14 @@ inline void run_pointwise(const CompiledOp& op, const Partition& part, const Wor
           put(out + c, add(get(x + c, lanes), get(bias + c, lanes)), lanes);
         });
       });
+    case kFilm:
+      return each_row(op, part, work, [&](int b, const float* x, const float*, float* out) {
+        const float* const scale = work.table_of(b) + op.table;
+        const float* const bias = scale + op.out.channels;
+        each_vector(part.c0, part.c1, [&](int c, auto lanes) {
+          put(out + c, fma(get(scale + c, lanes), get(x + c, lanes), get(bias + c, lanes)), lanes);
+        });
+      });
     case kSlice:
       return pointwise(op, part, work, [&](const float* x, const float*, int c, auto lanes) {
         return get(x + op.lo + c, lanes);

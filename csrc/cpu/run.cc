@@ -208,7 +208,7 @@ class Sampler {
         }
       }
     }
-    if (!evaluate(kDenoiser, k)) return false;
+    if (column[kColumnQ] != 0 && !evaluate(kDenoiser, k)) return false;
     update(k, column, guides_x0);
     return true;
   }
@@ -218,16 +218,19 @@ class Sampler {
     const bool first = k == a_.start;
     const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA],
                 d = first ? 0 : column[kColumnD];
-    const Coefficients coefficients{column[kColumnP], column[kColumnQ], a, column[kColumnB], d,
-                                    column[kColumnS], column[kColumnG0]};
+    const Coefficients coefficients{
+        column[kColumnP],  column[kColumnQ], a, column[kColumnB], d, column[kColumnS],
+        column[kColumnG0], column[kColumnU]};
     const View& net = group_.networks->compiled[kDenoiser].outputs[0];
     const float* const low = e_.clip.empty() ? nullptr : e_.clip.data();
     const float* const high = low ? low + e_.desc.depth : nullptr;
     bool finite = true;
     for (int b = 0; b < n_; ++b) {
       Slice s = slice(b);
-      s.net = space_.arena.data() + net.row(b, 0);
-      s.ld = net.ld;
+      // A row that takes nothing from the network has not run it: zero times x stands for its result.
+      const bool ran = column[kColumnQ] != 0;
+      s.net = ran ? space_.arena.data() + net.row(b, 0) : x(b);
+      s.ld = ran ? net.ld : e_.desc.depth;
       s.gradient = guides_x0 ? guidance_gradient(b) : nullptr;
       s.gradient_ld = e_.desc.depth;
       // Noise that is multiplied by zero is not drawn; a zero stands for it.

@@ -16,7 +16,8 @@ inline void guidance_update(const Slice& s, float gx, float* x) {
   }
 }
 
-// x0 = p x + q net + g0 g, clipped; x = a x0 + b x + d previous_x0 + s noise; previous_x0 = x0; then inpainting.
+// x0 = p x + q net + g0 g, clipped; x = a x0 + u unclipped x0 + b x + d previous_x0 + s noise; previous_x0 = x0; then
+// inpainting.
 inline bool update(const Slice& s, const Coefficients& k, const float* low, const float* high,
                    const float* noise, float* previous_x0, float* x) {
   Vec check = zero();  // stays zero while x is finite
@@ -29,9 +30,11 @@ inline bool update(const Slice& s, const Coefficients& k, const float* low, cons
       const Vec old = get(x + at + d, lanes);
       Vec x0 = fma(set(k.p), old, mul(set(k.q), get(net + d, lanes)));
       if (g) x0 = fma(set(k.g0), get(g + d, lanes), x0);
+      const Vec unclipped = x0;
       if (low) x0 = min(get(high + d, lanes), max(get(low + d, lanes), x0));
       Vec y = fma(set(k.a), x0, mul(set(k.b), old));
       y = fma(set(k.d), get(previous_x0 + at + d, lanes), y);
+      if (k.u != 0) y = fma(set(k.u), unclipped, y);
       y = fma(set(k.s), get(drawn + d, lanes), y);
       put(previous_x0 + at + d, x0, lanes);
       y = blend(get(s.mask + at + d, lanes), get(s.inpaint_values + at + d, lanes), y);

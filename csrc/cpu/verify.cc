@@ -58,7 +58,7 @@ class OpCheck {
   OpCheck(const df_program& p, const int32_t* fields) : p_(p), f_(fields) {}
 
   void run() {
-    in_range("opcode", f_[kOpOpcode], 1, kNormActVjp);
+    in_range("opcode", f_[kOpOpcode], 1, kFilm);
     const auto opcode = static_cast<Opcode>(f_[kOpOpcode]);
     const bool conv = opcode == kConv || opcode == kConvBlock;
     if (!conv) equal("algorithm", f_[kOpAlgorithm], -1);
@@ -74,7 +74,7 @@ class OpCheck {
         groups(out_);
         vectors(2, 4);
         act();
-        return table(true);
+        return table(true, 1);
       case kGroupNorm:
         operands(2, false, false);
         like(x_);
@@ -107,7 +107,11 @@ class OpCheck {
       case kStepBias:
         operands(0, false, false);
         like(x_);
-        return table(false);
+        return table(false, 1);
+      case kFilm:
+        operands(0, false, false);
+        like(x_);
+        return table(false, 2);
       case kLinearAttention:
         operands(0, false, false);
         equal("length", out_.length, x_.length);
@@ -188,9 +192,10 @@ class OpCheck {
     eps();
   }
 
-  void table(bool optional) const {
+  // each: columns read for a channel.
+  void table(bool optional, int64_t each) const {
     if (optional && f_[kOpTable] == -1) return;
-    in_range("table", f_[kOpTable], 0, p_.table_width - out_.channels);
+    in_range("table", f_[kOpTable], 0, p_.table_width - each * out_.channels);
   }
 
   void weight(int field, Layout layout, int64_t size) const {

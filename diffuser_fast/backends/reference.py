@@ -75,6 +75,11 @@ def _step_bias(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], t
     return ins[0] + table[..., at : at + shape[0], None]
 
 
+def _film(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
+    at, channels = op.attrs["table"], shape[0]
+    return ins[0] * table[..., at : at + channels, None] + table[..., at + channels : at + 2 * channels, None]
+
+
 def _linear_attention(op: Op, shape: Shape, ins: list[Tensor], weights: list[Tensor], table: Tensor | None) -> Tensor:
     """Softmax of the keys over time, then context[d, e] = sum_n k[d, n] v[e, n] and out[e, n] = sum_d context q."""
     batch, _, length = ins[0].shape
@@ -165,6 +170,7 @@ OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "act_vjp": _act_vjp,
     "conv_block": _conv_block,
     "norm_act_vjp": _norm_act_vjp,
+    "film": _film,
 }
 
 
@@ -230,14 +236,17 @@ class ReferenceEngine:
                     state = inpaint(state + steps.gx[k] * gradient)
                 if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
                     values = self._value(state, guide_tables.step(k))
-                x0 = steps.p[k] * state + steps.q[k] * self._denoise(state, net_tables.step(k))
+                x0 = steps.p[k] * state
+                if steps.q[k]:
+                    x0 = x0 + steps.q[k] * self._denoise(state, net_tables.step(k))
                 if steps.g0[k]:
                     x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables.step(k))[1]
+                unclipped = x0
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
                 if k == start:
                     previous_x0 = x0
-                update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0
+                update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0 + steps.u[k] * unclipped
                 state = inpaint(update + steps.s[k] * self._noise(noise, k + 1, candidates))
                 previous_x0 = x0
                 if not torch.isfinite(state).all():

@@ -52,6 +52,8 @@ _GUIDE = (
     click.option("--guide-steps", type=click.IntRange(min=1), help="Gradient steps of a denoising step."),
     click.option("--t-stopgrad", type=click.IntRange(min=0), help="Denoising steps t below it are not guided."),
     click.option("--scale-by-variance/--no-scale-by-variance", default=None, help="Or only by --scale."),
+    click.option("--factor", help="Another number of the denoising step to multiply by; docs/migrating.md lists them."),
+    click.option("--on", type=click.Choice(["x", "x0"]), help="What the gradient is added to."),
     click.option("--variance-power", type=float, help="Of the variance; 0.5 as in the original's locomotion branch."),
 )
 GUIDE_FIELDS = {  # options -> fields of a Guide
@@ -60,6 +62,8 @@ GUIDE_FIELDS = {  # options -> fields of a Guide
     "t_stopgrad": "t_stopgrad",
     "scale_by_variance": "scale_by_variance",
     "variance_power": "variance_power",
+    "factor": "factor",
+    "on": "on",
 }
 _PLANNER = (
     click.option("--backend", default="auto", show_default=True, help="auto, cpu, reference, ..."),

@@ -23,9 +23,9 @@ class LoopCase:
     """A sampling loop and what one plan is made from.
 
     gentle: noise that grows slowly, instead of the cosine schedule, whose last step magnifies an error in epsilon a
-    hundredfold. n_steps, eta: the sampler's. horizon: H if not the trained one. mask: a name of ``MASKS``. g0: the
-    gradient that is added to x0, in every denoising step but the last. own_tables: "shared", "each" or "added": time
-    tables of this plan, other than the loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
+    hundredfold. n_steps, eta, more: the sampler's. horizon: H if not the trained one. mask: a name of ``MASKS``. g0:
+    the gradient that is added to x0, in every denoising step but the last. own_tables: "shared", "each" or "added":
+    time tables of this plan, other than the loop's. batch: N plans, ranked in groups of ``candidates`` (default: all).
     """
 
     name: str
@@ -39,6 +39,7 @@ class LoopCase:
     sampler: str = "ddpm"
     n_steps: int | None = None
     eta: float | None = None
+    more: tuple[tuple[str, object], ...] = ()
     horizon: int | None = None
     mask: str = "first"
     g0: float = 0.0
@@ -103,7 +104,7 @@ def _loop(case: LoopCase) -> SamplingLoop:
     )  # fmt: skip
     steps = step_table(
         case.sampler, checkpoint.schedule, prediction=case.prediction, n_steps=case.n_steps,
-        **({} if case.eta is None else {"eta": case.eta}),
+        **({} if case.eta is None else {"eta": case.eta}), **dict(case.more),
     )  # fmt: skip
     loop = sampling_loop(checkpoint, steps, horizon=case.horizon, guide=case.guide)
     if case.g0:
@@ -118,9 +119,8 @@ def single_step(loop: SamplingLoop, k: int) -> SamplingLoop:
     def cut(network: Network) -> Network:
         return replace(network, tables=network.tables.steps(slice(k, k + 1)))
 
-    columns = {name: getattr(loop.steps, name)[k : k + 1] for name in loop.steps.__dataclass_fields__}
     guide = None if loop.guide is None else cut(loop.guide)
-    return replace(loop, denoiser=cut(loop.denoiser), guide=guide, steps=replace(loop.steps, **columns))
+    return replace(loop, denoiser=cut(loop.denoiser), guide=guide, steps=loop.steps.only(slice(k, k + 1)))
 
 
 def _mask(*where: tuple[int, slice], each: bool = False):
@@ -223,6 +223,36 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("dpm_solver_pp_2m", unet, sampler="dpm_solver_pp_2m", **strided),
         case(
             "dpm_solver_pp_2m, clipped, guided", unet, value, strong, sampler="dpm_solver_pp_2m", clip=True, **strided
+        ),
+        case(
+            "ddim, noise of the unclipped x0",
+            unet,
+            sampler="ddim",
+            prediction="epsilon",
+            clip=True,
+            gentle=True,
+            more=(("direction", "unclipped"), ("grid", "leading")),
+            **strided,
+        ),
+        case(
+            "a grid that ends in noise, ranked at its end",
+            unet,
+            value,
+            Guide(0.3, 1, 0, factor="noise_over_signal", on="x0"),
+            sampler="ddim",
+            eta=1.0,
+            clip=True,
+            more=(("grid", "truncated"), ("floor", 1e-8), ("final", True)),
+            **strided,
+        ),
+        case("guide by exp of half the deviation", unet, value, Guide(0.05, 2, 2, factor="exp_half_std")),
+        # A condition, which scales and shifts.
+        case(
+            "FiLM of a condition",
+            UNetSpec(8, 6, dim=16, dim_mults=(1, 2), condition=5, film=True),
+            own_tables="added",
+            batch=5,
+            n_train=4,
         ),
         # What is given.
         case("parts of observations", unet, value, strong, mask="parts"),

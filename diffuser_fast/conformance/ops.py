@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.lower import HEAD_DIM, lower
-from ..core.ops import ACTS, EPS, conv_length
+from ..core.ops import ACTS, COLUMNS_READ, EPS, conv_length
 from ..core.passes import fuse, vjp
 from ..core.program import Builder, Op, Program, Shape
 from ..core.spec import UNetSpec, ValueSpec
@@ -92,7 +92,7 @@ def op_cases() -> tuple[OpCase, ...]:
 
 def _single(kind: str, ins: list[Shape], outs: list[Shape], weights: dict[str, tuple[int, ...]], **attrs) -> Program:
     """A program of one op. Its time table is three columns wider than the op reads, where it reads one."""
-    width = attrs["table"] + outs[0][0] + 3 if attrs.get("table", -1) >= 0 else 0
+    width = attrs["table"] + COLUMNS_READ[kind] * outs[0][0] + 3 if attrs.get("table", -1) >= 0 else 0
     numbers = tuple(range(len(ins) + len(outs)))
     op = Op(kind, numbers[len(ins) :], numbers[: len(ins)], tuple(weights), attrs)
     inputs = dict(zip(("x", "dy" if "vjp" in kind else "r"), numbers[: len(ins)], strict=False))
@@ -209,7 +209,8 @@ def _elementwise() -> Iterator[OpCase]:
     for c, h in shapes:
         yield OpCase(f"add {c}x{h}", _single("add", [(c, h)] * 2, [(c, h)], {}))
     for c, h, table in ((1, 1, 0), (3, 7, 0), (33, 5, 4), (32, 32, 17), (512, 2, 0)):
-        yield OpCase(f"step_bias {c}x{h} table {table}", _single("step_bias", [(c, h)], [(c, h)], {}, table=table))
+        for kind in ("step_bias", "film"):
+            yield OpCase(f"{kind} {c}x{h} table {table}", _single(kind, [(c, h)], [(c, h)], {}, table=table))
     for a, b, h in ((1, 1, 1), (3, 5, 7), (17, 15, 2), (16, 16, 3), (256, 256, 4), (32, 6, 384)):
         yield OpCase(f"concat {a}+{b}x{h}", _single("concat", [(a, h), (b, h)], [(a + b, h)], {}))
     for c, lo, width, h in ((1, 0, 1, 1), (7, 0, 3, 5), (7, 3, 4, 2), (33, 16, 17, 3), (512, 256, 256, 4)):
@@ -277,6 +278,24 @@ def _networks() -> Iterator[OpCase]:
         "unet H16": UNetSpec(16, 6, dim=16, dim_mults=(1, 2, 4)),
         "unet H4 with attention": UNetSpec(4, 23, dim=16, dim_mults=(1, 4, 8), attention=True),
         "unet of dim 24, kernel 3": UNetSpec(6, 9, dim=24, dim_mults=(2, 1), kernel_size=3),
+        "unet with FiLM, widths, few groups": UNetSpec(
+            8,
+            5,
+            dim=16,
+            dim_mults=(),
+            widths=(16, 24, 40),
+            film=True,
+            group_size=4,
+            head_groups=4,
+            head_kernel=3,
+            head_act="silu",
+        ),
+        "unet whose attention adds its norm": UNetSpec(
+            4, 7, dim=16, dim_mults=(1, 2), attention=True, attention_adds="norm"
+        ),
+        "value H8 whose last level keeps its length": ValueSpec(
+            8, 6, dim=16, dim_mults=(1, 2), group_size=4, middle_kernel=3, halve_last=False, hidden=5
+        ),
         "value H20": ValueSpec(20, 6, dim=16, dim_mults=(1, 2, 8)),
         "value H12 without middle": ValueSpec(12, 6, dim=16, dim_mults=(1, 2, 2), middle="none"),
         "value H4": ValueSpec(4, 23, dim=16, dim_mults=(1, 4, 8)),

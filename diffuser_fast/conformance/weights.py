@@ -58,8 +58,8 @@ def random_checkpoint(
 
 
 def _random(spec: Spec, rng: np.random.Generator) -> Weights:
-    lowered = lower(spec)
-    return Weights(spec, {**random_weights(lowered.net, rng), **random_weights(lowered.time, rng)})
+    parts = [random_weights(program, rng) for program in lower(spec).programs]
+    return Weights(spec, {name: array for part in parts for name, array in part.items()})
 
 
 def _statistics(kind: str | None, observations: int, actions: int, rng: np.random.Generator) -> Normalizers | None:

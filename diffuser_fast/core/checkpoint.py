@@ -14,9 +14,10 @@ from .arrays import as_numbers
 from .guidance import Guide
 from .lower import lower
 from .normalizers import Normalizers
-from .scalars import flag, whole
+from .samplers import Sampling
+from .scalars import flag, real, shown, whole
 from .schedule import Schedule
-from .spec import Spec, UNetSpec, ValueSpec
+from .spec import InverseSpec, Spec, UNetSpec, ValueSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,37 @@ class Weights:
         return Weights, (self.spec, dict(self.arrays))  # a view of a dictionary cannot be copied or sent
 
 
+@dataclass(frozen=True)
+class Acting:
+    """How a planner meets its environment.
+
+    observed: where the observation stands: "after" the actions of a transition (the original's), "before" them, or it
+    is the network's "condition": then the trajectory holds actions alone. history: observations that are looked at, the
+    newest last. first, steps: which actions of a plan are executed before the next one is made.
+    """
+
+    observed: str = "after"
+    history: int = 1
+    first: int = 0
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.observed not in ("after", "before", "condition"):
+            raise ValueError(f"observed: found {shown(self.observed)}, expected 'after', 'before' or 'condition'")
+        for name, least in (("history", 1), ("first", 0), ("steps", 1)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least, 1 << 16))
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """unet: the denoiser. value: the guide, if any. schedule: T training steps. action_dim: A (D = A + O).
 
-    prediction: what the network predicts, "x0" or "epsilon". clip_denoised: x0 is clipped to [-1, 1].
-    guide: the convention this checkpoint was evaluated with. normalizers: None if the file has no statistics.
-    metadata: provenance, plain JSON values (source, environment, steps trained, ...).
+    prediction: what the network predicts, "x0" or "epsilon". clip_denoised: x0 is clipped to plus and minus clip_range.
+    guide, sampling: the conventions this checkpoint was evaluated with. normalizers: None if the file has no
+    statistics. acting: how its plans become actions. condition_weight: w, so that the prediction is u + w (c - u) of
+    the unconditional one u and the conditional one c (Ho and Salimans 2022). inverse: inverse dynamics, for
+    trajectories that hold observations alone (A = 0). metadata: provenance, plain JSON values (source, environment,
+    steps trained, ...).
     """
 
     unet: Weights
@@ -70,6 +95,11 @@ class Checkpoint:
     guide: Guide = field(default_factory=Guide)
     normalizers: Normalizers | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    clip_range: float = 1.0
+    sampling: Sampling = field(default_factory=Sampling)
+    acting: Acting = field(default_factory=Acting)
+    condition_weight: float = 1.0
+    inverse: Weights | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.unet.spec, UNetSpec):
@@ -77,8 +107,34 @@ class Checkpoint:
         depth = self.unet.spec.transition_dim
         object.__setattr__(self, "action_dim", whole("action_dim", self.action_dim))
         object.__setattr__(self, "clip_denoised", flag("clip_denoised", self.clip_denoised))
-        if not 0 <= self.action_dim < depth:
+        object.__setattr__(self, "clip_range", real("clip_range", self.clip_range))
+        if self.clip_range <= 0:
+            raise ValueError(f"clip_range: found {self.clip_range}, expected a positive number")
+        if self.observes_condition:
+            if (
+                self.action_dim != depth
+                or self.unet.spec.condition % self.acting.history
+                or not self.unet.spec.condition
+            ):
+                raise ValueError(
+                    f"acting: {self.acting.history} observations are to be the network's condition, which is "
+                    f"{self.unet.spec.condition} numbers, and all {depth} of a transition actions ({self.action_dim})"
+                )
+        elif not 0 <= self.action_dim < depth:
             raise ValueError(f"action_dim: found {self.action_dim}, expected 0 to {depth - 1} (transition_dim {depth})")
+        object.__setattr__(self, "condition_weight", real("condition_weight", self.condition_weight))
+        if self.condition_weight != 1 and not self.unet.spec.condition:
+            raise ValueError("condition_weight: the network takes no condition")
+        if self.inverse is not None:
+            spec = self.inverse.spec
+            if not isinstance(spec, InverseSpec) or spec.observation_dim != depth or self.action_dim:
+                raise ValueError(
+                    f"inverse: expected inverse dynamics of {depth} observations, and no actions beside them"
+                )
+        if self.acting.first + self.acting.steps > self.unet.spec.horizon:
+            raise ValueError(f"acting: its actions end beyond the horizon, {self.unet.spec.horizon}")
+        # Its sampler is tried, so that what cannot be sampled is said when it is read.
+        self.sampling.table(self.schedule, self.prediction if self.prediction in ("x0", "epsilon") else "x0")
         if self.prediction not in ("x0", "epsilon"):
             raise ValueError(f"prediction: found {self.prediction!r}, expected 'x0' or 'epsilon'")
         if self.value is not None:
@@ -90,16 +146,41 @@ class Checkpoint:
                 )
         if self.normalizers is not None:
             found = (self.normalizers.actions.dim, self.normalizers.observations.dim)
-            if found != (self.action_dim, self.observation_dim):
+            if found != (self.executed_dim, self.observation_dim):
                 raise ValueError(
                     f"normalizer: statistics are for {found[0]} actions and {found[1]} observations, "
-                    f"the network has {self.action_dim} and {self.observation_dim}"
+                    f"the network has {self.executed_dim} and {self.observation_dim}"
                 )
 
     @property
     def observation_dim(self) -> int:
         """O."""
+        if self.observes_condition:
+            return self.unet.spec.condition // self.acting.history
         return self.unet.spec.transition_dim - self.action_dim
+
+    @property
+    def executed_dim(self) -> int:
+        """Numbers of an action, whether the trajectory holds it or inverse dynamics find it."""
+        return self.action_dim if self.inverse is None else self.inverse.spec.action_dim
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Of the denoiser's branches: without the condition, and with it."""
+        return (1.0,) if self.condition_weight == 1 else (1 - self.condition_weight, self.condition_weight)
+
+    @property
+    def observes_condition(self) -> bool:
+        """Whether observations are the network's condition, and no part of the trajectory."""
+        return self.acting.observed == "condition"
+
+    @property
+    def columns(self) -> tuple[slice, slice]:
+        """Which columns of a transition ``[D]`` are actions, and which observations."""
+        depth = self.unet.spec.transition_dim
+        if self.acting.observed == "before":
+            return slice(depth - self.action_dim, depth), slice(0, depth - self.action_dim)
+        return slice(0, self.action_dim), slice(self.action_dim, depth)
 
 
 def _some(names: list[str]) -> str:

@@ -19,7 +19,7 @@ class Inpainting:
     """The conditions of a plan, normalised. mask: bool ``[H, D]``, true where the trajectory is given; values: float32
     ``[B or 1, H, D]``, what it is there.
 
-    Values outside the mask are zeros and mean nothing. D is actions first, then observations. clipped: a sentence for
+    Values outside the mask are zeros and mean nothing. clipped: a sentence for
     each condition beyond the limits of the data, which plans will not hold as it was given.
     """
 
@@ -48,17 +48,19 @@ def no_inpainting(horizon: int, transition_dim: int) -> Inpainting:
 
 
 def parse_conditions(
-    conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers
+    conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers, *, at: int | None = None
 ) -> tuple[Inpainting, int | None]:
     """Conditions in physical units -> Inpainting, and E if any of them was given for E situations (else None).
 
     conditions: ``{t: observation [O] or [E, O]}``, or ``{t: {dim: value or [E] values}}`` for some dimensions of the
-    observation. t may be negative. Inpainting.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
+    observation. t may be negative. at: the first column of the observation in a transition; None: behind the actions,
+    A. Inpainting.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
     condition, on a wrong shape, a number that is not finite, t outside the horizon, or the same t twice.
     """
     if not isinstance(conditions, Mapping):
         raise TypeError(f"conditions: expected a mapping {{t: observation}}, found {type(conditions).__name__}")
     obs_dim, act_dim = normalizers.observations.dim, normalizers.actions.dim
+    at = act_dim if at is None else at
     given = {_time(key, horizon): key for key in conditions}
     if len(given) != len(conditions):
         raise ValueError(f"conditions: keys {sorted(conditions)} name the same time twice at horizon {horizon}")
@@ -79,8 +81,8 @@ def parse_conditions(
         if np.abs(given_n).max(initial=0.0) > np.finfo(np.float32).max:
             largest = np.abs(obs).max()
             raise ValueError(f"conditions[{given[t]!r}]: {largest:.3g} is too large for float32 once normalised")
-        mask[t, act_dim + columns] = True
-        values[:, t, act_dim + columns] = given_n
+        mask[t, at + columns] = True
+        values[:, t, at + columns] = given_n
     return Inpainting(mask, values, tuple(clipped)), situations
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .checkpoint import Checkpoint, Weights
 from .guidance import Guide, guided
 from .lower import lower
-from .passes import fuse, time_tables, vjp
+from .passes import Dense, branch_weights, branches, fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
 from .scalars import whole
@@ -79,6 +79,8 @@ class Network:
     """program: unfused, ``x [D, H] -> y``. weights: by name, float32. tables: per_step ``[R, 1, S]``, per_sample None.
 
     ``fused`` is the same function for engines; ``gradient`` (guides only) is ``(x, dy) -> (y, dx)``, fused.
+    condition: what conditions ``[N, C]`` add to the tables, ``[N, S]``; None if the network takes none. gains: of its
+    branches (passes/branches.py), all of which but the last are without the condition.
     """
 
     program: Program
@@ -86,6 +88,14 @@ class Network:
     tables: TimeTables
     fused: Program
     gradient: Program | None = None
+    condition: Dense | None = None
+    gains: tuple[float, ...] = (1.0,)
+
+    def conditioned(self, condition: NDArray) -> TimeTables:
+        """Its tables for N samples under conditions ``[N, C]``."""
+        added = self.condition(condition)
+        without = np.zeros((len(added), added.shape[1] * (len(self.gains) - 1)))
+        return replace(self.tables, per_sample=np.concatenate((without, added), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +103,8 @@ class SamplingLoop:
     """One plan, from noise to trajectory. An engine takes x, the inpainted first noise, through the denoising steps:
 
     for each guide step: y, g = value and gradient of the guide at x;  x += gx * g;  x inpainted
-    the network, x0 = p x + q net(x);  x0 += g0 * gradient at x;  x0 clipped;
-    x = a x0 + b x + d previous_x0 + s noise;  x inpainted.
+    the network (where q is not 0), x0 = p x + q net(x);  x0 += g0 * gradient at x;  unclipped x0 = x0;  x0 clipped;
+    x = a x0 + u unclipped x0 + b x + d previous_x0 + s noise;  x inpainted.
     The first step that is run, step 0 or that of a restart, has none before it: there previous_x0 is x0 itself, so
     that a multistep sampler begins at first order.
     A plan's value is the guide's last evaluation in the last denoising step; where that has no guide step the guide is
@@ -182,9 +192,9 @@ def sampling_loop(
         checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
         value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
-    bound = np.ones(depth, np.float32)
+    bound = np.full(depth, checkpoint.clip_range, np.float32)
     return SamplingLoop(
-        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser),
+        denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser, gains=checkpoint.gains),
         guide=value,
         steps=steps,
         horizon=horizon,
@@ -194,19 +204,29 @@ def sampling_loop(
 
 
 def network(
-    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None
-) -> Network:
-    """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for."""
+    weights: Weights, steps: StepTable, horizon: int, *, with_gradient: bool = False, like: Network | None = None,
+    gains: tuple[float, ...] = (1.0,),
+) -> Network:  # fmt: skip
+    """A network made ready for a sampler: lowered, its time tables computed, its gradient derived if asked for.
+
+    gains: of the branches that it is evaluated in.
+    """
     lowered = lower(weights.spec, horizon)
     if like is None:
-        tables = TimeTables(time_tables(lowered.time, weights.arrays, steps.t, weights.spec.dim)[:, None])
+        rows = time_tables(lowered.time, weights.arrays, steps.seen, weights.spec.time)[:, None]
+        tables = TimeTables(np.tile(rows, (1, 1, len(gains))))
+        condition = None if lowered.condition is None else Dense(lowered.condition, weights.arrays)
     else:
-        tables = like.tables
-    used = {name: weights.arrays[name] for name in lowered.net.weights}
+        tables, condition = like.tables, like.condition
+    net, used = lowered.net, {name: weights.arrays[name] for name in lowered.net.weights}
+    if gains != (1.0,):
+        net, used = branches(net, gains), branch_weights(net, used, gains) if like is None else dict(like.weights)
     return Network(
-        program=lowered.net,
+        program=net,
         weights=MappingProxyType(used),
         tables=tables,
-        fused=fuse(lowered.net),
-        gradient=fuse(vjp(lowered.net)) if with_gradient else None,
+        fused=fuse(net),
+        gradient=fuse(vjp(net)) if with_gradient else None,
+        condition=condition,
+        gains=gains,
     )

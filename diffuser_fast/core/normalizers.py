@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_numbers
+from .scalars import shown
 
 # The original clips a whole array to [-1, 1] when any element is outside by more than this.
 LIMITS_TOLERANCE = 1e-4
@@ -104,6 +105,53 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
+class Affine:
+    """x_n = scale x + offset, per dimension; nothing is clipped, unless ``limit``: what comes back is at most that far
+    from 0, in physical units. All are float64 ``[dim]``."""
+
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    limit: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        _freeze(self, "scale", "offset", *(("limit",) if self.limit is not None else ()))
+        if not (np.abs(self.scale) > 0).all():
+            raise ValueError(f"scale: must not be 0, found {self.scale.tolist()}")
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions it maps."""
+        return len(self.scale)
+
+    @classmethod
+    def identity(cls, dim: int, limit: float | None = None) -> Affine:
+        """Numbers that the network takes as they are."""
+        return cls(np.ones(dim), np.zeros(dim), None if limit is None else np.full(dim, limit))
+
+    @classmethod
+    def fit(cls, data: ArrayLike) -> Affine:
+        """What maps the extremes of ``data [N, dim]`` to -1 and 1, and a constant dimension to 0."""
+        limits = Limits.fit(data)
+        scale = 2 / (limits.maxs - limits.mins)
+        return cls(scale, -1 - scale * limits.mins)
+
+    def normalize(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Physical ``[..., dim]`` to normalised, float64."""
+        return np.asarray(x, np.float64) * self.scale + self.offset
+
+    def outside(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """Which of ``[..., dim]`` do not come back as they were."""
+        if self.limit is None:
+            return np.zeros(np.shape(x), bool)
+        return np.abs(np.asarray(x)) > self.limit * (1 + LIMITS_TOLERANCE)
+
+    def unnormalize(self, x_n: ArrayLike, *, whole_array: bool = False) -> NDArray[np.float64]:
+        """Normalised ``[..., dim]`` to physical, float64. ``whole_array`` only matters to ``Limits``."""
+        x = (np.asarray(x_n, np.float64) - self.offset) / self.scale
+        return x if self.limit is None else np.clip(x, -self.limit, self.limit)
+
+
+@dataclass(frozen=True, eq=False)
 class CDF:
     """x_n = 2 F(x) - 1: F is each dimension's empirical distribution function, linear between the data's values.
 
@@ -163,12 +211,15 @@ class CDF:
         return out
 
 
-Normalizer = Gaussian | Limits | CDF
-_KINDS: dict[str, type[Normalizer]] = {"GaussianNormalizer": Gaussian, "LimitsNormalizer": Limits, "CDFNormalizer": CDF}
+Normalizer = Gaussian | Limits | CDF | Affine
+_KINDS: dict[str, type[Normalizer]] = {
+    "GaussianNormalizer": Gaussian, "LimitsNormalizer": Limits, "CDFNormalizer": CDF, "AffineNormalizer": Affine,
+}  # fmt: skip
 # What a record looks like, for the errors that ask for one.
 RECORD = (
     '{"normalizer": "GaussianNormalizer", "fields": {"observations": {"means": [...], "stds": [...]}, '
-    '"actions": {"means": [...], "stds": [...]}}} (LimitsNormalizer: "mins" and "maxs")'
+    '"actions": {"means": [...], "stds": [...]}}} (LimitsNormalizer: "mins" and "maxs"; '
+    'AffineNormalizer: "scale" and "offset"; a field may have a "normalizer" of its own)'
 )
 
 
@@ -203,36 +254,45 @@ class Normalizers:
         return transitions[..., : self.actions.dim], transitions[..., self.actions.dim :]
 
     @property
-    def kind(self) -> str:
-        """The original's name for both fields' class; ValueError if they differ: a file has one."""
-        if type(self.actions) is not type(self.observations):
-            raise ValueError("normalizers: observations and actions must be of one kind to be written")
-        return next(name for name, cls in _KINDS.items() if type(self.observations) is cls)
+    def kind(self) -> str | None:
+        """The original's name for both fields' class; None if they differ."""
+        same = type(self.actions) is type(self.observations)
+        return kind_of(self.observations) if same else None
 
     def to_json(self) -> dict[str, Any]:
-        """The sidecar's record: one kind, and per field the statistics of that kind."""
+        """The sidecar's record: per field its statistics, and the kind once where both have one."""
         fields = {}
         for field in ("observations", "actions"):
             one = getattr(self, field)
-            fields[field] = {name: _lists(getattr(one, name)) for name in one.__dataclass_fields__}
-        return {"normalizer": self.kind, "fields": fields}
+            own = {} if self.kind else {"normalizer": kind_of(one)}
+            statistics = {name: getattr(one, name) for name in one.__dataclass_fields__}
+            fields[field] = own | {name: _lists(value) for name, value in statistics.items() if value is not None}
+        return ({"normalizer": self.kind} if self.kind else {}) | {"fields": fields}
 
     @classmethod
     def from_json(cls, record: Any) -> Normalizers:
         """Read a sidecar's record; ValueError names what is missing. Statistics of other kinds are ignored."""
         if not isinstance(record, dict) or not isinstance(record.get("fields"), dict):
             raise ValueError(f"normalizer: expected a JSON object with 'normalizer' and 'fields', such as {RECORD}")
-        kind = _KINDS.get(record.get("normalizer"))
-        if kind is None:
-            raise ValueError(f"normalizer: found {record.get('normalizer')!r}, expected one of {sorted(_KINDS)}")
         parts = {}
         for field in ("observations", "actions"):
             stats = record["fields"].get(field)
-            missing = [n for n in kind.__dataclass_fields__ if not isinstance(stats, dict) or n not in stats]
+            own = stats.get("normalizer") if isinstance(stats, dict) else None
+            name = record.get("normalizer") if own is None else own
+            kind = _KINDS.get(name) if isinstance(name, str) else None
+            if kind is None:
+                raise ValueError(f"normalizer: found {shown(name)}, expected one of {sorted(_KINDS)}")
+            needed = [n for n, f in kind.__dataclass_fields__.items() if f.default is not None]
+            missing = [n for n in needed if not isinstance(stats, dict) or n not in stats]
             if missing:
                 raise ValueError(f"normalizer: fields.{field} lacks {missing}")
-            parts[field] = kind(*(stats[name] for name in kind.__dataclass_fields__))
+            parts[field] = kind(**{n: stats[n] for n in kind.__dataclass_fields__ if stats.get(n) is not None})
         return cls(**parts)
+
+
+def kind_of(normalizer: Normalizer) -> str:
+    """The name of its class in a sidecar."""
+    return next(name for name, cls in _KINDS.items() if type(normalizer) is cls)
 
 
 def normalizer_kind(name: str) -> type[Normalizer]:

@@ -14,6 +14,7 @@ add                x, y
 concat             x, y
 slice              x                                            lo
 step_bias          x                                            table
+film               x                                            table
 linear_attention   qkv                                          heads q_scale
 group_norm_vjp     x, dy                 gamma                  groups eps
 act_vjp            x, dy                                        act
@@ -26,6 +27,7 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
   ``r`` is added to the result. A dense layer over ``[C, H]`` is a conv with ``k = H`` and no padding.
 * act: one of ``ACTS``; gelu is the exact one, ``x Phi(x)``.
 * step_bias adds ``tables[step, table : table + C]``, one number per channel, chosen by the denoising step.
+* film scales by ``tables[step, table : table + C]`` and then adds ``tables[step, table + C : table + 2 C]``.
 * conv_block = conv, group_norm, act, then step_bias (unless ``table`` is -1), then ``+ r``. Its second output, if it
   has one, is the convolution's result u, which norm_act_vjp needs.
 * norm_act_vjp: the gradient of act(group_norm(u)) with respect to u, given that of its result.
@@ -105,8 +107,10 @@ KINDS: dict[str, Kind] = {
     "act_vjp": Kind(11, (2, 2), attrs=("act",)),
     "conv_block": Kind(12, (1, 2), (4, 4), (1, 2), attrs=(*_CONV, *_NORM, "act", "table")),
     "norm_act_vjp": Kind(13, (2, 2), (2, 2), attrs=(*_NORM, "act")),
+    "film": Kind(14, (1, 1), attrs=("table",)),
 }
 CONVS = ("conv", "conv_block")
+COLUMNS_READ = {"step_bias": 1, "conv_block": 1, "film": 2}  # of the step table, for each channel of the output
 
 # One op as C++ sees it: a row of int32. Absent operands are -1; eps and q_scale are the bits of a float32. `algorithm`
 # is an engine's own (backends/cpu/algorithms.py): how it does a convolution.

@@ -174,6 +174,12 @@ class Builder:
         self.table_width += self.shapes[x][0]
         return self.emit("step_bias", (x,), self.shapes[x], table=table)
 
+    def film(self, x: int) -> int:
+        """Scales x by the next C columns of the step table and adds the C after them."""
+        table = self.table_width
+        self.table_width += 2 * self.shapes[x][0]
+        return self.emit("film", (x,), self.shapes[x], table=table)
+
     def done(self, *outputs: int, **named: int) -> Program:
         """The finished program. Outputs that are not named are "y", "y1", "y2" ..."""
         unnamed = {f"y{n or ''}": value for n, value in enumerate(outputs)}

@@ -32,6 +32,7 @@ class Schedule:
     """T training steps; every array is float64 ``[T]``. The posterior is q(x_{t-1} | x_t, x_0).
 
     From a checkpoint these are its own float32 buffers, verbatim: recomputing them would differ in the last bits.
+    times: what the network is told of each training step, if not its number (a continuous time).
     """
 
     betas: NDArray[np.float64]
@@ -42,9 +43,10 @@ class Schedule:
     posterior_log_variance_clipped: NDArray[np.float64]
     posterior_mean_coef1: NDArray[np.float64]
     posterior_mean_coef2: NDArray[np.float64]
+    times: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for name in BUFFERS:
+        for name in BUFFERS + ("times",) * (self.times is not None):
             array = np.array(as_numbers(f"schedule: {name}", getattr(self, name), finite=False))
             if array.shape != np.shape(self.betas) or array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"schedule: {name} must be finite numbers of shape [T], found shape {array.shape}")
@@ -62,8 +64,19 @@ class Schedule:
     def from_betas(cls, betas: NDArray) -> Schedule:
         """Everything else follows from the betas ``[T]``; log variances are clipped at log(1e-20)."""
         betas = np.asarray(betas, np.float64)
-        alphas = 1 - betas
-        ac = np.cumprod(alphas)
+        return cls._derived(betas, 1 - betas, np.cumprod(1 - betas))
+
+    @classmethod
+    def from_alphas_cumprod(cls, alphas_cumprod: NDArray, times: NDArray | None = None) -> Schedule:
+        """Everything else follows from what is left of the trajectory, ``[T]``, descending and below 1."""
+        ac = as_numbers("schedule: alphas_cumprod", alphas_cumprod)
+        if ac.ndim != 1 or not len(ac) or not ((ac > 0) & (ac < 1)).all() or (np.diff(ac) > 0).any():
+            raise ValueError("schedule: alphas_cumprod must descend, inside (0, 1)")
+        alphas = ac / np.append(1.0, ac[:-1])
+        return cls._derived(1 - alphas, alphas, ac, times)
+
+    @classmethod
+    def _derived(cls, betas: NDArray, alphas: NDArray, ac: NDArray, times: NDArray | None = None) -> Schedule:
         previous = np.append(1.0, ac[:-1])
         variance = betas * (1 - previous) / (1 - ac)
         return cls(
@@ -75,6 +88,7 @@ class Schedule:
             posterior_log_variance_clipped=np.log(np.maximum(variance, 1e-20)),
             posterior_mean_coef1=betas * np.sqrt(previous) / (1 - ac),
             posterior_mean_coef2=(1 - previous) * np.sqrt(alphas) / (1 - ac),
+            times=times,
         )
 
     @classmethod
@@ -83,7 +97,7 @@ class Schedule:
         missing = [name for name in BUFFERS if name not in buffers]
         if missing:
             raise ValueError(f"schedule: buffers {missing} are missing")
-        return cls(**{name: buffers[name] for name in BUFFERS})
+        return cls(**{name: buffers[name] for name in BUFFERS}, times=buffers.get("times"))
 
 
 def cosine(n_steps: int, s: float = 0.008) -> Schedule:

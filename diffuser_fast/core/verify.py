@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ops import ATTRS, KINDS, Shape, conv_length
+from .ops import ATTRS, COLUMNS_READ, KINDS, Shape, conv_length
 
 
 class ProgramError(ValueError):
@@ -81,10 +81,10 @@ def _verify_op(program, op, made: set[int]) -> None:
         [program.weights[name] for name in op.weights],
     )  # fmt: skip
     table = op.attrs.get("table", -1)
-    if op.kind == "step_bias" and table < 0:
+    if op.kind in ("step_bias", "film") and table < 0:
         raise ProgramError("table: found -1, expected a column")
-    if table >= 0 and table + program.shapes[op.outs[0]][0] > program.table_width:
-        end = table + program.shapes[op.outs[0]][0]
+    end = table + COLUMNS_READ.get(op.kind, 0) * program.shapes[op.outs[0]][0]
+    if table >= 0 and end > program.table_width:
         raise ProgramError(f"it reads columns {table} .. {end - 1} of a table {program.table_width} wide")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
 from ..core.spelling import named
-from . import janner, native
+from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, janner, lerobot, native
 from .janner_runs import descend
 from .native import save
+from .sidecar import NAME as SIDECAR
 from .sidecar import read_normalizers
 from .sniff import FORMATS, native_file, sniff
 
@@ -21,35 +23,55 @@ __all__ = ["FORMATS", "load", "load_value", "save"]
 PathLike = str | os.PathLike[str]
 
 
+# Formats of other libraries: a module each, whose ``load`` takes the path, ``find_value``, ``normalizers`` and facts.
+_OTHERS = {
+    "diffusers": diffusers, "cleandiffuser": cleandiffuser, "diffusion_policy": diffusion_policy, "lerobot": lerobot,
+    "decision_diffuser": decision_diffuser,
+}  # fmt: skip
+
+
 def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | None = None, **facts: Any) -> Checkpoint:
     """A checkpoint of any known format (see ``FORMATS``), or a bundled one by its name.
 
     path: a file or folder; a run of the original's or a folder above it that leads to one run only, logs/<environment>.
-    value: path of a value checkpoint (either format), taken instead of the one beside or inside ``path``.
-    normalizer: JSON sidecar of statistics, likewise; without any, ``normalizers`` is None. ``facts`` are for the
-    original's folders: ``epoch`` picks ``state_<epoch>.pt`` (default, and "latest": the highest); ``horizon``,
-    ``action_dim``, ``prediction`` and ``clip_denoised`` stand in for lost configurations.
+    value: path of a value checkpoint (native or the original's), taken instead of the one beside or inside ``path``.
+    normalizer: JSON sidecar of statistics, likewise; without any, ``normalizers`` is None. ``facts`` are what no file
+    of a format says, and docs/migrating.md lists them. Of the original's: ``epoch`` picks ``state_<epoch>.pt``
+    (default, and "latest": the highest); ``horizon``, ``action_dim``, ``prediction`` and ``clip_denoised`` stand in for
+    lost configurations.
     Raises FileNotFoundError or ValueError in one sentence that names the file.
     """
     path = descend(_found(path))
     kind = sniff(path)
-    if kind == "native":
-        if facts:
-            given = ", ".join(named(f"load.{name}") for name in facts)
-            raise TypeError(f"{given}: cannot be given for {path}, a native file says it all")
+    beside = (path if path.is_dir() else path.parent) / SIDECAR
+    if normalizer is None and kind in _OTHERS and beside.is_file():
+        normalizer = beside
+    normalizers = None if normalizer is None else read_normalizers(normalizer)
+    taken = {"native": (), "janner": _facts(janner)}.get(kind) if kind not in _OTHERS else _facts(_OTHERS[kind])
+    if strangers := [name for name in facts if name not in taken]:
+        given = ", ".join(named(f"load.{name}") for name in strangers)
+        why = "a native file says it all" if kind == "native" else f"{FORMATS[kind]} takes {', '.join(taken)}"
+        raise TypeError(f"{given}: cannot be given for {path}, {why}")
+    if kind in _OTHERS:
+        checkpoint = _OTHERS[kind].load(path, find_value=value is None, normalizers=normalizers, **facts)
+    elif kind == "native":
         checkpoint = native.load(native_file(path))
     else:
         checkpoint = janner.load(path, find_value=value is None, find_normalizer=normalizer is None, **facts)
     if value is not None:
         found = _value(descend(_found(value), "values"), guess=checkpoint.unet.spec.horizon)
         checkpoint = janner.with_value(checkpoint, found, value)
-    if normalizer is not None:
-        normalizers = read_normalizers(normalizer)
+    if normalizers is not None and kind not in _OTHERS:
         try:
             checkpoint = replace(checkpoint, normalizers=normalizers)
         except ValueError as error:
             raise ValueError(f"{normalizer}: {error}") from None
     return checkpoint
+
+
+def _facts(module: Any) -> tuple[str, ...]:
+    parameters = tuple(inspect.signature(module.load).parameters)
+    return tuple(name for name in parameters if name not in ("path", "find_value", "find_normalizer", "normalizers"))
 
 
 def load_value(path: PathLike, *, horizon: int | None = None) -> Weights:

@@ -1,13 +1,15 @@
 """The package's own file: safetensors with one JSON record in its metadata. Written whole or not at all, without torch.
 
-Tensors are ``unet.<name>`` and ``value.<name>`` (names as in core/lower.py), and ``schedule.<buffer>`` in float64.
+Tensors are ``unet.<name>``, ``value.<name>`` and ``inverse.<name>`` (names as in core/lower.py), and
+``schedule.<buffer>`` in float64.
 The metadata has one key, ``diffuser-fast``, so that the same checkpoint always gives the same bytes:
 
-    {"format": "diffuser-fast", "version": 1, "dtype": "float32", "unet": spec, "value": spec or null,
-     "prediction": "x0", "clip_denoised": false, "action_dim": 3, "guide": {...}, "normalizers": {...} or null,
-     "metadata": {...}}
+    {"format": "diffuser-fast", "version": 2, "dtype": "float32", "unet": spec, "value": spec or null,
+     "prediction": "x0", "clip_denoised": false, "clip_range": 1, "action_dim": 3, "guide": {...}, "sampling": {...},
+     "acting": {...}, "condition_weight": 1, "inverse": spec or null, "normalizers": {...} or null, "metadata": {...}}
 
-Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py).
+Long statistics are tensors too, ``normalizers.<name>`` (see statistics.py). Version 1 had none of clip_range,
+sampling, acting, condition_weight and inverse, and is read as having the original's.
 """
 
 from __future__ import annotations
@@ -27,18 +29,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
-from ..core.checkpoint import Checkpoint, Weights
+from ..core.checkpoint import Acting, Checkpoint, Weights
 from ..core.contents import START, looks_like
 from ..core.guidance import Guide
+from ..core.samplers import Sampling
 from ..core.schedule import BUFFERS, Schedule
 from ..core.spec import spec_from_json, spec_to_json
 from ..core.spelling import setting
 from . import statistics
 
-FORMAT, VERSION = "diffuser-fast", 1
+NETWORKS = ("unet", "value", "inverse")
+FORMAT, VERSION = "diffuser-fast", 2
 DTYPES = {"float32": np.float32, "float16": np.float16}
 # What Checkpoint takes on trust, as JSON must have it.
 _KINDS = {"action_dim": int, "clip_denoised": bool, "guide": dict, "metadata": dict}
+_ADDED_IN_2 = {"clip_range": 1.0, "sampling": {}, "acting": {}, "condition_weight": 1.0, "inverse": None}
 MAX_HEADER = 100_000_000  # bytes; what the safetensors reader itself allows
 
 
@@ -57,11 +62,16 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: str = "
         "prediction": checkpoint.prediction,
         "clip_denoised": bool(checkpoint.clip_denoised),
         "action_dim": int(checkpoint.action_dim),
+        "clip_range": checkpoint.clip_range,
         "guide": asdict(checkpoint.guide),
+        "sampling": asdict(checkpoint.sampling),
+        "acting": asdict(checkpoint.acting),
+        "condition_weight": checkpoint.condition_weight,
+        "inverse": None if checkpoint.inverse is None else spec_to_json(checkpoint.inverse.spec),
         "normalizers": normalizers,
         "metadata": dict(checkpoint.metadata),
     }
-    parts = {"unet": checkpoint.unet, "value": checkpoint.value}
+    parts = {"unet": checkpoint.unet, "value": checkpoint.value, "inverse": checkpoint.inverse}
     return _save(record, parts, checkpoint.schedule, path, dtype, curves)
 
 
@@ -107,12 +117,16 @@ def load_value(path: str | os.PathLike[str]) -> tuple[Weights, Schedule, dict[st
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
     header = read_header(path)
-    record = _read_record(path, header)
-    halves = {name: entry for name, entry in header.items() if entry.get("dtype") == "BF16"}
+    return _read_record(path, header), read_safetensors(path, header)
+
+
+def read_safetensors(path: Path, header: Mapping[str, Any]) -> dict[str, NDArray]:
+    """Every tensor of a file with this header, bfloat16 as float32; ValueError names the file."""
+    halves = {name: entry for name, entry in header.items() if name != "__metadata__" and entry.get("dtype") == "BF16"}
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys() if name not in halves}  # noqa: SIM118
-        return record, tensors | {name: _bfloat16(path, entry) for name, entry in halves.items()}
+        return tensors | {name: _bfloat16(path, entry) for name, entry in halves.items()}
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: its tensors cannot be read ({error})") from None
 
@@ -171,6 +185,15 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return len(start) == 9 and start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
+def is_native(path: Path) -> bool:
+    """Whether a safetensors file's header says that it is the package's own; of a damaged one too."""
+    try:
+        metadata = read_header(path).get("__metadata__")
+    except ValueError:
+        return True  # and its reader says what is wrong
+    return isinstance(metadata, Mapping) and FORMAT in metadata
+
+
 def _save(
     record: Mapping[str, Any], parts: Mapping[str, Weights | None], schedule: Schedule, path: str | os.PathLike[str],
     dtype: str, curves: Mapping[str, NDArray] = MappingProxyType({}),
@@ -182,7 +205,8 @@ def _save(
     for part, weights in parts.items():
         if weights is not None:
             tensors |= {f"{part}.{name}": _narrow(f"{part}.{name}", a, dtype) for name, a in weights.arrays.items()}
-    tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in BUFFERS}
+    buffers = BUFFERS + ("times",) * (schedule.times is not None)
+    tensors |= {f"schedule.{name}": np.array(getattr(schedule, name)) for name in buffers}
     tensors |= {f"normalizers.{name}": array for name, array in curves.items()}
     try:  # numbers are written in full: they read back to the same float64
         text = json.dumps(
@@ -226,6 +250,7 @@ def _read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
 def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Checkpoint:
     """Raises KeyError, TypeError or ValueError on anything that does not fit."""
     parts = _parts(record, tensors)
+    record = _ADDED_IN_2 | record if record["version"] == 1 else record
     for name, kind in _KINDS.items():
         if type(record[name]) is not kind:
             raise ValueError(f"{name} is {record[name]!r} in its header, expected {kind.__name__}")
@@ -237,13 +262,18 @@ def _checkpoint(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Ch
         prediction=record["prediction"],
         clip_denoised=record["clip_denoised"],
         guide=Guide(**record["guide"]),
+        clip_range=record["clip_range"],
+        sampling=Sampling(**record["sampling"]),
+        acting=Acting(**record["acting"]),
+        condition_weight=record["condition_weight"],
+        inverse=None if record["inverse"] is None else _weights("inverse", record["inverse"], parts["inverse"]),
         normalizers=statistics.unpack(record["normalizers"], parts["normalizers"]),
         metadata=record["metadata"],
     )
 
 
 def _parts(record: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
-    parts: dict[str, dict[str, NDArray]] = {"unet": {}, "value": {}, "schedule": {}, "normalizers": {}}
+    parts: dict[str, dict[str, NDArray]] = {name: {} for name in (*NETWORKS, "schedule", "normalizers")}
     for name, array in tensors.items():
         part, _, rest = name.partition(".")
         if part not in parts or not rest or (part != "schedule" and record.get(part) is None):

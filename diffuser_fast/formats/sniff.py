@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..core.contents import START, ZIP, looks_like
+from . import decision_diffuser, diffusers, diffusion_policy, lerobot
 from .janner_state import states
-from .native import is_safetensors
+from .native import is_native, is_safetensors
+from .plain_json import read_json
 from .torch_file import is_torch, names
+from .torch_zip import Archive
 
 # Format -> what it is, for people. `info` prints it, and so does the error for a file that is none of them.
 FORMATS = {
     "native": "a .safetensors file written by diffuser-fast",
     "janner": "a folder or state_*.pt as the original Diffuser writes it",
+    "diffusers": "a pipeline's folder of Hugging Face diffusers",
+    "cleandiffuser": "a folder with diffusion_ckpt_*.pt of CleanDiffuser",
+    "diffusion_policy": "a .ckpt or run of diffusion_policy",
+    "decision_diffuser": "a state*.pt or run of Decision Diffuser",
+    "lerobot": "a folder of a lerobot DiffusionPolicy",
 }
-_READABLE = f"readable are {' and '.join(FORMATS.values())}"
+_READABLE = f"readable are {', '.join(list(FORMATS.values())[:-1])} and {list(FORMATS.values())[-1]}"
 
 
 def sniff(path: Path) -> str:
-    """ "native" or "janner"; ValueError says what the path looks like instead, or that an archive is cut short."""
+    """A key of ``FORMATS``; ValueError says what the path looks like instead, or that an archive is cut short."""
     if path.is_dir():
         return _sniff_folder(path)
     with open(path, "rb") as file:
         start = file.read(START)
     if is_safetensors(path):
+        if not is_native(path) and diffusers.is_folder(path.parent.parent):
+            raise ValueError(f"{path}: one network of a diffusers pipeline; pass the pipeline's folder")
+        if not is_native(path) and lerobot.is_folder(path.parent):
+            raise ValueError(f"{path}: a part of a lerobot policy; pass its folder")
         return "native"
     if is_torch(path):
-        return "janner"
+        return _sniff_torch(path)
     numpys = start.startswith(ZIP) and any(name.endswith(".npy") for name in names(path))
     raise ValueError(f"{path}: looks like {'a numpy archive' if numpys else looks_like(start)}; {_READABLE}")
 
@@ -37,8 +51,18 @@ def native_file(path: Path) -> Path:
 
 
 def _sniff_folder(path: Path) -> str:
-    if states(path):
-        return "janner"
+    if found := states(path):
+        return _sniff_torch(found[max(found)])
+    if diffusers.is_folder(path):
+        return "diffusers"
+    if any(path.glob("diffusion_ckpt_*.pt")):
+        return "cleandiffuser"
+    if lerobot.is_folder(path):
+        return "lerobot"
+    if diffusion_policy.newest(path) is not None:
+        return "diffusion_policy"
+    if (state := decision_diffuser.newest(path)) is not None and _sniff_torch(state) == "decision_diffuser":
+        return "decision_diffuser"
     files = sorted(p.name for p in path.glob("*.safetensors"))
     if len(files) == 1:
         return "native"
@@ -46,8 +70,26 @@ def _sniff_folder(path: Path) -> str:
         raise ValueError(
             f"{path}: a folder with {len(files)} .safetensors files; pass one of them: {', '.join(files[:4])}"
         )
-    if (path / "unet" / "config.json").is_file() or (path / "config.json").is_file():
-        raise ValueError(f"{path}: looks like a model of the Hugging Face hub, which is not readable yet; {_READABLE}")
+    if (path / "config.json").is_file():
+        kind = read_json(path / "config.json").get("_class_name")
+        what = f"a {kind}" if isinstance(kind, str) and len(kind) < 100 else "a model"
+        whole = "; pass the pipeline's folder, above it" if diffusers.is_folder(path.parent) else ""
+        raise ValueError(f"{path}: looks like {what} of the Hugging Face hub by itself{whole}; {_READABLE}")
     inside = sorted(p.name for p in path.iterdir())
     some = ", ".join(inside[:4]) + (f" and {len(inside) - 4} more" if len(inside) > 4 else "")
     raise ValueError(f"{path}: a folder with no state_<epoch>.pt in it (there is {some or 'nothing'}); {_READABLE}")
+
+
+def _sniff_torch(path: Path) -> str:
+    """By the keys of its record. What cannot be told is the original's, whose reader says what is wrong."""
+    try:
+        content: Any = Archive(path).content
+    except ValueError:
+        return "janner"
+    if isinstance(content, Mapping) and "model_ema" in content:
+        return "cleandiffuser"
+    if decision_diffuser.is_state(content):
+        return "decision_diffuser"
+    if isinstance(content, Mapping) and "state_dicts" in content:
+        return "diffusion_policy"
+    return "janner"

@@ -12,7 +12,7 @@ import io
 import os
 import pickletools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     if len(data) > LIMIT:
         raise ValueError(f"{path}: larger than {LIMIT} bytes, which no configuration is; it was not read")
     try:
-        return _Machine().run(data)
+        return Machine().run(data)
     except Refused as error:
         raise ValueError(f"{path}: the pickle {error}; only inert records are read, so nothing was run") from None
     except (
@@ -72,13 +72,14 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path}: not a whole pickle {what}") from None
 
 
-class _Machine:
+class Machine:
     """The pickle machine: stack, marks (heights of the stack) and memo. Bad operands end in an ordinary exception.
 
     Every operation takes time and memory in proportion to the bytes it was read from: a small file stays small.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -114,8 +115,8 @@ class _Machine:
     def copies(self, *sources: Any) -> None:
         # References are free, copies are not: a small file could ask for very many.
         self.copied += sum(len(s) for s in sources if hasattr(s, "__len__"))
-        if self.copied > LIMIT:
-            raise Refused(f"asks to copy more than {LIMIT} elements")
+        if self.copied > self.limit:
+            raise Refused(f"asks to copy more than {self.limit} elements")
 
     def put(self, key: int) -> None:
         self.memo[key] = self.stack[-1]
@@ -137,18 +138,18 @@ class _Machine:
         elif type(target) is list:
             target.extend(values)
         else:
-            raise Refused(f"appends to a {_described(target)}")
+            raise Refused(f"appends to a {described(target)}")
 
     def set_items(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
-            raise Refused(f"sets items of a {_described(target)}")
+            raise Refused(f"sets items of a {described(target)}")
         target.update(_pairs(list(zip(values[0::2], values[1::2], strict=True))))
 
     def new_object(self, keywords: Any = ()) -> None:
         arguments, kind = self.pop(), self.pop()
         if arguments or keywords:
-            raise Refused(f"asks to call {_described(kind)} with arguments")
+            raise Refused(f"asks to call {described(kind)} with arguments")
         if not isinstance(kind, Name):
             raise TypeError("an object's class must be a global")
         self.stack.append(Record(kind))
@@ -160,16 +161,25 @@ class _Machine:
             target.__setstate__(state)
             return
         if not isinstance(target, Record) or not isinstance(state, dict):
-            raise Refused(f"sets the state of a {_described(target)} from a {_described(state)}")
+            raise Refused(f"sets the state of a {described(target)} from a {described(state)}")
         self.copies(state)
         target.state.update(state)
 
     def reduce(self, arguments: Any, function: Any) -> None:
-        name = str(function) if isinstance(function, Name) else _described(function)
-        if name not in _CONTAINERS or not isinstance(arguments, tuple):
+        name = str(function) if isinstance(function, Name) else described(function)
+        calls = self.calls()
+        if name not in calls or not isinstance(arguments, tuple):
             raise Refused(f"asks to call {name}")
         self.copies(*arguments)
-        self.stack.append(_CONTAINERS[name](*arguments))
+        self.stack.append(calls[name](*arguments))
+
+    def calls(self) -> Mapping[str, Callable[..., Any]]:
+        """What a pickle may call, and what is done instead."""
+        return _CONTAINERS
+
+    def persistent(self, reference: Any) -> Any:
+        """What a reference to something outside the pickle stands for."""
+        raise Refused("refers to something outside of it")
 
 
 def _key(value: Any) -> Any:
@@ -179,7 +189,7 @@ def _key(value: Any) -> Any:
         raise Refused(f"uses a tuple of {len(parts)} as a key")
     for part in parts:
         if not isinstance(part, (str, bytes, int, float, Name, type(None))):
-            raise Refused(f"uses a {_described(part)} as a key")
+            raise Refused(f"uses a {described(part)} as a key")
     return value
 
 
@@ -191,11 +201,12 @@ def _pairs(values: Any = ()) -> dict[Any, Any]:
 def _reconstructed(kind: Name, parent: Any, state: Any) -> Record:
     """What protocols 0 and 1 call to make an object."""
     if not isinstance(kind, Name) or parent not in (Name("builtins", "object"), Name("__builtin__", "object")) or state:
-        raise Refused(f"asks to make a {_described(kind)} out of {_described(parent)}")
+        raise Refused(f"asks to make a {described(kind)} out of {described(parent)}")
     return Record(kind)
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """A value for an error: its class, and nothing of what it holds."""
     if isinstance(value, Name):
         return str(value)
     return str(value.type) if isinstance(value, Record) else type(value).__name__
@@ -226,7 +237,7 @@ _LITERALS = {
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
-_OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
+_OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "MARK": lambda m, _: m.marks.append(len(m.stack)),
     "EMPTY_LIST": lambda m, _: m.stack.append([]),
     "EMPTY_DICT": lambda m, _: m.stack.append({}),
@@ -243,9 +254,9 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "ADDITEMS": lambda m, _: m.extend(m.pop_to_mark()),
     "SETITEM": lambda m, _: m.set_items([m.pop(), m.pop()][::-1]),
     "SETITEMS": lambda m, _: m.set_items(m.pop_to_mark()),
-    "PUT": _Machine.put,
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
+    "PUT": Machine.put,
+    "BINPUT": Machine.put,
+    "LONG_BINPUT": Machine.put,
     "MEMOIZE": lambda m, _: m.put(len(m.memo)),
     "GET": lambda m, key: m.stack.append(m.memo[key]),
     "BINGET": lambda m, key: m.stack.append(m.memo[key]),
@@ -253,10 +264,11 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "POP": lambda m, _: m.pop(),
     "POP_MARK": lambda m, _: m.pop_to_mark(),
     "DUP": lambda m, _: m.stack.append(m.stack[-1]),
-    "GLOBAL": _Machine.global_name,
-    "STACK_GLOBAL": _Machine.stack_global,
+    "GLOBAL": Machine.global_name,
+    "STACK_GLOBAL": Machine.stack_global,
     "NEWOBJ": lambda m, _: m.new_object(),
     "NEWOBJ_EX": lambda m, _: m.new_object(m.pop()),
     "BUILD": lambda m, _: m.build(m.pop()),
+    "BINPERSID": lambda m, _: m.stack.append(m.persistent(m.pop())),
     "REDUCE": lambda m, _: m.reduce(m.pop(), m.pop()),
 }

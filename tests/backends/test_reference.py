@@ -55,7 +55,7 @@ def network(kind, horizon, depth, options, seed=0):
 
 def tables(weights, t):
     """Time tables ``[R, S]`` in float64: the loop's own are rounded, as engines take them."""
-    return time_tables(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.dim)
+    return time_tables(lower(weights.spec).time, weights.arrays, np.asarray(t), weights.spec.time)
 
 
 def tensors(weights):
@@ -243,7 +243,7 @@ def test_a_gradient_added_to_x0():
     diffusion, its_guide, checkpoint = both(clip=True)
     (cond, given), tape, t = conditions(3), normal(9, 2, 3, HORIZON, ACTIONS + OBSERVATIONS), STEPS // 2
     steps = step_table("ddpm", checkpoint.schedule, prediction="x0", n_steps=None)
-    row = replace(steps, **{name: getattr(steps, name)[[STEPS - 1 - t]] for name in steps.__dataclass_fields__})
+    row = steps.only([STEPS - 1 - t])
     row = replace(row, g0=np.array([0.8]))
     loop = sampling_loop(checkpoint, row, guide=Guide(n_steps=0))
     loop = replace(loop, steps=replace(loop.steps, g0=row.g0))

@@ -146,6 +146,9 @@ _OPS = {
     "concat": lambda op, s, ins, w, t: np.concatenate(ins, axis=1),
     "slice": lambda op, s, ins, w, t: ins[0][:, op.attrs["lo"] : op.attrs["lo"] + s[0]],
     "step_bias": lambda op, s, ins, w, t: ins[0] + columns(t, op.attrs["table"], s[0]),
+    "film": lambda op, s, ins, w, t: (
+        ins[0] * columns(t, op.attrs["table"], s[0]) + columns(t, op.attrs["table"] + s[0], s[0])
+    ),
     "linear_attention": _linear_attention,
     "group_norm_vjp": lambda op, s, ins, w, t: group_norm_vjp(*ins, w[0], op.attrs["groups"], op.attrs["eps"]),
     "act_vjp": lambda op, s, ins, w, t: ins[1] * SLOPES[op.attrs["act"]](ins[0]),

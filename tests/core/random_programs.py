@@ -78,7 +78,7 @@ def everything(seed, ops=12):
         groups = int(rng.choice([g for g in (1, 2, 4, 8) if channels % g == 0]))
         like = [v for v, shape in enumerate(b.shapes) if shape == b.shapes[x]]
         as_long = [v for v, (c, h) in enumerate(b.shapes) if h == length and c + channels < 80]
-        match int(rng.integers(13)):
+        match int(rng.integers(14)):
             case 0:
                 b.conv(x, f"c{n}", int(rng.integers(1, 40)), k=int(rng.choice([1, 3, 5])), bias=bool(rng.integers(2)))
             case 1 if length > 3:
@@ -109,6 +109,8 @@ def everything(seed, ops=12):
                 else:
                     gamma = b._affine(f"v{n}", x)[:1]
                     b.emit(kind, (x, int(rng.choice(like))), b.shapes[x], gamma, groups=groups, eps=1e-5)
+            case 12:
+                b.film(x)
             case _:
                 block(b, x, f"b{n}", channels=int(rng.choice([8, 16, 24])), groups=4)
     made = [op.outs[0] for op in b.ops]

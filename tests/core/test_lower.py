@@ -91,7 +91,7 @@ def test_the_function_is_the_oracles(case, longer):
     lowered = lower(spec, spec.horizon * longer)
     x = np.random.default_rng(1).normal(size=(3, spec.horizon * longer, spec.transition_dim))
     for t in (0, 7, 63):
-        table = time_tables(lowered.time, weights.arrays, np.array([t]), spec.dim)[0]
+        table = time_tables(lowered.time, weights.arrays, np.array([t]), spec.time)[0]
         found = run(lowered.net, weights.arrays, {"x": x.transpose(0, 2, 1)}, table)["y"]
         expected = network(torch.from_numpy(x), None, torch.full((3,), t)).numpy()
         found = found.transpose(0, 2, 1) if isinstance(spec, UNetSpec) else found[:, :, 0]

@@ -8,7 +8,7 @@ from oracle.checkpoint import load_normalizer
 from oracle.goldens import FOLDER, NAMES
 from oracle.normalizers import CDFNormalizer
 
-from diffuser_fast.core.normalizers import CDF, Gaussian, Limits, Normalizers, normalizer_kind
+from diffuser_fast.core.normalizers import CDF, Affine, Gaussian, Limits, Normalizers, normalizer_kind
 
 DATA = np.random.default_rng(0).normal(3, [1.0, 0.1, 20.0], (500, 3))
 
@@ -199,8 +199,28 @@ def test_records_that_are_no_statistics(record, message):
 def test_what_normalisers_refuse():
     with pytest.raises(ValueError, match="stds: must be positive"):
         Gaussian([0.0], [0.0])
-    with pytest.raises(ValueError, match="of one kind"):
-        Normalizers(Gaussian([0.0], [1.0]), Limits([0.0], [1.0])).to_json()
+    with pytest.raises(ValueError, match="scale: must not be 0"):
+        Affine([0.0], [0.0])
+
+
+def test_fields_of_two_kinds():
+    given = Normalizers(Gaussian([0.5], [2.0]), Affine([3.0, 1.0], [0.0, 1.0], [1.0, 9.0]))
+    assert given.kind is None
+    again = Normalizers.from_json(json.loads(json.dumps(given.to_json())))
+    assert again.to_json() == given.to_json()
+    with pytest.raises(ValueError, match=r"fields.actions lacks \['offset'\]"):
+        Normalizers.from_json(
+            {"fields": {**given.to_json()["fields"], "actions": {"normalizer": "AffineNormalizer", "scale": [1]}}}
+        )
+
+
+def test_an_affine_map_goes_there_and_back_and_ends_at_its_limit():
+    one = Affine([2.0, 0.5], [1.0, -1.0], [1.0, 1.0])
+    x = np.array([[0.5, -0.25], [3.0, 1.0]])
+    np.testing.assert_allclose(one.normalize(x), [[2.0, -1.125], [7.0, -0.5]])
+    np.testing.assert_allclose(one.unnormalize(one.normalize(x)), [[0.5, -0.25], [1.0, 1.0]])
+    np.testing.assert_array_equal(one.outside(x), [[False, False], [True, False]])
+    np.testing.assert_allclose(Affine.fit([[0.0, 3.0], [4.0, 3.0]]).normalize([[4.0, 3.0]]), [[1.0, 0.0]])
 
 
 def test_kinds_by_name():

@@ -133,6 +133,13 @@ def _step_bias(r, a, shape, x, w, table):
     return r.once(x[0] + np.asarray(table, np.float64)[..., a["table"] : a["table"] + shape[0], None])
 
 
+def _film(r, a, shape, x, w, table):
+    scale, shift = np.split(
+        np.asarray(table, np.float64)[..., a["table"] : a["table"] + 2 * shape[0], None], 2, axis=-2
+    )
+    return r.once(r.once(x[0] * scale) + shift)
+
+
 def _product(r, equation, one, other, terms):
     def squares(first):
         return np.einsum(equation, first(one) ** 2, first(other) ** 2)
@@ -177,6 +184,7 @@ OPS = {
     "concat": lambda r, a, shape, x, w, table: np.concatenate(x, axis=1),
     "slice": lambda r, a, shape, x, w, table: x[0][:, a["lo"] : a["lo"] + shape[0]],
     "step_bias": _step_bias,
+    "film": _film,
     "linear_attention": _attention,
     "group_norm_vjp": _group_norm_vjp,
     "act_vjp": lambda r, a, shape, x, w, table: r.once(x[1] * SLOPES[a["act"]](r, x[0])),
@@ -218,12 +226,15 @@ def plan(loop, inpainting, tape, *, x=None, start=0, tables=None, candidates=Non
             x = inpainting.apply(sum_of(x, r.once(steps.gx[k] * g)))
         if loop.guide and k == loop.rows - 1 and not steps.guide_steps[k]:
             values = gradient(x)[0]
-        net = network(loop.denoiser, loop.denoiser.program, x, net_tables)["y"]
-        x0 = sum_of(r.once(steps.p[k] * x), r.once(steps.q[k] * net))
+        x0 = r.once(steps.p[k] * x)
+        if steps.q[k]:
+            net = network(loop.denoiser, loop.denoiser.program, x, net_tables)["y"]
+            x0 = sum_of(x0, r.once(steps.q[k] * net))
         x0 = sum_of(x0, r.once(steps.g0[k] * gradient(x)[1])) if steps.g0[k] else x0
+        unclipped = x0
         x0 = np.clip(x0, *loop.clip) if loop.clip else x0
         before = x0 if before is None else before
-        terms = ((steps.a, x0), (steps.b, x), (steps.d, before), (steps.s, tape[k + 1]))
+        terms = ((steps.a, x0), (steps.b, x), (steps.d, before), (steps.u, unclipped), (steps.s, tape[k + 1]))
         x = inpainting.apply(sum_of(*(r.once(column[k] * array) for column, array in terms)))
         before = x0
         chain.append(x)

@@ -52,7 +52,7 @@ def test_what_nobody_changed_opens():
 @pytest.mark.parametrize(
     ("op", "fields", "message"),
     [
-        (1, {"opcode": 0}, r"denoiser: op 1: opcode: found 0, expected 1 to 13"),
+        (1, {"opcode": 0}, r"denoiser: op 1: opcode: found 0, expected 1 to 14"),
         (1, {"opcode": 99}, "op 1: opcode: found 99"),
         (0, {"w": 1000}, "op 0: weight: found 1000, expected 0 to 3"),
         (0, {"w3": -1}, "op 0: weight: found -1, expected 0 to 3"),

@@ -28,8 +28,8 @@ def put(key, *shape):
         (drop("model.time_mlp.1.weight"), "it lacks model.time_mlp.1.weight"),
         (drop("betas"), r"schedule: buffers \['betas'\] are missing"),
         (put("denoise_fn.downs.0.0.blocks.0.weight", 3), "are those of the original's kuka branch, which is not"),
-        (put("inv_model.0.weight", 3), "are those of Decision Diffuser, which is not readable yet"),
-        (put("model.returns_mlp.0.weight", 3), "are those of Decision Diffuser"),
+        (put("inv_model.0.weight", 3), "of its keys downs.0.2.conv.bias, .* are missing, downs.0.3"),
+        (put("model.returns_mlp.0.weight", 3), "of its keys .*returns_mlp.0.bias"),
         (put("model.extra.weight", 3), "none are missing, extra.weight not expected"),
         (put("model.cond_mlp.0.weight", 3), "cond_mlp.0.weight not expected"),  # of the kuka branch
         (put("ema_decay", 1), "it has keys that the original does not write: ema_decay"),

@@ -200,7 +200,8 @@ def test_what_is_bundled_loads():
 
 
 def test_formats_are_listed():
-    assert set(FORMATS) == {"native", "janner"} and all(FORMATS.values())
+    others = {"diffusers", "cleandiffuser", "diffusion_policy", "lerobot", "decision_diffuser"}
+    assert set(FORMATS) == {"native", "janner", *others} and all(FORMATS.values())
 
 
 def test_without_torch_the_cure_is_named(folder):

@@ -154,11 +154,11 @@ def test_headers_that_are_no_table(file, header):
     refuses(file, "not a safetensors file")
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_a_newer_version(file, version):
     record, tensors = parts(file)
     rewrite(file, {**record, "version": version, "unet": "whatever a later release means"}, tensors)
-    refuses(file, rf"its format version is {version}, this release reads up to 1; .*pip install -U diffuser-fast")
+    refuses(file, rf"its format version is {version}, this release reads up to 2; .*pip install -U diffuser-fast")
 
 
 @pytest.mark.parametrize("version", [None, "1", 0, -1, True, 1.5])
@@ -213,6 +213,10 @@ def test_no_field_of_the_header_is_trusted(file, value):
         "clip_denoised": [True],
         "normalizers": [None],
         "guide": [{}],
+        "sampling": [{}],
+        "acting": [{}],
+        "clip_range": [3, 2.5],
+        "inverse": [None],
         "metadata": [{}, {"kind": "unet"}],
     }
     for name in record.keys() - {"dtype", "version"}:

@@ -40,7 +40,7 @@ def archive(name):
 def test_foreign_files(tmp_path, content, what):
     path = tmp_path / "a"
     path.write_bytes(content)
-    refuses(path, f"a: looks like {what}.*; readable are .*safetensors.* and .*state_")
+    refuses(path, f"a: looks like {what}.*; readable are .*safetensors.* and a folder")
     with pytest.raises(ValueError, match=f"looks like {what}"):
         load_value(path)
 
@@ -55,7 +55,8 @@ def test_foreign_folders(tmp_path, native):
     hub = tmp_path / "hub"
     (hub / "unet").mkdir(parents=True)
     (hub / "unet" / "config.json").write_text("{}")
-    refuses(hub, "looks like a model of the Hugging Face hub, which is not readable yet")
+    refuses(hub, "scheduler_config.json", error=FileNotFoundError)
+    refuses(hub / "unet", "looks like a model of the Hugging Face hub by itself; pass the pipeline's folder, above it")
 
 
 def test_a_truncated_state(folder):

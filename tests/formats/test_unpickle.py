@@ -159,7 +159,7 @@ def test_naming_something_is_harmless_and_imports_nothing(tmp_path, read, canary
         ),
         (b"cos\nsystem\n}b.", "sets the state of a os.system"),
         (b"Pname\n.", "uses PERSID"),
-        (b"\x80\x02U\x04nameQ.", "uses BINPERSID"),
+        (b"\x80\x02U\x04nameQ.", "refers to something outside of it"),
         (b"\x82\x01.", "uses EXT1"),
         (b"\x80\x05\x97.", "uses NEXT_BUFFER"),
         (b"]cos\nsystem\n)\x81a(lR.", "asks to call list"),

@@ -12,6 +12,8 @@ normalizers  Gaussian, limits, CDF and debug normalisers, DatasetNormalizer
 policies     GuidedPolicy, Policy, ValueGuide: look-alikes of the original's run-time objects
 variants     what clones of the original and subclasses of its users do otherwise, under the same names
 checkpoint   a folder as the original writes it -> the objects above
+relatives    networks of diffusers, CleanDiffuser, diffusion_policy, lerobot, Decision Diffuser, by their keys
+relative_plans  how those sample
 goldens      the recorded traces beside this folder, and the policies that must reproduce them
 draws        seeded weights and numbers for tests
 

@@ -28,7 +28,7 @@ OPTIONS = frozenset({"cores", "isa"})
 SUPPORT = Support(
     kinds=frozenset({
         "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",
-        "group_norm_vjp", "act_vjp", "conv_block", "norm_act_vjp",
+        "group_norm_vjp", "act_vjp", "conv_block", "norm_act_vjp", "film",
     }),
     acts=frozenset({"mish", "silu", "relu", "gelu"}),
 )  # fmt: skip

@@ -20,7 +20,8 @@ from .tiling import power
 from .weights import Store
 
 MOST_NUMBERS = 2**31 - 1  # in one buffer: kernels' offsets are int32
-COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0")  # as in kernels/trajectory.py
+COLUMNS = ("p", "q", "a", "b", "d", "s", "gx", "g0", "u")  # as in kernels/trajectory.py
+COLUMN_WORDS = 12  # from one row of them to the next: a multiple of 16 bytes
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def networks(loop: SamplingLoop, batch: int, target: Target) -> Networks:
 def buffers(loop: SamplingLoop, batch: int, nets: Networks, target: Target, device: torch.device) -> dict[str, Tensor]:
     """Every buffer but those for staging: weights, tables, coefficients, arenas, scratch. All a plan needs, at load."""
     steps, scale = loop.steps, target.gradient_scale
-    columns = np.stack([getattr(steps, name) for name in COLUMNS], axis=1)
-    columns[:, -2:] /= scale
+    columns = np.zeros((steps.rows, COLUMN_WORDS))
+    columns[:, : len(COLUMNS)] = np.stack([getattr(steps, name) for name in COLUMNS], axis=1)
+    columns[:, [COLUMNS.index("gx"), COLUMNS.index("g0")]] /= scale
     partials, tile_counters = nets.scratch
     memory = nets.store.memory(device)
     memory |= {
@@ -151,7 +153,7 @@ class _Builder:
         pointers |= self._inpainting | (self._noise(k + 1) if noisy else {})
         self._emit(
             "update", pointers, {"k": k}, D=loop.transition_dim, LDN=net.ld, LDG=gradient.ld if gradient else 0,
-            FIRST=k == self.mode.start, NOISE=noisy, CHAIN=self._chain_words,
+            FIRST=k == self.mode.start, NOISE=noisy, UNCLIPPED=bool(self.loop.steps.u[k]), CHAIN=self._chain_words,
         )  # fmt: skip
 
     def _rank(self, k: int) -> None:
@@ -196,7 +198,7 @@ class _Builder:
         self.launches.append(Launch(kernel, grid, pointers, constants, scalars or {}))
 
     def _columns(self, k: int) -> Ref:
-        return Ref("columns", k * len(COLUMNS))
+        return Ref("columns", k * COLUMN_WORDS)
 
     @property
     def _inpainting(self) -> dict[str, Ref]:

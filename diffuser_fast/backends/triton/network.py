@@ -237,6 +237,9 @@ class _Builder:
     def _step_bias(self, op: Op) -> None:
         self._elementwise("bias", op.ins[0], self.ref(op.outs[0]), table=Ref("table row", op.attrs["table"]))
 
+    def _film(self, op: Op) -> None:
+        self._elementwise("film", op.ins[0], self.ref(op.outs[0]), table=Ref("table row", op.attrs["table"]))
+
     def _elementwise(
         self, mode: str, value: int, y: ValueRef, other: ValueRef | None = None, *, table: Ref | None = None,
         act: str = "none",

@@ -8,39 +8,43 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..program import Program
+from ..embedding import Embedding
+from ..program import Op, Program
 
 
-def embedding(t: NDArray, dim: int) -> NDArray[np.float64]:
-    """Sinusoidal embedding of steps ``t [R]``: ``[R, dim]``, sines then cosines (Vaswani et al. 2017, section 3.5).
+class Dense:
+    """A small MLP evaluated in float64: dense layers (conv with k = 1), activations and concatenation.
 
-    Frequencies are 10000^(-i / (dim/2 - 1)), i = 0 .. dim/2 - 1, as in the original (its last is 1/10000).
+    Its weights are taken over once, so that it may be evaluated at every plan. ValueError on any other op.
     """
-    half = dim // 2
-    angle = np.asarray(t, np.float64)[:, None] * 10000.0 ** (-np.arange(half) / (half - 1))
-    return np.concatenate((np.sin(angle), np.cos(angle)), axis=1)
 
+    def __init__(self, program: Program, weights: Mapping[str, NDArray]) -> None:
+        self.program = program
+        self._steps = [self._step(op, weights) for op in program.ops]
 
-def time_tables(time: Program, weights: Mapping[str, NDArray], t: NDArray, dim: int) -> NDArray[np.float64]:
-    """Step tables ``[R, S]`` in float64: the time program evaluated at every step of ``t [R]``.
+    def __call__(self, x: NDArray) -> NDArray[np.float64]:
+        """``x [N, C]`` -> ``[N, S]``."""
+        values = {self.program.inputs["x"]: np.asarray(x, np.float64)}
+        for op, step in zip(self.program.ops, self._steps):
+            values[op.outs[0]] = step(*(values[i] for i in op.ins))
+        return values[self.program.outputs["y"]]
 
-    It is a small MLP: dense layers (conv with k = 1), activations and concatenation. ValueError on any other op.
-    """
-    values = {time.inputs["x"]: embedding(t, dim)}
-    for op in time.ops:
-        ins = [values[i] for i in op.ins]
+    @staticmethod
+    def _step(op: Op, weights: Mapping[str, NDArray]) -> Callable[..., NDArray]:
         match op.kind:
-            case "conv" if op.attrs["k"] == 1 and len(ins) == 1:
+            case "conv" if op.attrs["k"] == 1 and len(op.ins) == 1:
                 w, *bias = (np.asarray(weights[name], np.float64) for name in op.weights)
-                result = ins[0] @ w[:, :, 0].T + (bias[0] if bias else 0)
+                return lambda x: x @ w[:, :, 0].T + (bias[0] if bias else 0)
             case "act":
-                result = _ACTS[op.attrs["act"]](ins[0])
+                return _ACTS[op.attrs["act"]]
             case "concat":
-                result = np.concatenate(ins, axis=1)
-            case _:
-                raise ValueError(f"time_tables: a time program has no {op.kind}")
-        values[op.outs[0]] = result
-    return values[time.outputs["y"]]
+                return lambda x, y: np.concatenate((x, y), axis=1)
+        raise ValueError(f"time_tables: a time program has no {op.kind}")
+
+
+def time_tables(time: Program, weights: Mapping[str, NDArray], t: NDArray, embedding: Embedding) -> NDArray[np.float64]:
+    """Step tables ``[R, S]`` in float64: the time program evaluated at every step of ``t [R]``."""
+    return Dense(time, weights)(embedding(t))
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])

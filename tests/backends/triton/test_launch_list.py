@@ -286,12 +286,12 @@ def test_every_kind_has_launches_and_what_is_new_is_refused(hopper, monkeypatch)
             case.program, case.weights, 2, refs, arena="arena", store=weights.Store("float32"),
             target=Target("float32", 90),
         )  # fmt: skip
-    monkeypatch.setitem(KINDS, "film", Kind(99, (1, 1)))
-    monkeypatch.setitem(verify._RULES, "film", lambda *_: None)
+    monkeypatch.setitem(KINDS, "novel", Kind(99, (1, 1)))
+    monkeypatch.setitem(verify._RULES, "novel", lambda *_: None)
     b = Builder((4, 4))
-    program = b.done(b.act(b.emit("film", (0,), (4, 4)), "gelu"))
-    assert unsupported(program, triton.SUPPORT) == "op 0: there is no kernel for film"
-    narrow = replace(triton.SUPPORT, kinds=triton.SUPPORT.kinds | {"film"}, acts=frozenset({"mish"}))
+    program = b.done(b.act(b.emit("novel", (0,), (4, 4)), "gelu"))
+    assert unsupported(program, triton.SUPPORT) == "op 0: there is no kernel for novel"
+    narrow = replace(triton.SUPPORT, kinds=triton.SUPPORT.kinds | {"novel"}, acts=frozenset({"mish"}))
     assert unsupported(program, narrow) == "op 1 (act): there is no kernel for the activation gelu"
 
 

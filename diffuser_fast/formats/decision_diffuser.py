@@ -1,0 +1,140 @@
+"""Decision Diffuser (Ajay et al. 2023): the state its Trainer writes, with returns, inverse dynamics, or both.
+
+    checkpoint/{state, state_<step>}.pt     {"step", "model", "ema"}; plans use "ema"
+    facts.json                              what no file says: {"diffusion": {"condition_guidance_w", "predict_epsilon",
+                                            "clip_denoised", "action_dim"}}, arguments of its classes
+
+With inverse dynamics (``inv_model.*``) a trajectory holds observations alone. The condition is the return to reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from ..core.checkpoint import Checkpoint, Weights
+from ..core.normalizers import Normalizers
+from ..core.samplers import Sampling
+from ..core.schedule import Schedule
+from ..core.spec import InverseSpec, UNetSpec
+from ..core.spelling import setting
+from .plain_json import Settings, about, read_json
+from .renamed import counted, shape_of, weights
+from .state_dict import plain_keys
+from .torch_zip import Archive
+
+FACTS = "facts.json"
+WEIGHT = 1.2  # its default condition_guidance_w
+_NOISE = 0.5  # all of its noise is halved: the first and each step's
+_FIRST = "downs.{}.0.blocks.0.block.0.weight"
+_MARKS = ("inv_model.", "model.returns_mlp.")
+_RULES = (
+    (r"\.first\.conv\.", ".blocks.0.block.0."),
+    (r"\.first\.norm\.", ".blocks.0.block.2."),
+    (r"\.second\.conv\.", ".blocks.1.block.0."),
+    (r"\.second\.norm\.", ".blocks.1.block.2."),
+    (r"(block\d?)\.(time|condition)\.", r"\1.time_mlp.1."),
+    (r"\.skip\.", ".residual_conv."),
+    (r"^time\.linear1\.", "time_mlp.1."),
+    (r"^time\.linear2\.", "time_mlp.3."),
+    (r"^condition\.linear1\.", "returns_mlp.0."),
+    (r"^condition\.linear2\.", "returns_mlp.2."),
+    (r"^condition\.linear3\.", "returns_mlp.4."),
+    (r"^(down|up)(\d+)\.block(\d)", r"\1s.\2.\3"),
+    (r"^(down|up)(\d+)\.(down|up)sample", r"\1s.\2.2.conv"),
+    (r"^mid\.block0", "mid_block1"),
+    (r"^mid\.block1", "mid_block2"),
+    (r"^head\.conv", "final_conv.0.block.0"),
+    (r"^head\.norm", "final_conv.0.block.2"),
+    (r"^head\.out", "final_conv.1"),
+)
+_INVERSE = ((r"^linear1\.", "0."), (r"^linear2\.", "2."), (r"^linear3\.", "4."))
+
+
+def newest(folder: Path) -> Path | None:
+    """The state of a folder, or of its ``checkpoint``: state.pt, or the one of the highest step."""
+    found = [p for where in (folder, folder / "checkpoint") for p in where.glob("state*.pt") if p.is_file()]
+    return max(found, key=lambda p: (p.name == "state.pt", len(p.name), p.name), default=None)
+
+
+def is_state(content: object) -> bool:
+    """Whether a record is one of its states: the keys of the original's, and more."""
+    ema = content.get("ema") if isinstance(content, Mapping) else None
+    return isinstance(ema, Mapping) and any(isinstance(key, str) and key.startswith(_MARKS) for key in ema)
+
+
+def load(
+    path: Path, *, action_dim: int | None = None, prediction: str | None = None, clip_denoised: bool | None = None,
+    scale: float | None = None, find_value: bool = True, normalizers: Normalizers | None = None,
+) -> Checkpoint:  # fmt: skip
+    """A run's folder, or its ``state*.pt``.
+
+    action_dim: A, where no inverse dynamics say it. prediction: default "epsilon"; clip_denoised: default True; scale:
+    ``condition_guidance_w``, default 1.2. Raises ValueError naming the file: keys or shapes that do not fit, a file
+    that is damaged or cut short; FileNotFoundError.
+    """
+    file = newest(path) if path.is_dir() else path
+    if file is None:
+        raise FileNotFoundError(f"{path}: no state.pt in this folder, nor in its checkpoint")
+    facts, diffusion = _facts(file), Settings({})
+    if facts is not None:
+        with about(facts):
+            diffusion = read_json(facts).part("diffusion")
+            epsilon = "epsilon" if diffusion.flag("predict_epsilon", True) else "x0"
+            prediction = epsilon if prediction is None else prediction
+            clip_denoised = diffusion.flag("clip_denoised", True) if clip_denoised is None else clip_denoised
+            scale = diffusion.real("condition_guidance_w", WEIGHT) if scale is None else scale
+            action_dim = (
+                diffusion.whole("action_dim") if action_dim is None and "action_dim" in diffusion else action_dim
+            )
+    archive = Archive(file)
+    ema = archive.content.get("ema") if isinstance(archive.content, Mapping) else None
+    state = archive.state_dict(ema, "ema")
+    with about(file):
+        state = plain_keys(state)
+        horizon = shape_of(state, "loss_fn.weights", 2)[0]
+        network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
+        unet = _unet(network, horizon)
+        inverse = _inverse(state, unet.spec.transition_dim) if "inv_model.0.weight" in state else None
+        if inverse is None and action_dim is None and normalizers is not None:
+            action_dim = normalizers.actions.dim
+        if inverse is None and action_dim is None:
+            raise ValueError(f"nothing says the size of an action; pass {setting('load.action_dim', '...')}")
+        return Checkpoint(
+            unet=unet,
+            schedule=Schedule.from_buffers(state),
+            action_dim=0 if inverse is not None else action_dim,
+            prediction="epsilon" if prediction is None else prediction,
+            clip_denoised=True if clip_denoised is None else clip_denoised,
+            sampling=Sampling(noise=_NOISE, first_noise=_NOISE),
+            condition_weight=1.0 if not unet.spec.condition else WEIGHT if scale is None else scale,
+            inverse=inverse,
+            normalizers=normalizers,
+            metadata={"format": "decision_diffuser", "file": file.name},
+        )
+
+
+def _facts(file: Path) -> Path | None:
+    beside = [folder / FACTS for folder in (file.parent, file.parent.parent)]
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _unet(network: Mapping[str, NDArray], horizon: int) -> Weights:
+    dim = shape_of(network, "time_mlp.1.weight", 2)[1]
+    first = shape_of(network, _FIRST.format(0), 3)
+    widths = tuple(shape_of(network, _FIRST.format(i), 3)[0] for i in range(counted(network, _FIRST)))
+    returns = "returns_mlp.0.weight" in network
+    spec = UNetSpec(
+        horizon=horizon, transition_dim=first[1], dim=dim, dim_mults=(), widths=widths, kernel_size=first[2],
+        condition=1 if returns else 0, condition_mlp=(dim, 4 * dim, dim) if returns else (),
+    )  # fmt: skip
+    return weights(spec, network, _RULES)
+
+
+def _inverse(state: Mapping[str, NDArray], depth: int) -> Weights:
+    own = {key.removeprefix("inv_model."): array for key, array in state.items() if key.startswith("inv_model.")}
+    hidden = tuple(shape_of(own, f"{i}.weight", 2)[0] for i in (0, 2))
+    spec = InverseSpec(depth, shape_of(own, "4.weight", 2)[0], hidden)
+    return weights(spec, own, _INVERSE)

@@ -1,0 +1,106 @@
+"""real-stanford/diffusion_policy: checkpoints of DiffusionUnetLowdimPolicy, the state-based one.
+
+    <run>/checkpoints/{latest, epoch=...}.ckpt      torch's archive with {"cfg", "state_dicts", "pickles"}
+
+``cfg`` (an OmegaConf record) says it all but the weights and statistics, which are in ``state_dicts``: those of
+"ema_model", or of "model" for a run without an average. Its pickles are read as inert records, and nothing in them is
+run; "pickles" is not read at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from ..core.checkpoint import Acting, Checkpoint
+from ..core.normalizers import Affine, Normalizers
+from . import omegaconf
+from .conditional_unet import rules, unet_weights
+from .ddpm_scheduler import scheduler
+from .plain_json import Settings, about
+from .renamed import some
+from .state_dict import plain_keys
+from .torch_zip import Archive
+
+_FIRST = "blocks.0"
+_RULES = rules(_FIRST, "blocks.1", "2.conv")
+_POLICY = "DiffusionUnetLowdimPolicy"
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of a run's folder, or of its ``checkpoints``: latest.ckpt, or the last by name."""
+    found = [*folder.glob("*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+    return max(found, key=lambda p: (p.name == "latest.ckpt", p.name), default=None)
+
+
+def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None = None) -> Checkpoint:
+    """A ``.ckpt``, or a run's folder. normalizers: instead of its own.
+
+    Raises ValueError naming the file: another policy (images, transformers), the observation as a local condition, keys
+    or shapes that do not fit, a file that is damaged or cut short; FileNotFoundError.
+    """
+    file = newest(path) if path.is_dir() else path
+    if file is None:
+        raise FileNotFoundError(f"{path}: no .ckpt in this folder")
+    archive = Archive(file)
+    with about(file):
+        content = archive.content if isinstance(archive.content, Mapping) else {}
+        config = Settings(omegaconf.plain(content.get("cfg")))
+        policy = config.part("policy")
+        name = policy.text("_target_").rpartition(".")[2]
+        if name != _POLICY:
+            raise ValueError(f"policy: found {name[:100]}, expected {_POLICY}, which takes states and no images")
+        for key in ("obs_as_local_cond", "pred_action_steps_only"):
+            policy.only(key, False, False)
+        model, process = policy.part("model"), policy.part("noise_scheduler")
+        class_ = process.text("_target_").rpartition(".")[2]
+        schedule = scheduler(process, class_.removesuffix("Scheduler"), _steps(policy))
+        states = content.get("state_dicts")
+        states = states if isinstance(states, Mapping) else {}
+        which = "ema_model" if "ema_model" in states else "model"
+        if which not in states:
+            raise ValueError(f"state_dicts: found {some(map(str, states))}, expected ema_model or model")
+    state = archive.state_dict(states[which], which)
+    with about(file):
+        state = plain_keys(state)
+        network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
+        history = policy.whole("n_obs_steps", None, 1)
+        unet = unet_weights(
+            network, policy.whole("horizon", None, 1), model.whole("n_groups", 8, 1),
+            model.flag("cond_predict_scale", False), _RULES, _FIRST,
+        )  # fmt: skip
+        return Checkpoint(
+            unet=unet,
+            schedule=schedule.schedule,
+            action_dim=policy.whole("action_dim", None, 1),
+            prediction=schedule.prediction,
+            clip_denoised=schedule.clip,
+            clip_range=schedule.clip_range,
+            sampling=schedule.sampling,
+            acting=Acting(
+                observed="condition" if policy.flag("obs_as_global_cond", False) else "after",
+                history=history,
+                first=history - 1 if policy.flag("oa_step_convention", False) else history,
+                steps=policy.whole("n_action_steps", None, 1),
+            ),
+            normalizers=_normalizers(state) if normalizers is None else normalizers,
+            metadata={"format": "diffusion_policy", "file": file.name, "weights": which},
+        )
+
+
+def _steps(policy: Settings) -> int | None:
+    return None if policy.get("num_inference_steps") is None else policy.whole("num_inference_steps", None, 1)
+
+
+def _normalizers(state: Mapping[str, NDArray]) -> Normalizers:
+    """x_n = scale x + offset, as its LinearNormalizer keeps them."""
+
+    def field(name: str) -> Affine:
+        keys = [f"normalizer.params_dict.{name}.{part}" for part in ("scale", "offset")]
+        if missing := [key for key in keys if key not in state]:
+            raise ValueError(f"it lacks {some(missing)}")
+        return Affine(*(state[key] for key in keys))
+
+    return Normalizers(observations=field("obs"), actions=field("action"))

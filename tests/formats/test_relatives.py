@@ -1,0 +1,115 @@
+"""Checkpoints of the original's relatives plan as their libraries do: the oracle samples from the same files' weights.
+
+Networks have random weights; each variant turns something that a library lets its users choose.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from formats import relatives, relatives_conditional
+
+import diffuser_fast as dfx
+from diffuser_fast.formats import load, save
+
+VARIANTS = {
+    "diffusers": (relatives.diffusers, {}),
+    "diffusers, its own defaults": (
+        relatives.diffusers,
+        {"flip": True, "shift": 0, "act": "silu", "groups": 4, "variance_type": "fixed_small",
+         "prediction_type": "epsilon", "clip_sample": True, "clip_sample_range": 1.5},
+    ),
+    "diffusers, linear betas, three levels": (
+        relatives.diffusers, {"levels": (16, 32, 64), "horizon": 16, "beta_schedule": "linear", "n_train": 8},
+    ),
+    "cleandiffuser": (relatives.cleandiffuser, {}),
+    "cleandiffuser, noise, clipped, other widths, fewer steps": (
+        relatives.cleandiffuser,
+        {"levels": (24, 48), "width": 16, "kernel": 3, "attention": True, "predict_noise": True, "clip": 1.5,
+         "n_train": 20, "n_steps": 5, "scale": 1.5, "temperature": 1.0},
+    ),
+    "cleandiffuser, unguided ddim": (
+        relatives.cleandiffuser,
+        {"guided": False, "solver": "ddim", "n_train": 20, "n_steps": 5, "levels": (16, 32, 64)},
+    ),
+    "cleandiffuser, continuous": (
+        relatives.cleandiffuser,
+        {"guided": False, "continuous": True, "predict_noise": True, "clip": 2.0, "solver": "ode_dpmsolver++_2M",
+         "n_steps": 6},
+    ),
+    "diffusion_policy": (relatives_conditional.diffusion_policy, {}),
+    "diffusion_policy, inpainting, no FiLM": (
+        relatives_conditional.diffusion_policy,
+        {"inpainting": True, "film": False, "groups": 4, "kernel": 3, "levels": (32, 48), "n_train": 12, "n_steps": 4,
+         "beta_schedule": "linear", "variance_type": "fixed_small_log", "prediction_type": "sample",
+         "clip_sample": False},
+    ),
+    "lerobot": (relatives_conditional.lerobot, {}),
+    "lerobot, DDIM, MEAN_STD, bias alone, images": (
+        relatives_conditional.lerobot,
+        {"film": False, "groups": 4, "kernel": 3, "ddim": True, "n_train": 20, "n_steps": 5,
+         "prediction_type": "sample",
+         "clip_sample_range": 1.2, "modes": {"STATE": "MEAN_STD", "ACTION": "MEAN_STD", "ENV": "MIN_MAX"}, "images": 4},
+    ),
+    "lerobot, statistics in the model's file": (
+        relatives_conditional.lerobot, {"old": True, "ddim": True, "n_steps": 3},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def relative(request, tmp_path_factory):
+    torch.set_grad_enabled(True)
+    make, options = VARIANTS[request.param]
+    return make(tmp_path_factory.mktemp("relative") / "a", **options)
+
+
+def loaded(relative, folder=None):
+    facts = dict(relative.facts)
+    if relative.statistics:
+        facts["normalizer"] = relative.folder / "stats.json"
+        facts["normalizer"].write_text(json.dumps(relative.statistics))
+    return load(folder or relative.folder, **facts)
+
+
+def planned(checkpoint, relative, backend, precision="float32", **arguments):
+    planner = dfx.Planner(checkpoint, backend, batch_size=relative.tape.shape[1], precision=precision, threads=1)
+    if checkpoint.observes_condition:
+        return planner.plan({}, noise=relative.tape, condition=relative.observation, **arguments)
+    seen = relative.observation.reshape(checkpoint.acting.history, -1)
+    return planner.plan(dict(enumerate(seen)), noise=relative.tape, **arguments)
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("reference", "float64"), ("cpu", "float32")])
+def test_the_same_plans(relative, backend, precision):
+    """In float64 what is left are float32 coefficients and time tables; float32 may lose the usual hundredfold."""
+    if backend == "cpu":
+        pytest.importorskip("diffuser_fast._cpu")
+    found, limit = planned(loaded(relative), relative, backend, precision), 1e-5 if precision == "float64" else 1e-4
+    for name, expected in relative.plan().items():
+        error = np.abs(getattr(found, name) - expected).max()
+        assert error <= limit * max(np.abs(expected).max(), 1e-3), (name, error, np.abs(expected).max())
+
+
+def test_a_native_copy_plans_the_same(relative, tmp_path):
+    checkpoint = loaded(relative)
+    again = load(save(checkpoint, tmp_path / "a.safetensors"))
+    assert again.sampling == checkpoint.sampling and again.acting == checkpoint.acting
+    one, other = (planned(c, relative, "reference") for c in (again, checkpoint))
+    for name in ("actions", "observations", "values"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_seeded_plans_are_the_engines_own_noise(relative):
+    """Without a tape the same numbers are drawn, whatever scales the first of them."""
+    checkpoint = loaded(relative)
+    planner = dfx.Planner(checkpoint, "reference", batch_size=2, seed=3)
+    seen = relative.observation.reshape(checkpoint.acting.history, -1)
+    given = ({}, {"condition": seen}) if checkpoint.observes_condition else (dict(enumerate(seen)), {})
+    found = planner.plan(given[0], **given[1])
+    from diffuser_fast.core.noise import draw
+
+    shape = (2, planner.horizon, checkpoint.unet.spec.transition_dim)
+    tape = np.stack([draw(3, 0, entry, *shape) for entry in range(planner.loop.rows + 1)])
+    np.testing.assert_allclose(planner.plan(given[0], noise=tape, **given[1]).actions, found.actions, rtol=0, atol=1e-6)
