@@ -124,10 +124,12 @@ dfx_status Planner::inpaint(const dfx_condition* conditions, int32_t n, uint32_t
   const char* at = reinterpret_cast<const char*>(conditions);
   uint32_t stride = 0;
   for (int32_t i = 0; i < n; ++i, at += stride) {
+    uint32_t size;
+    std::memcpy(&size, at, sizeof size);
+    if (i > 0 && size != stride)
+      return say(DFX_ARGUMENT, "conditions[%d].struct_size: not that of the first", i);
     const dfx_condition c =
         taken(reinterpret_cast<const dfx_condition*>(at), sizeof(dfx_condition), "condition");
-    if (i > 0 && c.struct_size != stride)
-      return say(DFX_ARGUMENT, "conditions[%d].struct_size: not that of the first", i);
     stride = c.struct_size;
     if (const dfx_status status = inpaint(c, i, notes); status != DFX_OK) return status;
   }

@@ -15,11 +15,23 @@ NUMBERS = Listed(int, "whole numbers like 1,4")
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("-o", "--out", "path", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-              help="The bundle, such as planner.dfb.")
+@click.option(
+    "-o",
+    "--out",
+    "path",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The bundle, such as planner.dfb.",
+)
 @click.option("--horizons", type=NUMBERS, default=(), metavar="H,H", help="Horizons it offers beside --horizon.")
-@click.option("--batch-sizes", type=NUMBERS, default=(), metavar="B,B",
-              help="Under float32-close: numbers of plans it offers beside --batch-size. Others offer any.")
+@click.option(
+    "--batch-sizes",
+    type=NUMBERS,
+    default=(),
+    metavar="B,B",
+    help="Under float32-close: numbers of plans it offers beside --batch-size. Others offer any.",
+)
 @planner_options
 @show.json_option
 def command(
