@@ -33,11 +33,13 @@ class Setting:
         return f"{self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{cap}"
 
 
-def best(entries: Iterable[Entry], wanted: Callable[[Run, Case | Sheet], bool]) -> dict[Setting, dict[str, Entry]]:
+def best(
+    entries: Iterable[Entry], wanted: Callable[[Run, Case | Sheet], bool], enough: int = 1000
+) -> dict[Setting, dict[str, Entry]]:
     """The wanted records, by setting and then by workload (or a sheet's name); the setting used last first.
 
     Of several for one workload a quiet one goes before a disturbed one, a clean commit before a dirty one, a full
-    measurement before a quick one, many candidates before few, and then the newest.
+    measurement before a quick one, many candidates before few, as far as ``enough``, and then the newest.
     """
     found: dict[Setting, dict[str, Entry]] = {}
     latest: dict[str, str] = {}
@@ -47,7 +49,7 @@ def best(entries: Iterable[Entry], wanted: Callable[[Run, Case | Sheet], bool]) 
             if run.clock == "cuda" and isinstance(record, Case):  # a case beside quick peers, another beside slow ones
                 name += record.results[0].candidate
             here = found.setdefault(where, {})
-            if name not in here or _rank(run, record) >= _rank(*here[name]):
+            if name not in here or _rank(run, record, enough) >= _rank(*here[name], enough):
                 here[name] = run, record
             latest[where.device] = max(latest.get(where.device, ""), run.time)
     # The machine used last comes first; on it the setting that nothing was taken from, with the most threads.
@@ -55,6 +57,6 @@ def best(entries: Iterable[Entry], wanted: Callable[[Run, Case | Sheet], bool]) 
     return {where: found[where] for where in order}
 
 
-def _rank(run: Run, record: Case | Sheet) -> tuple[bool, bool, bool, int, str]:
+def _rank(run: Run, record: Case | Sheet, enough: int) -> tuple[bool, bool, bool, int, str]:
     timed = sum(r.p50_ms is not None for r in record.results) if isinstance(record, Case) else 0
-    return record.warning is None, not run.dirty, not run.quick, timed, run.time
+    return record.warning is None, not run.dirty, not run.quick, min(timed, enough), run.time

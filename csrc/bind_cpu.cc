@@ -232,6 +232,7 @@ class Engine {
   bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
   int64_t dissolved() const { return df_dissolved(engine_.get()); }
+  int64_t resumed() const { return df_resumed(engine_.get()); }
 
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
@@ -321,5 +322,6 @@ PYBIND11_MODULE(_cpu, m) {
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("intra_op", &Engine::intra_op)
       .def_property_readonly("group", &Engine::group)
-      .def_property_readonly("dissolved", &Engine::dissolved);
+      .def_property_readonly("dissolved", &Engine::dissolved)
+      .def_property_readonly("resumed", &Engine::resumed);
 }

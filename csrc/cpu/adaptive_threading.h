@@ -15,8 +15,8 @@ class AdaptiveThreading {
   void dissolved() {
     intra_op_ = trial_ = false;
     fresh_ = true;
-    rest_ = std::min(2 * rest_, kLongest);
-    left_ = rest_;
+    left_ = alone_;
+    alone_ = std::min(2 * alone_, kLongest);
   }
 
   // After a plan: its time, and the fraction of all threads' time that was lost at barriers. One disturbed plan is no
@@ -25,6 +25,7 @@ class AdaptiveThreading {
     if (intra_op_) {
       average_ = fresh_ ? seconds : average_ + (seconds - average_) / 4;
       fresh_ = false;
+      alone_ = 1;
       if (lost < kTolerable) {
         rest_ = kShortest;
       } else if (left_ == 0) {
@@ -53,6 +54,7 @@ class AdaptiveThreading {
   bool intra_op_ = true, trial_ = false, fresh_ = true;
   double average_ = 0;  // of shared plans since threads last shared ops, the latest weighing most
   int rest_ = kShortest, left_ = 0;
+  int alone_ = 1;  // plans after threads have dissolved, twice as many each time
 };
 
 }  // namespace df

@@ -14,7 +14,9 @@ void Barrier::open(int64_t limit) {
   arrived_.store(0, std::memory_order_relaxed);
   sleepers_.store(0, std::memory_order_relaxed);
   lost_.store(0, std::memory_order_relaxed);
+  slept_.store(0, std::memory_order_relaxed);
   limit_ = limit;
+  opened_ = now_ns();
   dissolved_.store(false, std::memory_order_release);
 }
 
@@ -38,14 +40,23 @@ bool Barrier::wait(int threads) {
 bool Barrier::wait_long(uint32_t phase) {
   const int64_t start = now_ns();
   const auto met = [&] { return phase_.load(std::memory_order_seq_cst) != phase; };
+  const auto done = [&](std::atomic<int64_t>* slept) {
+    const int64_t took = now_ns() - start;
+    lost_.fetch_add(took, std::memory_order_relaxed);
+    if (slept) slept->fetch_add(took, std::memory_order_relaxed);
+    return !dissolved();
+  };
   while (now_ns() - start < kSpin) {
     for (int i = 0; i < kPauses; ++i) {
-      if (met()) return !dissolved();
+      if (met()) return done(nullptr);
       pause();
     }
   }
   while (!met() && !dissolved()) {
-    const int64_t left = limit_ == kForEver ? -1 : limit_ - lost() - (now_ns() - start);
+    const int64_t now = now_ns();
+    const int64_t allowed = limit_ == kForEver ? 0 : limit_ + (now - opened_) / kLostPart;
+    const int64_t left =
+        limit_ == kForEver ? -1 : allowed - slept_.load(std::memory_order_relaxed) - (now - start);
     if (limit_ != kForEver && left <= 0) {
       dissolve();
       break;
@@ -54,8 +65,7 @@ bool Barrier::wait_long(uint32_t phase) {
     if (!met()) sleep_while(phase_, phase, left);
     sleepers_.fetch_sub(1, std::memory_order_relaxed);
   }
-  lost_.fetch_add(now_ns() - start, std::memory_order_relaxed);
-  return !dissolved();
+  return done(&slept_);
 }
 
 void Barrier::dissolve() {

@@ -151,8 +151,11 @@ bool Engine::lock() const {
   };
   if (team_) {
     const Team& t = *team_;
-    if (!(locked(*t.space) && t.x.lock() && t.inpaint.lock() && t.mask.lock() && t.values.lock()))
-      return false;
+    for (const Memory* memory :
+         {&t.x, &t.inpaint, &t.mask, &t.values, &t.progress.state[0], &t.progress.state[1]}) {
+      if (!memory->lock()) return false;
+    }
+    if (!locked(*t.space)) return false;
   }
   return std::all_of(spaces_.begin(), spaces_.end(), [&](auto& space) { return locked(*space); });
 }
@@ -189,7 +192,11 @@ extern "C" int32_t df_intra_op(const df_engine* engine) {
 }
 
 extern "C" int64_t df_dissolved(const df_engine* engine) {
-  return reinterpret_cast<const df::Engine*>(engine)->dissolved.load(std::memory_order_relaxed);
+  return reinterpret_cast<const df::Engine*>(engine)->dissolved_plans.load(std::memory_order_relaxed);
+}
+
+extern "C" int64_t df_resumed(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->resumed.load(std::memory_order_relaxed);
 }
 
 extern "C" int32_t df_group(const df_engine* engine) {

@@ -55,11 +55,27 @@ struct Space {
 
 class Engine;
 
+// How far a plan has come that threads share, as the caller knows it: where it goes on, alone or with them.
+struct Progress {
+  Progress(int64_t elements, int batch) : state{Memory(2 * batch * elements), Memory(2 * batch * elements)} {}
+  // Trajectories as a denoising step leaves them: x [N, H, D], then previous x0 [N, H, D]. By the parity of the step, so
+  // that one whole state is there while the next is being written.
+  Memory state[2];
+  int first = 0;  // trajectories before this one are finished
+  int row = 0;    // those of its group have made the denoising steps before this one
+};
+
 // One plan, as its threads see it.
 struct PlanCall {
-  df_args args{};               // a copy
-  const float* mask = nullptr;  // [H, D], all bits one where x is inpainted
-  std::atomic<int> failed{0};   // the first denoising step after which x was not finite; R: none
+  df_args args{};                // a copy
+  const float* mask = nullptr;   // [H, D], all bits one where x is inpainted
+  Progress* progress = nullptr;  // of a plan that threads share, or shared until they dissolved
+  bool shared = false;  // now. Alone, nothing is written to it before all have left: they may be still there
+  // The caller is alone; from this time on (nanoseconds) the plan shall be shared again, if all have left. It has been
+  // parted with, at a denoising step, so that it can be.
+  int64_t regroup = INT64_MAX;
+  bool parted = false;
+  std::atomic<int> failed{0};  // the first denoising step after which x was not finite; R: none
   std::atomic<bool> stopped{false};
   int64_t asked = 0;  // when args.interrupted last was
 };
@@ -68,10 +84,15 @@ struct PlanCall {
 // has finished alone, nor what its program has freed since.
 struct Team {
   Team(int64_t elements, int batch)
-      : x(batch * elements), inpaint(batch * elements), mask(elements), values(batch) {}
+      : x(batch * elements),
+        inpaint(batch * elements),
+        mask(elements),
+        values(batch),
+        progress(elements, batch) {}
   std::unique_ptr<Space> space;
   Memory x, inpaint, mask;  // [N, H, D], [1 or N, H, D], [H, D]
   Memory values;            // [N]
+  Progress progress;
   PlanCall call;
   Barrier barrier;
   bool finished = false;                                                    // by all
@@ -117,8 +138,10 @@ class Engine {
   // Batch parallelism: each thread has its own groups. Intra-op parallelism: all threads share every op of each group.
   std::vector<Group> batch_groups, intra_op_groups;
   int threads_ = 1;
-  bool intra_op_ = false;             // there are too few trajectories for the threads
-  std::atomic<int64_t> dissolved{0};  // plans
+  bool intra_op_ = false;  // there are too few trajectories for the threads
+  std::atomic<int64_t> dissolved_plans{0};
+  std::atomic<int64_t> resumed{
+      -1};  // the denoising step where the caller of the last of them went on; -1: none
 
  private:
   // threads.cc. A team is joined, runs, and is left; kRefused: the pool is not to be had.
@@ -130,8 +153,9 @@ class Engine {
   void leave_team();
   void wait_for_team();
   // plan.cc
-  void begin(PlanCall& call, const df_args& args, const float* mask);
-  Outcome plan_in_team(const df_args& args);
+  void begin(PlanCall& call, const df_args& args, const float* mask, int failed, Progress* progress);
+  PlanCall& plan_shared(const df_args& args);
+  Outcome plan_in_team(const df_args& args, bool begins, int failed);
   void learn(bool team, Outcome outcome, double seconds);
   std::vector<Group> divide(int count, int threads);
   void make_groups();

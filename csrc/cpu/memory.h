@@ -12,6 +12,7 @@ class Memory {
   Memory& operator=(Memory&&) = delete;
   float* data() { return data_; }
   bool lock() const;  // its pages stay in memory; false: refused, see errno
+  const float* data() const { return data_; }
   int64_t size() const { return size_; }
 
  private:

@@ -11,6 +11,8 @@ namespace df {
 namespace {
 
 constexpr int64_t kAskEvery = 50000000;  // nanoseconds
+constexpr int64_t kRest =
+    20000000;  // that a caller is alone before it shares a plan again, twice as long each time
 
 // Indices of values by value, descending and stable, what is no number last; merge sort in `ranks`, twice n long.
 void rank(const float* values, int n, int64_t* ranks, int64_t* order) {
@@ -76,44 +78,84 @@ bool Engine::stopped(PlanCall& call, bool caller) {
   return stop;
 }
 
-void Engine::begin(PlanCall& call, const df_args& args, const float* mask) {
+void Engine::begin(PlanCall& call, const df_args& args, const float* mask, int failed, Progress* progress) {
   call.args = args;
   call.mask = mask;
-  call.failed.store(desc.rows, std::memory_order_relaxed);
+  call.progress = progress;
+  call.shared = false;
+  call.regroup = INT64_MAX;
+  call.parted = false;
+  call.failed.store(failed, std::memory_order_relaxed);
   call.stopped.store(false, std::memory_order_relaxed);
   call.asked = now_ns();
 }
 
-// In memory of the team's own; the answer is copied out when all have finished.
-Engine::Outcome Engine::plan_in_team(const df_args& args) {
+// In memory of the team's own; the answer is copied out when all have finished, or what of it is finished.
+Engine::Outcome Engine::plan_in_team(const df_args& args, bool begins, int failed) {
   Team& team = *team_;
   // Nobody is in there: that is what claiming the pool means. So the team's memory is written once it has been claimed.
   if (!join_team()) return Outcome::kRefused;
   df_args own = args;
   std::copy_n(args.inpaint_values, args.inpaint_batch * elements, team.inpaint.data());
   own.inpaint_values = team.inpaint.data();
-  if (args.x) std::copy_n(args.x, desc.batch * elements, team.x.data());
+  if (begins) {
+    team.progress.first = 0;
+    team.progress.row = args.start;
+  }
+  if (args.x && begins) std::copy_n(args.x, desc.batch * elements, team.x.data());
   own.x = args.x ? team.x.data() : nullptr;
   own.x_out = team.x.data();
   own.values = team.values.data();
   std::copy_n(mask_.data(), elements, team.mask.data());
-  begin(team.call, own, team.mask.data());
+  const int finished = team.progress.first;
+  begin(team.call, own, team.mask.data(), failed, &team.progress);
+  team.call.shared = true;
   const Outcome outcome = run_in_team(sample, &team.call, Barrier::kMostLost);
-  if (outcome == Outcome::kDone) {
-    std::copy_n(team.x.data(), desc.batch * elements, args.x_out);
-    std::copy_n(team.values.data(), desc.batch, args.values);
-  } else if (args.chain) {
-    wait_until_alone();  // they write into it
-  }
+  const int until = outcome == Outcome::kDone ? desc.batch : team.progress.first;
+  std::copy(team.x.data() + finished * elements, team.x.data() + until * elements,
+            args.x_out + finished * elements);
+  std::copy(team.values.data() + finished, team.values.data() + until, args.values + finished);
+  if (outcome != Outcome::kDone && args.chain) wait_until_alone();  // they write into it
   return outcome;
 }
 
-// For the next plan: whether threads are worth their while. A pool that was not to be had says nothing.
-void Engine::learn(bool team, Outcome outcome, double seconds) {
-  if (outcome == Outcome::kDissolved) {
-    dissolved.fetch_add(1, std::memory_order_relaxed);
-    return adaptive_threading_.dissolved();
+// By all threads, and by the caller alone where they have lost too much time: for a while, if the plan is a long one.
+PlanCall& Engine::plan_shared(const df_args& args) {
+  const int64_t start = now_ns();
+  int64_t rest = kRest;
+  int failed = desc.rows;
+  bool team = adaptive_threading_.intra_op(), lost = false;
+  for (PlanCall* call = &apart_;;) {
+    const Outcome outcome = team ? plan_in_team(args, !lost, failed) : Outcome::kRefused;
+    const bool dissolved = outcome == Outcome::kDissolved;
+    if (outcome == Outcome::kDone || (dissolved && team_->call.stopped)) {
+      call = &team_->call;
+    } else {
+      if (dissolved) {
+        lost = true;
+        failed = team_->call.failed.load(std::memory_order_relaxed);
+        resumed.store(team_->progress.row, std::memory_order_relaxed);
+      }
+      begin(apart_, args, mask_.data(), failed, lost ? &team_->progress : nullptr);
+      if (dissolved) apart_.regroup = now_ns() + rest;
+      rest *= 2;
+      run_apart(sample, &apart_);
+      if (apart_.parted) {
+        failed = apart_.failed.load(std::memory_order_relaxed);
+        leave_team();
+        continue;
+      }
+    }
+    if (lost) dissolved_plans.fetch_add(1, std::memory_order_relaxed);
+    if (!call->stopped) learn(team, outcome, static_cast<double>(now_ns() - start) * 1e-9);
+    return *call;
   }
+}
+
+// For the next plan: whether threads are worth their while. Outcome: how it ended, whatever was before. A pool that was
+// not to be had says nothing.
+void Engine::learn(bool team, Outcome outcome, double seconds) {
+  if (outcome == Outcome::kDissolved) return adaptive_threading_.dissolved();
   if (team && outcome == Outcome::kRefused) return;
   const double lost = team ? static_cast<double>(team_->barrier.lost()) * 1e-9 : 0;
   adaptive_threading_.after(seconds, lost / (seconds * threads_));
@@ -128,16 +170,11 @@ int32_t Engine::plan(const df_args& args, int32_t* failed) {
     mask_[i] = 0;
     if (args.mask[i]) std::memcpy(&mask_[i], &ones, sizeof ones);
   }
-  const int64_t start = now_ns();
-  const bool team = intra_op_ && adaptive_threading_.intra_op();
-  const Outcome outcome = team ? plan_in_team(args) : Outcome::kRefused;
-  const bool ended = outcome == Outcome::kDone || (outcome == Outcome::kDissolved && team_->call.stopped);
-  PlanCall& call = ended ? team_->call : apart_;
-  if (!ended) {
-    begin(apart_, args, mask_.data());
+  if (!intra_op_) {
+    begin(apart_, args, mask_.data(), desc.rows, nullptr);
     run_apart(sample, &apart_);
   }
-  if (intra_op_ && !call.stopped) learn(team, outcome, static_cast<double>(now_ns() - start) * 1e-9);
+  PlanCall& call = intra_op_ ? plan_shared(args) : apart_;
   if (borrows(args)) wait_until_alone();  // they read what is the caller's
   leave_team();
   const bool stopped = call.stopped.load(std::memory_order_relaxed);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "clock.h"
 #include "engine.h"
 
 namespace df {
@@ -29,8 +30,20 @@ class Sampler {
 
   // False: it was cancelled, or the threads have dissolved.
   bool run() {
-    begin();
-    for (int k = a_.start; k < e_.desc.rows; ++k) {
+    Progress* const progress = call_.progress;
+    if (progress && group_.first < progress->first) return true;  // it is finished
+    const bool resumes = progress && group_.first == progress->first && progress->row > a_.start;
+    const int from = resumes ? progress->row : a_.start;
+    if (resumes) {
+      resume(*progress);
+    } else {
+      begin();
+    }
+    for (int k = from; k < e_.desc.rows; ++k) {
+      if (k > from && now_ns() > call_.regroup && Pool::of_process().alone()) {
+        part(k);
+        return false;
+      }
       if (e_.stopped(call_, caller_)) {
         if (group_.threads() > 1) e_.barrier()->dissolve();
         return false;
@@ -101,6 +114,37 @@ class Sampler {
     }
   }
 
+  void came_to(int k) {
+    call_.progress->first = group_.first;
+    call_.progress->row = k;
+  }
+
+  // The caller was alone, all others have left: what it has done is kept for all.
+  void part(int k) {
+    call_.shared = call_.parted = true;
+    for (int b = 0; b < n_; ++b) keep(b, k - 1);
+    came_to(k);
+  }
+
+  // The state after the last denoising step that all have made. What stragglers still write is the next one's.
+  void resume(const Progress& progress) {
+    const float* const state = progress.state[(progress.row - 1) % 2].data();
+    for (int b = 0; b < n_; ++b) {
+      const float* const own = state + (group_.first + b) * e_.elements + from_;
+      std::copy_n(own, count_, x(b) + from_);
+      std::copy_n(own + e_.desc.batch * e_.elements, count_, previous_x0(b) + from_);
+      if (thread_ == 0) a_.values[group_.first + b] = 0;
+    }
+  }
+
+  // This thread's rows of a trajectory after denoising step k.
+  void keep(int b, int k) {
+    if (!call_.shared) return;
+    float* const state = call_.progress->state[k % 2].data() + (group_.first + b) * e_.elements + from_;
+    std::copy_n(x(b) + from_, count_, state);
+    std::copy_n(previous_x0(b) + from_, count_, state + e_.desc.batch * e_.elements);
+  }
+
   void record(int b, int entry) {
     if (!a_.chain) return;
     const int64_t entries = e_.desc.rows + 1 - a_.start;
@@ -112,7 +156,8 @@ class Sampler {
   [[nodiscard]] bool evaluate(Role role, int k) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    if (!wait()) return false;  // others may still read the outputs of the last one
+    if (!wait()) return false;                // others may still read the outputs of the last one
+    if (caller_ && call_.shared) came_to(k);  // all have made the steps before
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
@@ -191,6 +236,7 @@ class Sampler {
       const float* const z = drawn ? noise(k + 1, b) : noise_;
       finite &= e_.kernels->update(s, coefficients, low, high, z, previous_x0(b), x(b));
       record(b, k + 1 - a_.start);
+      keep(b, k);
     }
     if (!finite) {
       int seen = call_.failed.load(std::memory_order_relaxed);

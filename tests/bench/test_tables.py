@@ -67,6 +67,8 @@ def test_the_best_record_is_shown():
     assert [run.run for run, _ in found.values()] == ["2"]
     (found,) = best(entries[2:4], lambda run, record: True).values()
     assert [run.run for run, _ in found.values()] == ["3"]
+    (found,) = best(entries, lambda run, record: True, enough=1).values()
+    assert [run.run for run, _ in found.values()] == ["6"]
 
 
 def test_settings_are_kept_apart():

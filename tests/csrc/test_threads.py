@@ -293,6 +293,32 @@ def test_threads_dissolve_when_one_is_late(tmp_path):
 
 @on_linux
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_caller_goes_on_where_its_threads_stood(tmp_path, batch):
+    """A thread is frozen in the middle of a plan: what all had done is kept, and the bits are the same, in a sampler
+    that remembers the last x0 and in groups of trajectories of which some are finished."""
+    loop = random_loop(SMALL, rows=LONG)
+    inpainting = random_inpainting(loop)
+    truth = cpu.CpuEngine(loop, batch, group=1)(inpainting, Seeded(0, 0), chain=True)
+    went_on, deadline = 0, time.monotonic() + 60
+    while went_on < 3 and time.monotonic() < deadline:  # threads that nobody froze may dissolve too, at the beginning
+        engine, found, chain = cpu.CpuEngine(loop, batch, threads=2, group=1), [], went_on == 2
+        planner = threading.Thread(
+            target=lambda e=engine, f=found, c=chain: f.append(e(inpainting, Seeded(0, 0), chain=c))
+        )
+        planner.start()
+        time.sleep(0.01)
+        with frozen(pool(1)[0], tmp_path):
+            time.sleep(0.05)
+        planner.join(60)
+        assert same(found[0], truth)
+        assert not chain or np.array_equal(found[0].chain, truth.chain)
+        went_on += (engine.resumed or 0) > 0
+    assert went_on == 3
+
+
+@on_linux
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
 def test_an_engine_is_closed_while_a_thread_is_late(tmp_path):
     """What the straggler still reads is there until it has left; what the caller lent it, until the plan returns."""
     loop = random_loop(SMALL, rows=10)

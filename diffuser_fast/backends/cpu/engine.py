@@ -109,6 +109,11 @@ class CpuEngine:
         """How many plans the caller finished alone, its threads having lost too much time (csrc/cpu/barrier.h)."""
         return self._engine.dissolved
 
+    @property
+    def resumed(self) -> int | None:
+        """The denoising step from which the caller went on in the last of those; None: there was none."""
+        return None if self._engine.resumed < 0 else self._engine.resumed
+
     def cancel(self) -> None:
         """See backends/engine.py."""
         self._engine.cancel()
