@@ -7,6 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 out=${2:-$root/build/capi/installed}
 rm -rf "$out" && mkdir -p "$out" && out=$(realpath "$out")
 export MAKEFLAGS= CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-2}"
+plans() { "$1" "$bundle" > "$out/said"; tail -1 "$out/said"; }
 quiet() { "$@" > "$out/log" 2>&1 || { cat "$out/log"; exit 1; }; }
 
 echo "make install, pkg-config"
@@ -15,11 +16,11 @@ export PKG_CONFIG_PATH="$out/made/lib/pkgconfig"
 # shellcheck disable=SC2046
 cc -std=c99 -Wall -Wextra -Werror "$root/examples/c/plan_umaze.c" $(pkg-config --cflags --libs diffuser_fast) \
   -Wl,-rpath,"$out/made/lib" -o "$out/by_pkg_config"
-"$out/by_pkg_config" "$bundle" | tail -1
+plans "$out/by_pkg_config"
 # shellcheck disable=SC2046
 cc -std=c99 "$root/examples/c/plan_umaze.c" -I"$out/made/include" "$out/made/lib/libdiffuser_fast.a" \
   $(pkg-config --libs --static diffuser_fast | sed 's/-ldiffuser_fast//') -o "$out/static"
-"$out/static" "$bundle" | tail -1
+plans "$out/static"
 
 command -v cmake > /dev/null || { echo "without CMake, which is not here"; exit 0; }
 echo "cmake --install, find_package"
@@ -28,7 +29,7 @@ quiet cmake --build "$out/build"
 quiet cmake --install "$out/build" --prefix "$out/prefix"
 quiet cmake -S "$root/examples" -B "$out/examples" -DCMAKE_PREFIX_PATH="$out/prefix"
 quiet cmake --build "$out/examples"
-"$out/examples/plan_umaze" "$bundle" | tail -1
+plans "$out/examples/plan_umaze"
 "$out/examples/controller" "$bundle" 50
 
 echo "FetchContent (configured)"
