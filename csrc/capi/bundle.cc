@@ -71,6 +71,12 @@ void Bundle::check_sizes() {
   within("exactness", sizes_[kSizeExactness], 0, kExactnessClasses - 1);
   within("clip_array", sizes_[kSizeClipArray], 0, 1);
   within("test_batch", sizes_[kSizeTestBatch], 1, kMostBatch);
+  // Actions before observations, or after them.
+  const bool first = sizes_[kSizeActionsAt] == 0;
+  const int64_t actions_at = first ? 0 : sizes_[kSizeObservationDim];
+  const int64_t observations_at = first ? sizes_[kSizeActionDim] : 0;
+  within("actions_at", sizes_[kSizeActionsAt], actions_at, actions_at);
+  within("observations_at", sizes_[kSizeObservationsAt], observations_at, observations_at);
   within("test_conditions", sizes_[kSizeTestConditions], 0, 2);
 }
 

@@ -20,7 +20,9 @@ enum Size : int {
   kSizeActionsKind = 12,
   kSizeTestBatch = 13,
   kSizeTestConditions = 14,
-  kSizes = 15,
+  kSizeActionsAt = 15,
+  kSizeObservationsAt = 16,
+  kSizes = 17,
 };
 
 enum VariantField : int {
@@ -38,7 +40,8 @@ enum NormalizerKind : int {
   kNormalizerGaussian = 0,
   kNormalizerLimits = 1,
   kNormalizerCdf = 2,
-  kNormalizerKinds = 3,
+  kNormalizerAffine = 3,
+  kNormalizerKinds = 4,
 };
 
 constexpr int kExactnessClasses = 4;

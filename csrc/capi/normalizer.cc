@@ -55,9 +55,14 @@ Normalizer::Normalizer(const Tensors& tensors, const std::string& name, int64_t 
   } else {
     first_ = tensors.f64(name + ".first", dim);
     second_ = tensors.f64(name + ".second", dim);
+    const bool limited = kind == kNormalizerAffine && tensors.find(name + ".third");
+    if (limited) limit_ = tensors.f64(name + ".third", dim);
   }
   for (int64_t i = 0; i < numbers; ++i)
     check(std::isfinite(first_[i]) && std::isfinite(second_[i]), name, "a number that is not finite");
+  for (int d = 0; d < dim && limit_; ++d)
+    check(std::isfinite(limit_[d]), name, "a number that is not finite");
+  for (int d = 0; d < dim && kind == kNormalizerAffine; ++d) check(first_[d] != 0, name, "a scale of 0");
   for (const Curve& curve : curves_) {
     check(ascending(curve.x, curve.length) && ascending(curve.y, curve.length) && curve.y[0] >= 0 &&
               curve.y[curve.length - 1] <= 1,
@@ -75,6 +80,8 @@ double Normalizer::normalize(int dim, double x) const {
       return (x - first_[dim]) / second_[dim];
     case kNormalizerLimits:
       return 2 * (x - first_[dim]) / (second_[dim] - first_[dim]) - 1;
+    case kNormalizerAffine:
+      return x * first_[dim] + second_[dim];
     default: {
       const Curve& curve = curves_[dim];
       return curve.length > 1 ? 2 * interpolated(x, curve.x, curve.y, curve.length) - 1 : x;
@@ -84,6 +91,7 @@ double Normalizer::normalize(int dim, double x) const {
 
 bool Normalizer::outside(int dim, double x) const {
   if (kind_ == kNormalizerLimits) return std::fabs(normalize(dim, x)) > 1 + kTolerance;
+  if (kind_ == kNormalizerAffine) return limit_ && std::fabs(x) > limit_[dim] * (1 + kTolerance);
   if (kind_ != kNormalizerCdf || curves_[dim].length == 1) return false;
   return x < curves_[dim].x[0] || x > curves_[dim].x[curves_[dim].length - 1];
 }
@@ -95,6 +103,9 @@ double Normalizer::unnormalize(int dim, double x, bool clip) const {
     case kNormalizerLimits:
       if (clip) x = std::min(std::max(x, -1.0), 1.0);
       return (x + 1) / 2 * (second_[dim] - first_[dim]) + first_[dim];
+    case kNormalizerAffine:
+      x = (x - second_[dim]) / first_[dim];
+      return limit_ ? std::min(std::max(x, -limit_[dim]), limit_[dim]) : x;
     default: {
       const Curve& curve = curves_[dim];
       return curve.length > 1 ? interpolated((x + 1) / 2, curve.y, curve.x, curve.length) : x;

@@ -32,8 +32,10 @@ class Normalizer {
 
   int64_t kind_ = 0;
   int dim_ = 0;
-  const double *first_ = nullptr, *second_ = nullptr;  // means and stds, or mins and maxs, [dim]
-  std::vector<Curve> curves_;  // of cdf: distinct values, and the share of the data up to each
+  const double *first_ = nullptr,
+               *second_ = nullptr;  // means and stds, mins and maxs, or scale and offset, [dim]
+  const double* limit_ = nullptr;   // of affine: what comes back is at most so far from 0, [dim]; or NULL
+  std::vector<Curve> curves_;       // of cdf: distinct values, and the share of the data up to each
 };
 
 }  // namespace df

@@ -92,8 +92,8 @@ dfx_status Planner::say(dfx_status status, const char* format, ...) {
 }
 
 dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* notes) {
-  const int32_t t = c.time < 0 ? c.time + horizon_ : c.time, a = bundle_.action_dim(),
-                o = bundle_.observation_dim();
+  const int32_t t = c.time < 0 ? c.time + horizon_ : c.time, o = bundle_.observation_dim();
+  const int64_t at = int64_t{t} * depth_ + bundle_.size(kSizeObservationsAt);
   if (t < 0 || t >= horizon_) {
     return say(DFX_ARGUMENT, "conditions[%d].time: %d is outside the horizon %d", index, c.time, horizon_);
   }
@@ -111,8 +111,8 @@ dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* not
                  "conditions[%d].observation[%d]: %.3g is too large for float32 once normalised", index, d,
                  x);
     }
-    mask_[int64_t{t} * depth_ + a + d] = 1;
-    inpaint_[int64_t{t} * depth_ + a + d] = static_cast<float>(normal);
+    mask_[at + d] = 1;
+    inpaint_[at + d] = static_cast<float>(normal);
   }
   return DFX_OK;
 }
@@ -202,23 +202,26 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
 // Sorted, and in physical units.
 void Planner::give(const dfx_plan& plan) {
   const int32_t a = bundle_.action_dim(), o = bundle_.observation_dim();
+  const int64_t acting = bundle_.size(kSizeActionsAt), observing = bundle_.size(kSizeObservationsAt);
   const int64_t elements = int64_t{horizon_} * depth_;
   const bool whole = bundle_.size(kSizeClipArray) != 0;
   bool actions_beyond = false, observations_beyond = false;  // any plan's
   for (int32_t b = 0; whole && b < batch_; ++b) {
     const float* const x = x_.data() + b * elements;
-    actions_beyond |= bundle_.actions.beyond(x, horizon_, depth_);
-    observations_beyond |= bundle_.observations.beyond(x + a, horizon_, depth_);
+    actions_beyond |= bundle_.actions.beyond(x + acting, horizon_, depth_);
+    observations_beyond |= bundle_.observations.beyond(x + observing, horizon_, depth_);
   }
   for (int32_t b = 0; b < batch_; ++b) {
     const float* const x = x_.data() + order_[b] * elements;
     if (plan.actions) {
-      const bool clip = whole ? actions_beyond : bundle_.actions.beyond(x, horizon_, depth_);
-      bundle_.actions.unnormalize(x, horizon_, depth_, clip, plan.actions + int64_t{b} * horizon_ * a);
+      const bool clip = whole ? actions_beyond : bundle_.actions.beyond(x + acting, horizon_, depth_);
+      bundle_.actions.unnormalize(x + acting, horizon_, depth_, clip,
+                                  plan.actions + int64_t{b} * horizon_ * a);
     }
     if (plan.observations) {
-      const bool clip = whole ? observations_beyond : bundle_.observations.beyond(x + a, horizon_, depth_);
-      bundle_.observations.unnormalize(x + a, horizon_, depth_, clip,
+      const bool clip =
+          whole ? observations_beyond : bundle_.observations.beyond(x + observing, horizon_, depth_);
+      bundle_.observations.unnormalize(x + observing, horizon_, depth_, clip,
                                        plan.observations + int64_t{b} * horizon_ * o);
     }
     if (plan.values) plan.values[b] = values_[order_[b]];

@@ -33,6 +33,8 @@ def export(
         raise ValueError(f"precision: a bundle has {', '.join(cpu.PRECISIONS)}, found {planner.precision!r}")
     if (reason := cpu.why_not(planner.loop)) is not None:
         raise ValueError(f"planner: {reason}")
+    if (reason := contents.why_not(planner)) is not None:
+        raise ValueError(f"planner: {reason}, which a bundle does not hold yet")
     wanted = _own_first(planner.horizon, [whole("horizons", h, 1) for h in horizons])
     sizes = _own_first(planner.batch_size, [whole("batch_sizes", b, 1) for b in batch_sizes])
     loops = [planner.loop_at(horizon) for horizon in wanted]

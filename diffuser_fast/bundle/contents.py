@@ -4,9 +4,8 @@
 ``weights.<number>`` float32, packed (backends/pack.py), each once, in no instruction set's own layout;
 ``programs.<variant>.<role>.{ops, values, inputs, outputs, weights, layouts}`` int32 (core/passes/serialize.py), where
 ``weights`` are the numbers above; ``rows.columns`` float32 [R, 8], ``rows.{t, guide_steps}``, ``rows.{sqrt_abar,
-sqrt_one_minus_abar}`` float64 [R]; ``tables.{denoiser, guide}`` float32 [R, S]; ``schedule.<buffer>`` float64 [T] and
-``all_tables.{denoiser, guide}`` float32 [T, S], of every training step, where the rows are fewer; ``clip`` float32
-[2, D]; ``normalizer.{observations, actions}.*`` float64; ``test.*``: see selftest.py.
+sqrt_one_minus_abar}`` float64 [R]; ``tables.{denoiser, guide}`` float32 [R, S]; ``schedule.<buffer>`` float64 [T];
+``clip`` float32 [2, D]; ``normalizer.{observations, actions}.*`` float64; ``test.*``: see selftest.py.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.cpu.records import Record, records
-from ..core.checkpoint import Weights
-from ..core.loop import Network, SamplingLoop
-from ..core.lower import lower
-from ..core.normalizers import CDF, Gaussian, Limits, Normalizer
-from ..core.passes import time_tables
+from ..core.loop import SamplingLoop
+from ..core.normalizers import CDF, Affine, Gaussian, Limits, Normalizer
 from ..core.samplers import ENGINE_COLUMNS
 from ..core.schedule import BUFFERS
 from ..planner import Planner
@@ -30,11 +26,12 @@ VERSION = 1
 SIZES = (
     "version", "action_dim", "observation_dim", "training_steps", "rows", "guided", "batch", "variants", "weights",
     "exactness", "clip_array", "observations_kind", "actions_kind", "test_batch", "test_conditions",
+    "actions_at", "observations_at",
 )  # fmt: skip
 VARIANT = ("batch", "horizon", "denoiser_size", "gradient_size", "value_size", "denoiser_width", "guide_width")
 ROLES = ("denoiser", "gradient", "value")
 EXACTNESS = ("exact", "close", "fast", "approximate")
-KINDS: tuple[type[Normalizer], ...] = (Gaussian, Limits, CDF)
+KINDS: tuple[type[Normalizer], ...] = (Gaussian, Limits, CDF, Affine)
 
 
 def metadata(planner: Planner) -> dict[str, str]:
@@ -42,6 +39,18 @@ def metadata(planner: Planner) -> dict[str, str]:
     found = {"format": "diffuser-fast bundle", "version": str(VERSION), "precision": planner.precision}
     provenance = planner.checkpoint.metadata
     return found | {f"checkpoint.{name}": str(value) for name, value in sorted(provenance.items())}
+
+
+def why_not(planner: Planner) -> str | None:
+    """What of a planner no bundle holds yet, in a sentence, or None."""
+    checkpoint = planner.checkpoint
+    if checkpoint.unet.spec.condition:
+        return "its network takes a condition"
+    if checkpoint.inverse is not None:
+        return "its actions are found by inverse dynamics"
+    if planner.loop.steps.first_noise != 1:
+        return f"its first noise is multiplied by {planner.loop.steps.first_noise}"
+    return None
 
 
 def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequence[int]) -> dict[str, NDArray]:
@@ -66,6 +75,8 @@ def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequen
         "actions_kind": KINDS.index(type(normalizers.actions)),
         "test_batch": test_batch(planner),
         "test_conditions": len(test_times(loop.horizon)),
+        "actions_at": checkpoint.columns[0].start,
+        "observations_at": checkpoint.columns[1].start,
     }
     found: dict[str, NDArray] = {
         "sizes": np.array([sizes[name] for name in SIZES], np.int64),
@@ -77,9 +88,9 @@ def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequen
         "rows.sqrt_one_minus_abar": np.array(steps.sqrt_one_minus_abar),
     }
     found |= {f"schedule.{name}": np.array(getattr(checkpoint.schedule, name)) for name in BUFFERS}
-    found |= _tables("denoiser", checkpoint.unet, loop.denoiser, planner)
-    if loop.guide is not None:
-        found |= _tables("guide", checkpoint.value, loop.guide, planner)
+    for name, network in (("denoiser", loop.denoiser), ("guide", loop.guide)):
+        if network is not None:
+            found[f"tables.{name}"] = network.tables.per_step[:, 0]
     if loop.clip is not None:
         found["clip"] = np.stack(loop.clip).astype(np.float32)
     for field in ("observations", "actions"):
@@ -128,17 +139,6 @@ def _record(name: str, record: Record, numbers: dict[int, int]) -> dict[str, NDA
     return {f"{name}.{field}": array for field, array in arrays.items()}
 
 
-def _tables(name: str, weights: Weights, network: Network, planner: Planner) -> dict[str, NDArray]:
-    """A network's time-embedding tables, of the rows and, if those are fewer, of every training step."""
-    found = {f"tables.{name}": network.tables.per_step[:, 0]}
-    training_steps = planner.checkpoint.schedule.n_steps
-    if planner.loop.rows < training_steps:
-        time = lower(weights.spec).time
-        every = time_tables(time, weights.arrays, np.arange(training_steps), weights.spec.dim)
-        found[f"all_tables.{name}"] = every.astype(np.float32)
-    return found
-
-
 def _statistics(name: str, normalizer: Normalizer) -> dict[str, NDArray]:
     if isinstance(normalizer, CDF):
         return {
@@ -146,5 +146,6 @@ def _statistics(name: str, normalizer: Normalizer) -> dict[str, NDArray]:
             f"{name}.first": np.concatenate([np.zeros(0), *normalizer.quantiles]),
             f"{name}.second": np.concatenate([np.zeros(0), *normalizer.cumprobs]),
         }
-    pair = ("means", "stds") if isinstance(normalizer, Gaussian) else ("mins", "maxs")
-    return {f"{name}.{which}": np.array(getattr(normalizer, field)) for which, field in zip(("first", "second"), pair)}
+    fields = (getattr(normalizer, field) for field in normalizer.__dataclass_fields__)
+    named = zip(("first", "second", "third"), fields, strict=False)
+    return {f"{name}.{which}": np.array(numbers) for which, numbers in named if numbers is not None}

@@ -22,14 +22,14 @@ SEED, NUMBER = 20220517, 7
 def self_test(planner: Planner) -> dict[str, NDArray]:
     """The tensors of the self-test, of the planner's own horizon."""
     checkpoint, loop, batch = planner.checkpoint, planner.loop, contents.test_batch(planner)
-    normalizers, split = checkpoint.normalizers, checkpoint.action_dim
+    normalizers, columns = checkpoint.normalizers, checkpoint.columns
     # The middle of what was seen, and one dimension of it at the end: no condition lies beyond the limits.
     middle = normalizers.observations.unnormalize(np.zeros(checkpoint.observation_dim))
     times = contents.test_times(loop.horizon)
     given = np.zeros((len(times), checkpoint.observation_dim), np.uint8)
     given[:, 0], given[0] = 1, 1
     conditions = {t: {int(d): middle[d] for d in np.flatnonzero(dims)} for t, dims in zip(times, given, strict=True)}
-    inpainting, _ = parse_conditions(conditions, loop.horizon, normalizers)
+    inpainting, _ = parse_conditions(conditions, loop.horizon, normalizers, at=columns[1].start)
     found = {
         "test.times": np.array(times, np.int64),
         "test.observations": np.tile(middle, (len(times), 1)),
@@ -42,8 +42,8 @@ def self_test(planner: Planner) -> dict[str, NDArray]:
         actions, observations = (
             field.unnormalize(part, whole_array=planner.clip_scope == "array").astype(np.float32)
             for field, part in (
-                (normalizers.actions, best[..., :split]),
-                (normalizers.observations, best[..., split:]),
+                (normalizers.actions, best[..., columns[0]]),
+                (normalizers.observations, best[..., columns[1]]),
             )
         )
         found |= {

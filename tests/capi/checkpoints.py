@@ -6,9 +6,9 @@ import numpy as np
 from csrc.engines import random_weights
 
 import diffuser_fast as dfx
-from diffuser_fast.core.checkpoint import Checkpoint, Weights
+from diffuser_fast.core.checkpoint import Acting, Checkpoint, Weights
 from diffuser_fast.core.lower import lower
-from diffuser_fast.core.normalizers import CDF, Gaussian, Limits, Normalizers
+from diffuser_fast.core.normalizers import CDF, Affine, Gaussian, Limits, Normalizers
 from diffuser_fast.core.schedule import cosine
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
@@ -34,20 +34,20 @@ def normalizer(kind, dim, seed):
 
 
 @functools.cache
-def checkpoint(guided=True, kind=Limits, clip=False, attention=False, gain=1.0):
+def checkpoint(guided=True, kind=Limits, clip=False, attention=False, gain=1.0, observed="after"):
     unet = UNetSpec(H, A + O, dim=32, dim_mults=(1, 2), attention=attention)
     value = ValueSpec(H, A + O, dim=16, dim_mults=(1, 4)) if guided else None
     return Checkpoint(
         unet=network(unet, 1, gain), schedule=cosine(T), action_dim=A, clip_denoised=clip,
-        value=network(value, 2) if guided else None, guide=GUIDE,
+        value=network(value, 2) if guided else None, guide=GUIDE, acting=Acting(observed=observed),
         normalizers=Normalizers(normalizer(kind, O, 3), normalizer(kind, A, 4)),
         metadata={"source": 'of "tests"\n\\ and ünïcode'},
     )  # fmt: skip
 
 
-def planner(guided=True, kind=Limits, clip=False, attention=False, gain=1.0, **options):
+def planner(guided=True, kind=Limits, clip=False, attention=False, gain=1.0, observed="after", **options):
     return dfx.Planner(
-        checkpoint(guided, kind, clip, attention, gain), "cpu", **{"batch_size": 3, "threads": 1, **options}
+        checkpoint(guided, kind, clip, attention, gain, observed), "cpu", **{"batch_size": 3, "threads": 1, **options}
     )
 
 
@@ -57,4 +57,13 @@ def exported(folder, made=None, **options):
     return path.read_bytes()
 
 
-KINDS = (Gaussian, Limits, CDF)
+class Limited(Affine):
+    """An affine normaliser with limits; ``fit`` gives one of its parent class."""
+
+    @classmethod
+    def fit(cls, data):
+        found = Affine.fit(data)
+        return Affine(found.scale, found.offset, np.full(found.dim, 1.5))
+
+
+KINDS = (Gaussian, Limits, CDF, Affine, Limited)

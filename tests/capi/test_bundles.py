@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from safetensors.numpy import load as load_safetensors
 import diffuser_fast as dfx
 from capi.checkpoints import CDF, H, O, exported, planner
 from capi.library import DIFFERS, FILE, UNSUPPORTED, Bundle, CPlanner, Refused, needs_library
+from diffuser_fast import conformance as c
 from diffuser_fast.bundle import contents
 from diffuser_fast.bundle.tensors import digest
+from diffuser_fast.core.samplers import Sampling
+from diffuser_fast.core.spec import UNetSpec
 
 pytestmark = [needs_engine, *needs_library]
 
@@ -88,16 +92,16 @@ def test_damage(data, at):
         (lambda t: t.replace('"sizes"', '"sizez"'), "tensor sizes: missing"),
         (lambda t: t.replace('"dtype":"I64"', '"dtype":"F64"', 1), "tensor sizes: of another type"),
         (lambda t: t.replace('"dtype":"I64"', '"dtype":"BF16"', 1), "tensor sizes: of a type that bundles do not have"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[16]', 1), "tensor sizes: its shape is not its size"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[-15]', 1), "expected a number"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[15,99999999999]', 1), "tensor sizes: larger than the file"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[99999999999999999999]', 1), "too large"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[1,1,1,1,1,1,1,1,15]', 1), "too long"),
-        (lambda t: t.replace('"shape":[15],', "", 1), "tensor sizes: without its shape"),
-        (lambda t: t.replace('"shape":[15]', '"shape":[15],"shape":[15]', 1), "repeated fields"),
-        (lambda t: t.replace('"data_offsets":[0,120]', '"data_offsets":[8,128]', 1), "not at a multiple of 64"),
-        (lambda t: t.replace('"data_offsets":[0,120]', '"data_offsets":[120,0]', 1), "beyond the end"),
-        (lambda t: t.replace('"data_offsets":[0,120]', '"data_offsets":[0,99999999999]', 1), "beyond the end"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[16]', 1), "tensor sizes: its shape is not its size"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[-17]', 1), "expected a number"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[17,99999999999]', 1), "tensor sizes: larger than the file"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[99999999999999999999]', 1), "too large"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[1,1,1,1,1,1,1,1,17]', 1), "too long"),
+        (lambda t: t.replace('"shape":[17],', "", 1), "tensor sizes: without its shape"),
+        (lambda t: t.replace('"shape":[17]', '"shape":[17],"shape":[17]', 1), "repeated fields"),
+        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[8,144]', 1), "not at a multiple of 64"),
+        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[136,0]', 1), "beyond the end"),
+        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[0,99999999999]', 1), "beyond the end"),
         (lambda t: t.replace('"variants"', '"sizes"'), "tensor sizes: there twice"),
         (lambda t: t[:-1], "expected }"),
         (lambda t: t + "{", "goes on after its end"),
@@ -119,12 +123,14 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("sizes", SIZE["action_dim"], -1, "action_dim: found -1"),
         ("sizes", SIZE["observation_dim"], 2**40, "observation_dim: found"),
         ("sizes", SIZE["rows"], 0, "rows: found 0"),
-        ("sizes", SIZE["rows"], 5, "rows.columns: found 48 numbers, expected 40"),
+        ("sizes", SIZE["rows"], 5, "tensor rows.columns: found 54 numbers, expected 45"),
         ("sizes", SIZE["guided"], 0, ""),
         ("sizes", SIZE["variants"], 2, "tensor variants: found 7 numbers, expected 14"),
         ("sizes", SIZE["weights"], 2, "programs.0.denoiser.weights"),
         ("sizes", SIZE["observations_kind"], 9, "normalizer.observations: an unknown kind"),
         ("sizes", SIZE["observations_kind"], 2, "normalizer.observations.lengths: missing"),
+        ("sizes", SIZE["actions_at"], 1, "actions_at: found 1, expected 3 to 3"),
+        ("sizes", SIZE["observations_at"], 0, "observations_at: found 0, expected 2 to 2"),
         ("sizes", SIZE["batch"], 0, "batch: found 0"),
         ("variants", VARIANT["batch"], 5, "batch: no variant has it"),
         ("variants", VARIANT["horizon"], 16, "programs.0: denoiser: x: length"),
@@ -184,6 +190,12 @@ def test_what_cannot_be_exported(tmp_path):
         dfx.export(planner(), tmp_path / "x.dfb", batch_sizes=[0])
     with pytest.raises(OSError):
         dfx.export(planner(), tmp_path / "none" / "x.dfb")
+    conditioned = c.random_checkpoint(UNetSpec(8, 5, dim=32, dim_mults=(1, 2), condition=4), action_dim=2)
+    with pytest.raises(ValueError, match="planner: its network takes a condition, which a bundle does not hold yet"):
+        dfx.export(dfx.Planner(conditioned, "cpu"), tmp_path / "x.dfb")
+    quiet = replace(planner().checkpoint, sampling=Sampling(first_noise=0.5))
+    with pytest.raises(ValueError, match=r"planner: its first noise is multiplied by 0\.5"):
+        dfx.export(dfx.Planner(quiet, "cpu"), tmp_path / "x.dfb")
     assert not list(tmp_path.iterdir())
 
 

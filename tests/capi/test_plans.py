@@ -51,6 +51,11 @@ def test_normalizers(tmp_path, kind, guided):
     agree(tmp_path, planner(guided, kind))
 
 
+@pytest.mark.parametrize("guided", [True, False], ids=["guided", "unguided"])
+def test_observations_before_actions(tmp_path, guided):
+    agree(tmp_path, planner(guided, observed="before"))
+
+
 @every_isa
 @pytest.mark.parametrize("precision", cpu.PRECISIONS)
 def test_precisions_and_instruction_sets(tmp_path, monkeypatch, isa, precision):
