@@ -224,7 +224,7 @@ class ReferenceEngine:
         tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
         schedule: Schedule | None = None,
     ) -> Result:  # fmt: skip
-        """See backends/engine.py. A schedule is run as it is given: this engine looks at no clock, and has one group."""
+        """See backends/engine.py. A schedule is run as it is given: this engine looks at no clock and has one group."""
         loop, steps = self.loop, self.loop.steps
         rows = list(range(start, loop.rows)) if schedule is None else scheduled(schedule)
         net_tables, guide_tables = loop.plan_tables(tables, self.batch)

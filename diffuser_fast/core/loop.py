@@ -217,7 +217,7 @@ def sampling_loop(
 
 
 def menu_loop(checkpoint: Checkpoint, loop: SamplingLoop, menu: Menu) -> SamplingLoop:
-    """The loop with all rows of a menu: what is run of them, a plan's schedule says. Weights and programs are the loop's."""
+    """The loop with all rows of a menu, of which a plan's schedule takes some. Weights and programs are shared."""
     seen = menu.steps.only(menu.seen)
     nets = {"denoiser": (checkpoint.unet, loop.denoiser), "guide": (checkpoint.value, loop.guide)}
     made = {

@@ -1,8 +1,9 @@
-"""Schedules of a plan that has to end in time: what may be run instead of all denoising steps, as rows of one StepTable.
+"""Schedules of a plan that has to end in time: what may be run instead of all denoising steps, as rows of a StepTable.
 
-The sampler's own rows come first. Every other row is a DDIM transition (Song et al. 2021, equation 12, eta = 0) from one
-training step to another or to a clean plan: it needs abar of both and nothing else, so from wherever a plan stands a few
-of them lead to its end. One that leads from noise to a clean plan at once is a finishing row: x0 of the network, as it is.
+The sampler's own rows come first. Every other row is a DDIM transition (Song et al. 2021, equation 12, eta = 0) from
+one training step to another or to a clean plan: it needs abar of both and nothing else, so from wherever a plan stands
+a few of them lead to its end. One that leads from noise to a clean plan at once is a finishing row: its result is x0 of
+the network.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .samplers import StepTable, ddim_path
+from .samplers import StepTable
 
 PATHS = (8, 6, 4, 3, 2, 1)  # rows of what may be run instead, from wherever a plan stands
-PARTS = (7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 5 / 16, 1 / 4, 3 / 16, 1 / 8)  # of the sampler's rows, chosen before a plan begins
+# of the sampler's rows, chosen before a plan begins
+PARTS = (7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 5 / 16, 1 / 4, 3 / 16, 1 / 8)
 FINISH_FROM = 0.05  # least abar at which a network that predicts noise may finish: x0 is divided by its root
 
 
@@ -40,8 +42,8 @@ class Menu:
     steps: StepTable
     own: int
     choices: tuple[Choice, ...]
-    table_steps: NDArray[np.int32]
     seen: NDArray[np.int64]
+    table_steps: NDArray[np.int32]
     first_path: NDArray[np.int32]
     path_at: NDArray[np.int32]
     path_rows: NDArray[np.int32]
@@ -116,9 +118,8 @@ def menu(
             at.append(len(flat))
         first.append(len(at) - 1)
     seen, table_steps = np.unique(steps.t, return_index=True)[1], np.unique(steps.t, return_inverse=True)[1]
-    return Menu(
-        steps, own.rows, tuple(choices), table_steps.astype(np.int32), seen, *(np.array(a, np.int32) for a in (first, at, flat))
-    )  # fmt: skip
+    arrays = (np.array(a, np.int32) for a in (table_steps, first, at, flat))
+    return Menu(steps, own.rows, tuple(choices), seen, *arrays)
 
 
 def _paths(rows: _Rows, own: StepTable, epsilon: bool, abar: NDArray, one: bool) -> dict[int, list[list[int]]]:

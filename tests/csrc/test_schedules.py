@@ -1,4 +1,4 @@
-"""Plans that bring their own rows: the same bits as the rows asked for by themselves, and decisions by a scripted clock."""
+"""Plans that bring their own rows: the same bits as those rows by themselves, and decisions by a scripted clock."""
 
 from dataclasses import replace
 from functools import partial

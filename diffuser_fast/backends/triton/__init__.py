@@ -12,6 +12,17 @@ from .target import PRECISIONS
 NAME = "triton"
 
 __all__ = [
-    "NAME", "OPTIONS", "SCHEDULES", "PRECISIONS", "SUPPORT", "Specialisation", "TableForm", "launch_list",
-    "program_specialisations", "ready", "run", "specialisations", "why_not",
+    "NAME",
+    "OPTIONS",
+    "PRECISIONS",
+    "SCHEDULES",
+    "SUPPORT",
+    "Specialisation",
+    "TableForm",
+    "launch_list",
+    "program_specialisations",
+    "ready",
+    "run",
+    "specialisations",
+    "why_not",
 ]  # fmt: skip

@@ -11,33 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.engine import Deadline, Engine, Schedule
-from .core.checkpoint import Checkpoint
-from .core.costs import Costs, Measured
-from .core.guidance import Guide, guided
-from .core.loop import Result, SamplingLoop, menu_loop
-from .core.menu import Choice, Menu, menu
-from .core.samplers import StepTable, ddim_path
+from ..backends.engine import Deadline, Engine, Schedule
+from ..core.checkpoint import Checkpoint
+from ..core.costs import Costs, Measured
+from ..core.guidance import Guide, guided
+from ..core.loop import Result, SamplingLoop, menu_loop
+from ..core.menu import Choice, Menu, menu
+from ..core.samplers import StepTable, ddim_path
 
 KEPT = 4  # loops, engines and costs: for the sizes asked for last
 TIMED = 3  # plans of each kind, to begin with
 ORDER = ("full", "strided", "restrided", "finishing")  # the better first
-
-
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """What has to be known to make a plan again, with the same bits: ``planner.plan(conditions, replay=plans.replay)``.
-
-    seed, number: of its noise. rows: int32 ``[groups, most]`` of the planner's menu, or None: all denoising steps.
-    last: the plan that a warm start began from, normalised ``[E, H, D]``, moved on by ``shift`` steps.
-    """
-
-    seed: int
-    number: int
-    rows: NDArray[np.int32] | None = None
-    last: NDArray[np.float32] | None = None
-    shift: int = 1
-    finish: str = "full"
 
 
 @dataclass(frozen=True, eq=False)

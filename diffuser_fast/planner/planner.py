@@ -8,29 +8,30 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import backends
-from .backends.engine import BusyError, Engine, Noise, Schedule, Seeded
-from .budget import Budget, Replay
-from .core.arrays import as_numbers
-from .core.checkpoint import Checkpoint
-from .core.conditioning import conditions_of
-from .core.conditions import Inpainting, no_inpainting, parse_conditions
-from .core.guidance import Guide
-from .core.loop import PlanTables, Result, SamplingLoop, sampling_loop
-from .core.lower import lower
-from .core.noise import draw
-from .core.passes import Dense
-from .core.samplers import step_table
-from .core.scalars import real, whole
-from .core.spelling import setting
-from .settings import SETTINGS
+from .. import backends
+from ..backends.engine import BusyError, Engine, Noise, Schedule, Seeded
+from ..core.arrays import as_numbers
+from ..core.checkpoint import Checkpoint
+from ..core.conditioning import conditions_of
+from ..core.conditions import Inpainting, no_inpainting, parse_conditions
+from ..core.guidance import Guide
+from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
+from ..core.lower import lower
+from ..core.noise import draw
+from ..core.passes import Dense
+from ..core.samplers import step_table
+from ..core.scalars import real, whole
+from ..core.spelling import setting
+from ..settings import SETTINGS
+from .budget import Budget
+from .plans import Plans, Replay
 
 GUIDED_BATCH = 64  # the original's
 SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest number of a plan
@@ -38,36 +39,6 @@ LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes i
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
 OF_THIS_PROCESS = ("_budget", "_loop", "_engine", "_inverse", "_lock", "_process", "_working")
-
-
-@dataclass(frozen=True, eq=False)
-class Plans:
-    """Plans in physical units, best first; float32, C-contiguous, the caller's own.
-
-    actions: ``[B, H, A]`` (``[B, H - 1, A]`` where inverse dynamics find them between two observations); observations:
-    ``[B, H, O]``; values: ``[B]``, zeros without a value network;
-    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, observations) from noise to plan, or None;
-    exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
-    start is that too); denoising_steps: how many were run;
-    rows: int64, the training steps that the network saw, in order (of the trajectories that had fewest); finish: "full",
-    or of a plan with a budget "strided" (fewer, from its beginning), "restrided" (it had got late) or "finishing" (it
-    ended at once with what the network said); deadline_met: None without a budget; replay: makes it again.
-    clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
-    Planned for E situations at once, every array has a leading ``[E]``.
-    """
-
-    actions: NDArray[np.float32]
-    observations: NDArray[np.float32]
-    values: NDArray[np.float32]
-    latency_ms: float
-    exactness: str
-    chain: NDArray[np.float32] | None = None
-    clipped: bool = False
-    denoising_steps: int = 0
-    rows: NDArray[np.int64] | None = None
-    finish: str = "full"
-    deadline_met: bool | None = None
-    replay: Replay | None = None
 
 
 class Planner:
@@ -259,8 +230,8 @@ class Planner:
         budget_ms: the plan is back after so many milliseconds and one denoising step, if the thread is not descheduled
         (docs/real_time.md). It begins with the most that fits: all denoising steps, fewer of DDIM, fewer guide steps,
         down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always.
-        ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new size
-        the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
+        ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new
+        size the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
 
         Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
         the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
