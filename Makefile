@@ -22,9 +22,9 @@ PY        := $(VENV)/bin/python
 PIP       := $(PY) -m pip --disable-pip-version-check -qq
 CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
-FORMATTED := $(ENGINE) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
+FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons lint format bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons lint format capi bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -94,6 +94,9 @@ format: venv    ## what lint asks for, done
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 	@$(if $(FORMATTED),$(VENV)/bin/clang-format -i $(FORMATTED))
+
+capi:           ## libdiffuser_fast for C and C++, and its examples, in build/capi; needs no Python
+	@$(MAKE) --no-print-directory -s -f csrc/capi/Makefile all examples
 
 bench: build    ## the benchmarks
 	@$(VENV)/bin/diffuser-fast bench $(ARGS)

@@ -101,6 +101,8 @@ int32_t df_group(const df_engine* engine);
 int64_t df_dissolved(const df_engine* engine);
 // The denoising step from which the caller made the last of those; what came before it was the threads' work. -1: none.
 int64_t df_resumed(const df_engine* engine);
+// Keeps the memory that it works in from being paged out (mlock), as long as it is open. False: refused, see errno.
+int32_t df_lock(df_engine* engine);
 void df_close(df_engine* engine);
 
 // The i-th instruction set of this CPU, best last; NULL past the end.

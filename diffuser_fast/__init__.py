@@ -18,10 +18,11 @@ _HOMES = {
     "Plans": ".planner",
     "Guide": ".core.guidance",
     "accelerate": ".dropin",
+    "export": ".bundle",
     "BusyError": ".backends.engine",
     "CancelledError": ".backends.engine",
 }
-__all__ = ["BusyError", "CancelledError", "Guide", "Planner", "Plans", "__version__", "accelerate", "load"]
+__all__ = ["BusyError", "CancelledError", "Guide", "Planner", "Plans", "__version__", "accelerate", "export", "load"]
 
 try:
     __version__ = version("diffuser-fast")

@@ -186,6 +186,20 @@ class Planner:
         """What runs it, at the planner's own batch size and horizon."""
         return self._engine(self.batch_size, self.horizon)
 
+    def loop_at(self, horizon: int) -> SamplingLoop:
+        """The same at another horizon; ValueError where the networks cannot take it."""
+        return self._loop(whole("horizon", horizon))
+
+    @property
+    def precision(self) -> str:
+        """Of the engine."""
+        return self._options["precision"]
+
+    @property
+    def clip_scope(self) -> str:
+        """What is clipped to the data's limits as a whole: a "plan", or the "array" of all plans."""
+        return "array" if self._clip_array else "plan"
+
     @property
     def threads(self) -> int | None:
         """CPU threads asked for; None leaves it to the engine."""

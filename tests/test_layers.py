@@ -25,7 +25,7 @@ LAYERS = {
     "kernels": 2, "_cpu": 2, "_cuda": 2, "pretrained": 2,
     "envs": 3, "data": 3, "formats": 3, "backends": 3,
     "planner": 4, "conformance": 4,
-    "control": 5, "train": 5, "dropin": 5, TOP: 5,
+    "bundle": 5, "control": 5, "train": 5, "dropin": 5, TOP: 5,
     "cli": 6,
 }  # fmt: skip
 

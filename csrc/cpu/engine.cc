@@ -144,6 +144,22 @@ std::vector<int64_t> Engine::take_times(Role role) {
   return means;
 }
 
+bool Engine::lock() const {
+  const auto locked = [](const Space& space) {
+    return space.arena.lock() && space.state.lock() && space.table.lock() &&
+           std::all_of(space.own.begin(), space.own.end(), [](const Memory& own) { return own.lock(); });
+  };
+  if (team_) {
+    const Team& t = *team_;
+    for (const Memory* memory :
+         {&t.x, &t.inpaint, &t.mask, &t.values, &t.progress.state[0], &t.progress.state[1]}) {
+      if (!memory->lock()) return false;
+    }
+    if (!locked(*t.space)) return false;
+  }
+  return std::all_of(spaces_.begin(), spaces_.end(), [&](auto& space) { return locked(*space); });
+}
+
 }  // namespace df
 
 extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_size) {
@@ -158,6 +174,8 @@ extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_si
     return nullptr;
   }
 }
+
+extern "C" int32_t df_lock(df_engine* engine) { return reinterpret_cast<df::Engine*>(engine)->lock(); }
 
 extern "C" void df_close(df_engine* engine) { delete reinterpret_cast<df::Engine*>(engine); }
 

@@ -123,6 +123,7 @@ class Engine {
   bool stopped(PlanCall& call, bool caller);
   // Run a program of a group. False: its threads have dissolved.
   bool evaluate(Role role, const Group& group, Space& space, int thread, TableRow table);
+  bool lock() const;  // its memory, into memory; false: refused, see errno
   Barrier* barrier() { return team_ ? &team_->barrier : nullptr; }
 
   df_desc desc;  // its arrays are copies below, except tables

@@ -50,4 +50,8 @@ Memory::~Memory() {
   }
 }
 
+bool lock_memory(const void* data, int64_t bytes) { return bytes == 0 || mlock(data, bytes) == 0; }
+
+bool Memory::lock() const { return lock_memory(data_, bytes_of(size_)); }
+
 }  // namespace df

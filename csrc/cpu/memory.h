@@ -11,6 +11,7 @@ class Memory {
   Memory(Memory&& o) noexcept : base_(o.base_), data_(o.data_), size_(o.size_) { o.base_ = nullptr; }
   Memory& operator=(Memory&&) = delete;
   float* data() { return data_; }
+  bool lock() const;  // its pages stay in memory; false: refused, see errno
   const float* data() const { return data_; }
   int64_t size() const { return size_; }
 
@@ -19,5 +20,8 @@ class Memory {
   float* data_ = nullptr;
   int64_t size_;
 };
+
+// The pages that these bytes lie in stay in memory. False: refused, see errno.
+bool lock_memory(const void* data, int64_t bytes);
 
 }  // namespace df

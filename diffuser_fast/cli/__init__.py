@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "Plan through a maze with the bundled planner, and look at it.",
     "info": "What a checkpoint holds.",
     "convert": "Any known checkpoint to the native format.",
+    "export": "A planner as one file, for C and C++.",
     "stats": "The normaliser statistics that a checkpoint of the original's lacks.",
     "plan": "One plan from one observation.",
     "rollout": "Closed-loop episodes in an environment, and their score.",

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from diffuser_fast import cli
+from diffuser_fast.bundle import export
 from diffuser_fast.control.collect import collect
 from diffuser_fast.control.rollout import rollout
 from diffuser_fast.core.guidance import Guide
@@ -15,7 +16,7 @@ from diffuser_fast.planner import Planner
 from diffuser_fast.train.recipe import Recipe
 from diffuser_fast.train.trainer import Trainer
 
-PLANS = ("plan", "rollout")
+PLANS = ("plan", "rollout", "export")
 LOADS = ("info", "convert", *PLANS)
 READS = ("stats", "train")
 OTHERS = {  # a parameter of Python -> the option's, where it has another name
@@ -38,6 +39,7 @@ def parameters(command):
         (LOADS, janner.load, {"horizon": "trained_horizon"}),
         (PLANS, Planner.__init__, {}),
         (("plan",), Planner.plan, {}),
+        (("export",), export, {}),
         (("rollout",), rollout, {"episodes": "episodes"}),
         (READS, load_dataset, {}),
         (("data",), collect, {"n_steps": "steps", "path": "out"}),

@@ -1,0 +1,56 @@
+// Written by `python -m diffuser_fast.bundle.header > csrc/capi/bundle.gen.h`; a test compares the two.
+// clang-format off
+#pragma once
+
+namespace df {
+
+enum Size : int {
+  kSizeVersion = 0,
+  kSizeActionDim = 1,
+  kSizeObservationDim = 2,
+  kSizeTrainingSteps = 3,
+  kSizeRows = 4,
+  kSizeGuided = 5,
+  kSizeBatch = 6,
+  kSizeVariants = 7,
+  kSizeWeights = 8,
+  kSizeExactness = 9,
+  kSizeClipArray = 10,
+  kSizeObservationsKind = 11,
+  kSizeActionsKind = 12,
+  kSizeTestBatch = 13,
+  kSizeTestConditions = 14,
+  kSizeActionsAt = 15,
+  kSizeObservationsAt = 16,
+  kSizes = 17,
+};
+
+enum VariantField : int {
+  kVariantBatch = 0,
+  kVariantHorizon = 1,
+  kVariantDenoiserSize = 2,
+  kVariantGradientSize = 3,
+  kVariantValueSize = 4,
+  kVariantDenoiserWidth = 5,
+  kVariantGuideWidth = 6,
+  kVariantFields = 7,
+};
+
+enum NormalizerKind : int {
+  kNormalizerGaussian = 0,
+  kNormalizerLimits = 1,
+  kNormalizerCdf = 2,
+  kNormalizerAffine = 3,
+  kNormalizerKinds = 4,
+};
+
+constexpr int kExactnessClasses = 4;
+constexpr int kBundleVersion = 1;
+constexpr int kTestSeed = 20220517;
+constexpr int kTestNumber = 7;
+constexpr int kLine = 64;  // bytes: tensors lie at multiples of it
+constexpr int kDigestLanes = 512;  // 64-bit words
+constexpr int kDigestTurn = 29;  // bits
+constexpr unsigned long long kDigestMultiplier = 0x9e3779b97f4a7c15;
+
+}  // namespace df

@@ -1,0 +1,244 @@
+#include "planner.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cfloat>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "../cpu/clock.h"
+#include "../cpu/floating_point.h"
+#include "../cpu/memory.h"
+#include "../cpu/pool.h"
+#include "refused.h"
+#include "structs.h"
+
+namespace df {
+namespace {
+
+int32_t or_default(int32_t given, int32_t standard) { return given ? given : standard; }
+
+const Variant& variant_for(const Bundle& bundle, int32_t batch, int32_t horizon) {
+  const Variant* const found = bundle.variant(batch, horizon);
+  if (!found) {
+    refuse(DFX_UNSUPPORTED, "batch, horizon: this bundle has none of " + std::to_string(batch) +
+                                " plans at horizon " + std::to_string(horizon));
+  }
+  return *found;
+}
+
+}  // namespace
+
+Planner::Planner(const Bundle& bundle, const dfx_options& options)
+    : bundle_(bundle),
+      batch_(or_default(options.batch, static_cast<int32_t>(bundle.size(kSizeBatch)))),
+      horizon_(or_default(options.horizon, bundle.variants[0].horizon)),
+      depth_(bundle.depth()) {
+  if (batch_ < 1 || batch_ > 1 << 20) refuse(DFX_ARGUMENT, "options.batch: found " + std::to_string(batch_));
+  if (horizon_ < 1) refuse(DFX_ARGUMENT, "options.horizon: found " + std::to_string(horizon_));
+  if (options.threads < 0 || options.threads > 4096)
+    refuse(DFX_ARGUMENT, "options.threads: found " + std::to_string(options.threads));
+  if (options.flags & ~uint32_t{DFX_LOCK_MEMORY}) refuse(DFX_ARGUMENT, "options.flags: an unknown one");
+  df_desc desc = bundle.desc(variant_for(bundle, batch_, horizon_), batch_);
+  desc.threads = or_default(options.threads, 1);
+  if (options.n_cores < 0 || (options.n_cores > 0 && (!options.cores || options.n_cores < desc.threads)) ||
+      (options.n_cores == 0 && options.cores)) {
+    refuse(DFX_ARGUMENT, "options.cores: expected one for each of " + std::to_string(desc.threads) +
+                             " threads, found " + std::to_string(options.n_cores));
+  }
+  desc.cores = options.n_cores ? options.cores : nullptr;
+  for (int32_t i = 0; i < options.n_cores; ++i) {
+    if (options.cores[i] < 0)
+      refuse(DFX_ARGUMENT, "options.cores: found " + std::to_string(options.cores[i]));
+  }
+  desc.isa = options.isa;
+  const int64_t elements = int64_t{horizon_} * depth_;
+  mask_.resize(elements);
+  inpaint_.resize(elements);
+  timed_.resize(horizon_);
+  x_.resize(batch_ * elements);
+  values_.resize(batch_);
+  order_.resize(batch_);
+  char error[256] = "";
+  engine_ = df_open(&desc, error, sizeof error);
+  // All else has been checked: what is left is what this machine has not, cores and instruction sets, or memory.
+  if (!engine_) refuse(std::strstr(error, "alloc") ? DFX_MEMORY : DFX_UNSUPPORTED, error);
+  if (options.flags & DFX_LOCK_MEMORY) {
+    locked_ = lock_memory(bundle.memory(), bundle.bytes()) && df_lock(engine_);
+    if (!locked_) {
+      const std::string why = std::strerror(errno);
+      df_close(engine_);
+      refuse(DFX_SYSTEM, "options.flags: memory cannot be locked (" + why + "); raise the limit `ulimit -l`");
+    }
+  }
+}
+
+Planner::~Planner() { df_close(engine_); }
+
+bool Planner::hold() {
+  const uint32_t now = fork_generation();
+  uint32_t seen = held_.load(std::memory_order_relaxed);
+  return seen != now && held_.compare_exchange_strong(seen, now, std::memory_order_acquire);
+}
+
+dfx_status Planner::say(dfx_status status, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(error_, sizeof error_, format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* notes) {
+  const int32_t t = c.time < 0 ? c.time + horizon_ : c.time, o = bundle_.observation_dim();
+  const int64_t at = int64_t{t} * depth_ + bundle_.size(kSizeObservationsAt);
+  if (t < 0 || t >= horizon_) {
+    return say(DFX_ARGUMENT, "conditions[%d].time: %d is outside the horizon %d", index, c.time, horizon_);
+  }
+  if (timed_[t]) return say(DFX_ARGUMENT, "conditions[%d].time: %d is there twice", index, c.time);
+  if (!c.observation) return say(DFX_ARGUMENT, "conditions[%d].observation: NULL", index);
+  timed_[t] = 1;
+  for (int32_t d = 0; d < o; ++d) {
+    if (c.given && !c.given[d]) continue;
+    const double x = c.observation[d];
+    if (!std::isfinite(x)) return say(DFX_ARGUMENT, "conditions[%d].observation[%d]: not finite", index, d);
+    if (bundle_.observations.outside(d, x)) *notes |= DFX_CLIPPED;
+    const double normal = bundle_.observations.normalize(d, x);
+    if (!(std::fabs(normal) <= FLT_MAX)) {
+      return say(DFX_ARGUMENT,
+                 "conditions[%d].observation[%d]: %.3g is too large for float32 once normalised", index, d,
+                 x);
+    }
+    mask_[at + d] = 1;
+    inpaint_[at + d] = static_cast<float>(normal);
+  }
+  return DFX_OK;
+}
+
+dfx_status Planner::inpaint(const dfx_condition* conditions, int32_t n, uint32_t* notes) {
+  std::fill(mask_.begin(), mask_.end(), 0);
+  std::fill(inpaint_.begin(), inpaint_.end(), 0.0f);
+  std::fill(timed_.begin(), timed_.end(), 0);
+  const char* at = reinterpret_cast<const char*>(conditions);
+  uint32_t stride = 0;
+  for (int32_t i = 0; i < n; ++i, at += stride) {
+    uint32_t size;
+    std::memcpy(&size, at, sizeof size);
+    if (i > 0 && size != stride)
+      return say(DFX_ARGUMENT, "conditions[%d].struct_size: not that of the first", i);
+    const dfx_condition c =
+        taken(reinterpret_cast<const dfx_condition*>(at), sizeof(dfx_condition), "condition");
+    stride = c.struct_size;
+    if (const dfx_status status = inpaint(c, i, notes); status != DFX_OK) return status;
+  }
+  return DFX_OK;
+}
+
+dfx_status Planner::fits(const dfx_plan& plan) {
+  const size_t steps = static_cast<size_t>(batch_) * horizon_;
+  const struct {
+    const char* name;
+    const float* given;
+    size_t found, needed;
+  } all[] = {{"actions", plan.actions, plan.n_actions, steps * bundle_.action_dim()},
+             {"observations", plan.observations, plan.n_observations, steps * bundle_.observation_dim()},
+             {"values", plan.values, plan.n_values, static_cast<size_t>(batch_)}};
+  for (const auto& one : all) {
+    if (one.given && one.found < one.needed) {
+      return say(DFX_ARGUMENT, "plan.n_%s: found %zu, expected at least %zu", one.name, one.found,
+                 one.needed);
+    }
+  }
+  return DFX_OK;
+}
+
+dfx_status Planner::plan(const dfx_request& request, const dfx_condition* conditions, dfx_plan* plan) {
+  const int64_t started = now_ns();
+  const FloatingPoint mode;
+  if (request.n_conditions < 0 || request.n_conditions > horizon_) {
+    return say(DFX_ARGUMENT, "request.n_conditions: found %d, expected 0 to %d", request.n_conditions,
+               horizon_);
+  }
+  if (request.n_conditions && !conditions) return say(DFX_ARGUMENT, "request.conditions: NULL");
+  if (request.min_rows < 0) return say(DFX_ARGUMENT, "request.min_rows: found %d", request.min_rows);
+  if (request.min_rows)
+    return say(DFX_UNSUPPORTED, "request.min_rows: this library runs all denoising steps");
+  if (request.deadline_ns) return say(DFX_UNSUPPORTED, "request.deadline_ns: this library has no deadlines");
+  if (const dfx_status status = fits(*plan); status != DFX_OK) return status;
+  uint32_t notes = 0;
+  if (const dfx_status status = inpaint(conditions, request.n_conditions, &notes); status != DFX_OK)
+    return status;
+  df_args args{};
+  args.mask = mask_.data();
+  args.inpaint_values = inpaint_.data();
+  args.inpaint_batch = 1;
+  args.seed = request.seed;
+  args.plan = request.number;
+  args.candidates = batch_;
+  args.x_out = x_.data();
+  args.values = values_.data();
+  args.order = order_.data();
+  int32_t step;
+  const char* sentence;
+  const int32_t status = df_plan(engine_, &args, &step, &sentence);
+  if (status == DF_CANCELLED) return say(DFX_CANCELLED, "cancelled between two denoising steps");
+  if (status == DF_NOT_FINITE)
+    return say(DFX_NOT_FINITE, "denoising step %d: the plan is no longer finite", step);
+  if (status != DF_OK) return say(static_cast<dfx_status>(status), "%s", sentence ? sentence : "");
+  for (const float value : values_) {
+    if (!std::isfinite(value)) return say(DFX_NOT_FINITE, "the value of a plan is not finite");
+  }
+  give(*plan);
+  plan->rows = bundle_.rows();
+  plan->exactness = static_cast<int32_t>(bundle_.size(kSizeExactness));
+  plan->notes = notes;
+  plan->started_ns = started;
+  plan->ended_ns = now_ns();
+  return DFX_OK;
+}
+
+// Sorted, and in physical units.
+void Planner::give(const dfx_plan& plan) {
+  const int32_t a = bundle_.action_dim(), o = bundle_.observation_dim();
+  const int64_t acting = bundle_.size(kSizeActionsAt), observing = bundle_.size(kSizeObservationsAt);
+  const int64_t elements = int64_t{horizon_} * depth_;
+  const bool whole = bundle_.size(kSizeClipArray) != 0;
+  bool actions_beyond = false, observations_beyond = false;  // any plan's
+  for (int32_t b = 0; whole && b < batch_; ++b) {
+    const float* const x = x_.data() + b * elements;
+    actions_beyond |= bundle_.actions.beyond(x + acting, horizon_, depth_);
+    observations_beyond |= bundle_.observations.beyond(x + observing, horizon_, depth_);
+  }
+  for (int32_t b = 0; b < batch_; ++b) {
+    const float* const x = x_.data() + order_[b] * elements;
+    if (plan.actions) {
+      const bool clip = whole ? actions_beyond : bundle_.actions.beyond(x + acting, horizon_, depth_);
+      bundle_.actions.unnormalize(x + acting, horizon_, depth_, clip,
+                                  plan.actions + int64_t{b} * horizon_ * a);
+    }
+    if (plan.observations) {
+      const bool clip =
+          whole ? observations_beyond : bundle_.observations.beyond(x + observing, horizon_, depth_);
+      bundle_.observations.unnormalize(x + observing, horizon_, depth_, clip,
+                                       plan.observations + int64_t{b} * horizon_ * o);
+    }
+    if (plan.values) plan.values[b] = values_[order_[b]];
+  }
+}
+
+dfx_planner_info Planner::info() const {
+  dfx_planner_info found{};
+  found.batch = batch_;
+  found.horizon = horizon_;
+  found.action_dim = bundle_.action_dim();
+  found.observation_dim = bundle_.observation_dim();
+  found.threads = df_threads(engine_);
+  found.locked = locked_;
+  found.dissolved = df_dissolved(engine_);
+  found.isa = df_isa(engine_);
+  return found;
+}
+
+}  // namespace df

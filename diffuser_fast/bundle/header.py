@@ -1,0 +1,30 @@
+"""csrc/capi/bundle.gen.h: what Python writes into a bundle and C++ reads from it, typed once."""
+
+from __future__ import annotations
+
+from ..core.header import HEAD, TAIL, constant, enum
+from . import contents, selftest, tensors
+
+
+def header() -> str:
+    """The text of csrc/capi/bundle.gen.h."""
+    kinds = {kind.__name__.lower(): number for number, kind in enumerate(contents.KINDS)}
+    return (
+        HEAD.format(module="diffuser_fast.bundle.header", path="csrc/capi/bundle.gen.h")
+        + enum("Size", "size", contents.SIZES, count="Sizes")
+        + enum("VariantField", "variant", contents.VARIANT, count="VariantFields")
+        + enum("NormalizerKind", "normalizer", kinds, count="NormalizerKinds")
+        + constant("exactness_classes", len(contents.EXACTNESS))
+        + constant("bundle_version", contents.VERSION)
+        + constant("test_seed", selftest.SEED)
+        + constant("test_number", selftest.NUMBER)
+        + constant("line", tensors.LINE, "bytes: tensors lie at multiples of it")
+        + constant("digest_lanes", tensors.LANES, "64-bit words")
+        + constant("digest_turn", tensors.TURN, "bits")
+        + f"constexpr unsigned long long kDigestMultiplier = {tensors.MULTIPLIER:#x};\n\n"
+        + TAIL
+    )
+
+
+if __name__ == "__main__":
+    print(header(), end="")

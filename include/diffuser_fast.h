@@ -1,0 +1,166 @@
+/* Diffusion planning in real time, from C99 and C++17: docs/c_api.md.
+ *
+ * A bundle (written by `diffuser-fast export`) is opened once and shared by any threads; a planner of it makes one plan
+ * at a time. After a planner has been opened nothing allocates memory, reads the environment, prints, or calls the
+ * system but to wake and await threads, and no function throws, ends the process or installs handlers.
+ *
+ * Rules that will hold for every later release of this DFX_ABI: every struct begins with struct_size, which its user
+ * sets to sizeof; fields are added at the end, zero means default, and whoever was compiled with an older header is
+ * served as before. A struct of a newer header is taken if what this library does not know of it is zero. Functions
+ * and enumerators are added, never changed. Pointers that a function takes are read during the call only, unless it
+ * says so. Texts are UTF-8. A NULL handle may be closed. */
+#ifndef DIFFUSER_FAST_H
+#define DIFFUSER_FAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DFX_ABI 0
+
+#if defined(DFX_STATIC)
+#define DFX_API
+#else
+#define DFX_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Not negative: there is a finished plan. Others leave outputs undefined, and the planner as good as before. */
+typedef enum dfx_status {
+  DFX_OK = 0,
+  DFX_BUSY = -2,        /* another thread is planning with this planner */
+  DFX_ARGUMENT = -3,    /* an argument is wrong; nothing has been done */
+  DFX_NOT_FINITE = -4,  /* a number of the plan was not finite */
+  DFX_FILE = -5,        /* the file cannot be read, or is no bundle, or is damaged */
+  DFX_MEMORY = -6,      /* there is not enough */
+  DFX_SYSTEM = -7,      /* the system refused something; the text says what */
+  DFX_UNSUPPORTED = -8, /* this library, CPU or bundle cannot do it */
+  DFX_CANCELLED = -10,  /* by dfx_planner_cancel */
+  DFX_DIFFERS = -11     /* dfx_bundle_self_test: another plan than the recorded one */
+} dfx_status;
+
+/* A sentence, static. */
+DFX_API const char* dfx_status_string(dfx_status status);
+/* DFX_ABI of the library, and its version, such as "0.1.0". */
+DFX_API uint32_t dfx_abi(void);
+DFX_API const char* dfx_version(void);
+/* Nanoseconds of CLOCK_MONOTONIC: the clock of all times here. */
+DFX_API int64_t dfx_now(void);
+
+/* ---- bundles ---- */
+
+typedef struct dfx_bundle dfx_bundle;
+
+/* Reads a file, verifies all of it and keeps a copy. error, unless NULL: the reason, cut to error_size bytes. */
+DFX_API dfx_status dfx_bundle_open(const char* path, char* error, size_t error_size, dfx_bundle** bundle);
+DFX_API dfx_status dfx_bundle_open_memory(const void* data, size_t size, char* error, size_t error_size,
+                                          dfx_bundle** bundle);
+/* Planners keep what they need of it: it may be closed before them. */
+DFX_API void dfx_bundle_close(dfx_bundle* bundle);
+
+typedef enum dfx_exactness { DFX_EXACT = 0, DFX_CLOSE = 1, DFX_FAST = 2, DFX_APPROXIMATE = 3 } dfx_exactness;
+
+typedef struct dfx_bundle_info {
+  uint32_t struct_size;
+  int32_t action_dim, observation_dim; /* A, O */
+  int32_t batch, horizon;              /* B, H that a planner has by default */
+  int32_t rows, training_steps;        /* denoising steps of a plan, and of training */
+  int32_t guided;                      /* plans are ranked by a value network */
+  int32_t exactness;                   /* dfx_exactness */
+  int32_t variants;                    /* see dfx_bundle_variant */
+  uint64_t digest;                     /* of the file: names it */
+} dfx_bundle_info;
+
+DFX_API dfx_status dfx_bundle_get_info(const dfx_bundle* bundle, dfx_bundle_info* info);
+/* The horizon of variant 0 .. variants - 1, and the only batch it has; 0: any. */
+DFX_API dfx_status dfx_bundle_variant(const dfx_bundle* bundle, int32_t variant, int32_t* batch,
+                                      int32_t* horizon);
+/* Repeats the plan that was recorded when the bundle was written, on the widest instruction set that was recorded and
+ * that this CPU has. DFX_DIFFERS unless every bit is the same. Allocates; takes a few plans' time. */
+DFX_API dfx_status dfx_bundle_self_test(const dfx_bundle* bundle, char* error, size_t error_size);
+
+/* ---- planners ---- */
+
+typedef struct dfx_planner dfx_planner;
+
+enum {
+  DFX_LOCK_MEMORY =
+      1 /* mlock what a planner reads and writes, and nothing else; DFX_SYSTEM where that is refused */
+};
+
+typedef struct dfx_options {
+  uint32_t struct_size;
+  int32_t batch, horizon; /* 0: the bundle's */
+  int32_t threads; /* 0: 1, the caller's own. Others are started now and follow the caller's scheduling */
+  const int32_t*
+      cores; /* [n_cores]: thread i is on core cores[i] during a plan, the caller being the first; or NULL */
+  int32_t n_cores; /* at least `threads`, or 0 */
+  uint32_t flags;  /* DFX_LOCK_MEMORY */
+  const char* isa; /* "scalar", "avx2", ...; NULL: the widest of this CPU */
+} dfx_options;
+
+/* options: NULL for defaults. */
+DFX_API dfx_status dfx_planner_open(const dfx_bundle* bundle, const dfx_options* options, char* error,
+                                    size_t error_size, dfx_planner** planner);
+/* Not during a plan. */
+DFX_API void dfx_planner_close(dfx_planner* planner);
+
+/* Of struct_size all elements of an array have the same. */
+typedef struct dfx_condition {
+  uint32_t struct_size;
+  int32_t time;              /* 0 .. H - 1, or from the end: -1 is the last */
+  const double* observation; /* [O], physical units */
+  const uint8_t* given;      /* [O], not 0: this dimension is a condition; NULL: all are */
+} dfx_condition;
+
+typedef struct dfx_request {
+  uint32_t struct_size;
+  int32_t n_conditions;            /* 0: none */
+  const dfx_condition* conditions; /* [n_conditions], at different times */
+  uint64_t seed;                   /* the noise is named by seed and number: the same two, the same plan */
+  uint32_t number;                 /* of the plan: count it up */
+  int32_t min_rows;                /* 0: all; others are DFX_UNSUPPORTED as yet, as is a deadline */
+  int64_t deadline_ns;             /* of dfx_now(); 0: none */
+} dfx_request;
+
+enum {
+  DFX_CLIPPED = 1 /* a condition lay beyond the data's limits: the plan holds the nearest value inside them */
+};
+
+/* The arrays are the caller's; any may be NULL. Physical units, best plan first. */
+typedef struct dfx_plan {
+  uint32_t struct_size;
+  int32_t rows;                               /* out: denoising steps that were run */
+  float *actions, *observations, *values;     /* [B, H, A], [B, H, O], [B] (zeros without a guide) */
+  size_t n_actions, n_observations, n_values; /* floats that fit: at least so many, where it is not NULL */
+  int32_t exactness;                          /* out: dfx_exactness */
+  uint32_t notes;                             /* out: DFX_CLIPPED */
+  int64_t started_ns, ended_ns;               /* out: of dfx_now() */
+} dfx_plan;
+
+/* One plan. The same bits as Planner.plan of Python gives for the same numbers, on the same instruction set, however
+ * many threads there are. */
+DFX_API dfx_status dfx_planner_plan(dfx_planner* planner, const dfx_request* request, dfx_plan* plan);
+/* Ends the plan at hand after its denoising step; nothing if there is none. Any thread, and signal handlers. */
+DFX_API void dfx_planner_cancel(dfx_planner* planner);
+/* What was wrong in the last call that did not say DFX_OK or DFX_BUSY; "" if there was none. Of the planner: valid until its
+ * next call, for the thread that made it. */
+DFX_API const char* dfx_planner_error(const dfx_planner* planner);
+
+typedef struct dfx_planner_info {
+  uint32_t struct_size;
+  int32_t batch, horizon, action_dim, observation_dim; /* B, H, A, O */
+  int32_t threads;
+  int32_t locked;    /* its memory is */
+  int64_t dissolved; /* plans that the caller finished alone, its threads having lost too much time */
+  const char* isa;   /* static */
+} dfx_planner_info;
+
+DFX_API dfx_status dfx_planner_get_info(const dfx_planner* planner, dfx_planner_info* info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* DIFFUSER_FAST_H */

@@ -1,0 +1,1 @@
+"""The C library: include/diffuser_fast.h, as a C program meets it."""

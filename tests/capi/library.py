@@ -1,0 +1,215 @@
+"""include/diffuser_fast.h in ctypes, and the library, built by csrc/capi/Makefile if it is not there."""
+
+import ctypes
+import fcntl
+import functools
+import shutil
+import subprocess
+import sys
+from ctypes import (
+    POINTER,
+    byref,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build" / "capi"
+needs_library = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux only"),
+    pytest.mark.skipif(
+        shutil.which("make") is None or shutil.which("g++") is None, reason="there is no make, or no g++"
+    ),
+]
+
+OK, BUSY, ARGUMENT, NOT_FINITE, FILE, MEMORY, SYSTEM, UNSUPPORTED, CANCELLED, DIFFERS = (
+    0, -2, -3, -4, -5, -6, -7, -8, -10, -11
+)  # fmt: skip
+LOCK_MEMORY, CLIPPED = 1, 1
+
+
+class Struct(ctypes.Structure):
+    """Its struct_size is set."""
+
+    def __init__(self, **fields):
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **fields)
+
+
+def struct(name, **fields):
+    return type(name, (Struct,), {"_fields_": [("struct_size", c_uint32), *fields.items()]})
+
+
+BundleInfo = struct(
+    "BundleInfo", action_dim=c_int32, observation_dim=c_int32, batch=c_int32, horizon=c_int32, rows=c_int32,
+    training_steps=c_int32, guided=c_int32, exactness=c_int32, variants=c_int32, digest=c_uint64,
+)  # fmt: skip
+Options = struct(
+    "Options", batch=c_int32, horizon=c_int32, threads=c_int32, cores=POINTER(c_int32), n_cores=c_int32,
+    flags=c_uint32, isa=c_char_p,
+)  # fmt: skip
+Condition = struct("Condition", time=c_int32, observation=POINTER(c_double), given=POINTER(c_uint8))
+Request = struct(
+    "Request", n_conditions=c_int32, conditions=c_void_p, seed=c_uint64, number=c_uint32, min_rows=c_int32,
+    deadline_ns=c_int64,
+)  # fmt: skip
+Plan = struct(
+    "Plan", rows=c_int32, actions=POINTER(c_float), observations=POINTER(c_float), values=POINTER(c_float),
+    n_actions=c_size_t, n_observations=c_size_t, n_values=c_size_t, exactness=c_int32, notes=c_uint32,
+    started_ns=c_int64, ended_ns=c_int64,
+)  # fmt: skip
+PlannerInfo = struct(
+    "PlannerInfo", batch=c_int32, horizon=c_int32, action_dim=c_int32, observation_dim=c_int32, threads=c_int32,
+    locked=c_int32, dissolved=c_int64, isa=c_char_p,
+)  # fmt: skip
+
+ERROR = (c_char_p, c_size_t)
+FUNCTIONS = {
+    "dfx_status_string": (c_char_p, c_int32),
+    "dfx_abi": (c_uint32,),
+    "dfx_version": (c_char_p,),
+    "dfx_now": (c_int64,),
+    "dfx_bundle_open": (c_int32, c_char_p, *ERROR, POINTER(c_void_p)),
+    "dfx_bundle_open_memory": (c_int32, c_char_p, c_size_t, *ERROR, POINTER(c_void_p)),
+    "dfx_bundle_close": (None, c_void_p),
+    "dfx_bundle_get_info": (c_int32, c_void_p, POINTER(BundleInfo)),
+    "dfx_bundle_variant": (c_int32, c_void_p, c_int32, POINTER(c_int32), POINTER(c_int32)),
+    "dfx_bundle_self_test": (c_int32, c_void_p, *ERROR),
+    "dfx_planner_open": (c_int32, c_void_p, POINTER(Options), *ERROR, POINTER(c_void_p)),
+    "dfx_planner_close": (None, c_void_p),
+    "dfx_planner_plan": (c_int32, c_void_p, POINTER(Request), POINTER(Plan)),
+    "dfx_planner_cancel": (None, c_void_p),
+    "dfx_planner_error": (c_char_p, c_void_p),
+    "dfx_planner_get_info": (c_int32, c_void_p, POINTER(PlannerInfo)),
+}
+
+
+def built(*targets):
+    """What csrc/capi/Makefile makes of its targets, made by one process at a time; the folder."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with open(BUILT / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = ["make", "-s", "-f", str(ROOT / "csrc" / "capi" / "Makefile"), *targets]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return BUILT
+
+
+@functools.cache
+def library():
+    """The shared library, with its functions declared."""
+    found = ctypes.CDLL(str(built("all") / "libdiffuser_fast.so"))
+    for name, (result, *arguments) in FUNCTIONS.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+class Refused(Exception):
+    """A status that is not DFX_OK, and its text."""
+
+    def __init__(self, status, text):
+        super().__init__(f"{status}: {text}")
+        self.status, self.text = status, text
+
+
+def check(status, text):
+    if status != OK:
+        raise Refused(status, text)
+
+
+class Bundle:
+    """An opened bundle, of a path or of bytes."""
+
+    def __init__(self, source):
+        self.handle, error, c = c_void_p(), ctypes.create_string_buffer(256), library()
+        if isinstance(source, bytes):
+            status = c.dfx_bundle_open_memory(source, len(source), error, 256, byref(self.handle))
+        else:
+            status = c.dfx_bundle_open(str(source).encode(), error, 256, byref(self.handle))
+        check(status, error.value.decode())
+
+    def info(self):
+        info = BundleInfo()
+        check(library().dfx_bundle_get_info(self.handle, byref(info)), "")
+        return info
+
+    def self_test(self):
+        error = ctypes.create_string_buffer(256)
+        check(library().dfx_bundle_self_test(self.handle, error, 256), error.value.decode())
+
+    def close(self):
+        library().dfx_bundle_close(self.handle)
+        self.handle = None
+
+
+class CPlanner:
+    """A planner of a bundle; plans are (actions, observations, values, dfx_plan)."""
+
+    def __init__(self, bundle, **options):
+        self.handle, error = c_void_p(), ctypes.create_string_buffer(256)
+        if "isa" in options and options["isa"] is not None:
+            options["isa"] = options["isa"].encode()
+        status = library().dfx_planner_open(bundle.handle, byref(Options(**options)), error, 256, byref(self.handle))
+        check(status, error.value.decode())
+        self.info = PlannerInfo()
+        check(library().dfx_planner_get_info(self.handle, byref(self.info)), "")
+
+    def request(self, conditions, **others):
+        """{time: [O] or {dimension: value}} -> a Request, and what must live as long."""
+        dim, keep, made = self.info.observation_dim, [], []
+        for time, value in conditions.items():
+            observation, given = np.zeros(dim), np.ones(dim, np.uint8)
+            if isinstance(value, dict):
+                given[:] = 0
+                for d, x in value.items():
+                    observation[d], given[d] = x, 1
+            else:
+                observation[:] = value
+            keep += [observation, given]
+            made.append(Condition(
+                time=time, observation=observation.ctypes.data_as(POINTER(c_double)),
+                given=given.ctypes.data_as(POINTER(c_uint8)),
+            ))  # fmt: skip
+        array = (Condition * len(made))(*made)
+        request = Request(n_conditions=len(made), conditions=ctypes.cast(array, c_void_p), **others)
+        return request, (keep, array)
+
+    def arrays(self):
+        i = self.info
+        shapes = {
+            "actions": (i.batch, i.horizon, i.action_dim),
+            "observations": (i.batch, i.horizon, i.observation_dim),
+        }
+        return {name: np.full(shape, np.nan, np.float32) for name, shape in (shapes | {"values": (i.batch,)}).items()}
+
+    def out(self, arrays):
+        plan = Plan()
+        for name, array in arrays.items():
+            setattr(plan, name, array.ctypes.data_as(POINTER(c_float)))
+            setattr(plan, f"n_{name}", array.size)
+        return plan
+
+    def plan(self, conditions, seed=0, number=0, **others):
+        request, keep = self.request(conditions, seed=seed, number=number, **others)
+        arrays = self.arrays()
+        plan = self.out(arrays)
+        status = library().dfx_planner_plan(self.handle, byref(request), byref(plan))
+        del keep
+        check(status, library().dfx_planner_error(self.handle).decode() if status != OK else "")
+        return *arrays.values(), plan
+
+    def close(self):
+        library().dfx_planner_close(self.handle)
+        self.handle = None
