@@ -123,7 +123,7 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("sizes", SIZE["action_dim"], -1, "action_dim: found -1"),
         ("sizes", SIZE["observation_dim"], 2**40, "observation_dim: found"),
         ("sizes", SIZE["rows"], 0, "rows: found 0"),
-        ("sizes", SIZE["rows"], 5, "tensor rows.columns: found 54 numbers, expected 45"),
+        ("sizes", SIZE["rows"], 5, "tensor rows.guide_steps: found 6 numbers, expected 5"),
         ("sizes", SIZE["guided"], 0, ""),
         ("sizes", SIZE["variants"], 2, "tensor variants: found 7 numbers, expected 14"),
         ("sizes", SIZE["weights"], 2, "programs.0.denoiser.weights"),
