@@ -373,8 +373,8 @@ class Planner:
     def _inpainting(self, conditions: Mapping[int, Any], horizon: int) -> tuple[Inpainting, int | None]:
         checkpoint = self.checkpoint
         if not checkpoint.observes_condition:
-            at = checkpoint.columns[1].start
-            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at)
+            at, depth = checkpoint.columns[1].start, checkpoint.unet.spec.transition_dim
+            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at, depth=depth)
         if conditions:
             raise ValueError("conditions: the plans hold actions alone; give the last observations as condition")
         return no_inpainting(horizon, checkpoint.unet.spec.transition_dim), None
