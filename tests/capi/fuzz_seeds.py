@@ -1,4 +1,4 @@
-"""The bundles that tests/capi/fuzz_bundle.cc changes, small ones of every kind: ``python -m capi.fuzz_seeds FOLDER``."""
+"""Small bundles of every kind, which fuzz_bundle.cc changes: ``python -m capi.fuzz_seeds FOLDER``."""
 
 import sys
 from pathlib import Path
