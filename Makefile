@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons lint format capi bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons lint format capi capi-installed fuzz-bundle bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -97,6 +97,20 @@ format: venv    ## what lint asks for, done
 
 capi:           ## libdiffuser_fast for C and C++, and its examples, in build/capi; needs no Python
 	@$(MAKE) --no-print-directory -s -f csrc/capi/Makefile all examples
+
+# N mutations of small bundles of every kind, under AddressSanitizer and UBSan; FIRST is the number of the first.
+N     ?= 100000
+FIRST ?= 0
+fuzz-bundle: build  ## mutated bundles are refused or plan, under AddressSanitizer and UBSan; N=100000
+	@$(MAKE) --no-print-directory -s -f csrc/capi/Makefile fuzz
+	@rm -rf build/capi/seeds && PYTHONPATH=tests $(PY) -m capi.fuzz_seeds build/capi/seeds
+	@FUZZ_AT=build/capi/fuzzing build/capi/fuzz_bundle $(N) $(FIRST) build/capi/seeds/*.dfb || \
+	    { echo "make fuzz-bundle: mutation $$(cat build/capi/fuzzing); make fuzz-bundle N=1 FIRST=<that> repeats it" >&2; exit 1; }
+
+# As users install the library: by make and CMake, found by pkg-config, find_package and FetchContent, without Python.
+capi-installed: build  ## the library installed by make and CMake, and found in each way
+	@$(VENV)/bin/diffuser-fast export maze2d-umaze -o build/umaze.dfb
+	@sh tests/capi/installed.sh build/umaze.dfb
 
 bench: build    ## the benchmarks
 	@$(VENV)/bin/diffuser-fast bench $(ARGS)

@@ -81,6 +81,8 @@ void Bundle::check_sizes() {
 }
 
 void Bundle::read_variants() {
+  const int32_t* const guide_steps = tensors_.i32("rows.guide_steps", rows());
+  for (int32_t k = 0; k < rows(); ++k) within("rows.guide_steps", guide_steps[k], 0, kMostGuideSteps);
   const int64_t count = sizes_[kSizeVariants];
   variant_rows_ = tensors_.i64("variants", count * kVariantFields);
   for (int64_t i = 0; i < count; ++i) {

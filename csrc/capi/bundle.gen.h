@@ -45,6 +45,7 @@ enum NormalizerKind : int {
 };
 
 constexpr int kExactnessClasses = 4;
+constexpr int kMostGuideSteps = 256;  // of a denoising step
 constexpr int kBundleVersion = 1;
 constexpr int kTestSeed = 20220517;
 constexpr int kTestNumber = 7;

@@ -30,6 +30,7 @@ SIZES = (
 )  # fmt: skip
 VARIANT = ("batch", "horizon", "denoiser_size", "gradient_size", "value_size", "denoiser_width", "guide_width")
 ROLES = ("denoiser", "gradient", "value")
+MOST_GUIDE_STEPS = 256  # of a denoising step: a damaged number shall not plan for ever
 EXACTNESS = ("exact", "close", "fast", "approximate")
 KINDS: tuple[type[Normalizer], ...] = (Gaussian, Limits, CDF, Affine)
 
@@ -48,6 +49,8 @@ def why_not(planner: Planner) -> str | None:
         return "its network takes a condition"
     if checkpoint.inverse is not None:
         return "its actions are found by inverse dynamics"
+    if (guide_steps := planner.loop.steps.guide_steps.max()) > MOST_GUIDE_STEPS:
+        return f"it has {guide_steps} guide steps in a denoising step (more than {MOST_GUIDE_STEPS})"
     if planner.loop.steps.first_noise != 1:
         return f"its first noise is multiplied by {planner.loop.steps.first_noise}"
     return None

@@ -15,6 +15,7 @@ def header() -> str:
         + enum("VariantField", "variant", contents.VARIANT, count="VariantFields")
         + enum("NormalizerKind", "normalizer", kinds, count="NormalizerKinds")
         + constant("exactness_classes", len(contents.EXACTNESS))
+        + constant("most_guide_steps", contents.MOST_GUIDE_STEPS, "of a denoising step")
         + constant("bundle_version", contents.VERSION)
         + constant("test_seed", selftest.SEED)
         + constant("test_number", selftest.NUMBER)

@@ -1,8 +1,7 @@
-"""``diffuser-fast info``: what a checkpoint holds, and what could run it here."""
+"""``diffuser-fast info``: what a checkpoint holds, in what it differs from Diffuser, and what it lacks to plan."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,45 +12,30 @@ from .options import load_checkpoint, load_options
 
 @click.command()
 @click.argument("checkpoint")
+@click.option("--layers", is_flag=True, help="Every layer: its result's shape, parameters, floating-point operations.")
 @load_options
 @show.json_option
-def command(checkpoint: str, as_json: bool, **options: Any) -> None:
-    """Describe CHECKPOINT: a native file, a folder of the original's, or a bundled name."""
-    record = describe(load_checkpoint(checkpoint, options))
+def command(checkpoint: str, layers: bool, as_json: bool, **options: Any) -> None:
+    """Describe CHECKPOINT: of any format that `load` knows, or a bundled name."""
+    from .describe import describe
+    from .describe import layers as layers_of
+
+    loaded = load_checkpoint(checkpoint, options)
+    record = describe(loaded)
+    networks = {"unet": loaded.unet, "value": loaded.value, "inverse": loaded.inverse}
+    tables = {name: layers_of(weights) for name, weights in networks.items() if layers and weights is not None}
     if as_json:
-        show.emit(record)
-    else:
-        show.table(checkpoint, ["", ""], [[name, _words(item)] for name, item in record.items()])
-
-
-def describe(ckpt: Any) -> dict[str, Any]:
-    """A checkpoint as plain values."""
-    from ..core.lower import lower
-    from ..core.spec import spec_to_json
-
-    networks = {}
-    for name, weights in (("unet", ckpt.unet), ("value", ckpt.value)):
-        if weights is not None:
-            net = lower(weights.spec).net
-            networks[name] = {
-                **spec_to_json(weights.spec),
-                "parameters": int(sum(a.size for a in weights.arrays.values())),
-                "gflop_per_step": round(net.flops / 1e9, 4),
-            }
-    return {
-        **networks,
-        "actions": ckpt.action_dim,
-        "observations": ckpt.observation_dim,
-        "diffusion_steps": ckpt.schedule.n_steps,
-        "prediction": ckpt.prediction,
-        "clip_denoised": ckpt.clip_denoised,
-        "guide": asdict(ckpt.guide) if ckpt.value is not None else None,
-        "normalizer": type(ckpt.normalizers.observations).__name__ if ckpt.normalizers else None,
-        "metadata": dict(ckpt.metadata),
-    }
+        show.emit(record | ({"layers": tables} if layers else {}))
+        return
+    show.table(checkpoint, ["", ""], [[name, _words(item)] for name, item in record.items()])
+    for name, rows in tables.items():
+        rows = [[r["layer"], r["shape"], f"{r['parameters']:,}", f"{r['flop']:,}"] for r in rows]
+        show.table(name, ["layer", "shape", "parameters", "FLOP"], rows)
 
 
 def _words(item: Any) -> str:
     if isinstance(item, dict):
         return "\n".join(f"{name}: {value}" for name, value in item.items())
+    if isinstance(item, list):
+        return "\n".join(item) or "none"
     return "none" if item is None else str(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,6 +47,9 @@ _LOAD = (
     click.option("--action-dim", type=int, help="Size of an action, likewise."),
     click.option("--prediction", help="What the network predicts, x0 or epsilon, likewise."),
     click.option("--clip-denoised/--no-clip-denoised", default=None, help="Whether x0 is clipped, likewise."),
+    click.option(
+        "--fact", multiple=True, metavar="NAME=VALUE", help="Another of these, by its name in docs/migrating.md."
+    ),
 )
 _GUIDE = (
     click.option("--scale", type=float, help="Of the guide's gradient. Default: the checkpoint's."),
@@ -103,7 +107,19 @@ def load_checkpoint(checkpoint: str, options: dict[str, Any]) -> Any:
     facts = {"epoch": options.pop("epoch"), "horizon": options.pop("trained_horizon")}
     facts |= {name: options.pop(name) for name in ("action_dim", "prediction", "clip_denoised")}
     given = {name: fact for name, fact in facts.items() if fact is not None}
+    given |= dict(map(_fact, options.pop("fact")))
     return load(checkpoint, value=value, normalizer=normalizer, **given)
+
+
+def _fact(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON has it, or else text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise click.BadParameter(f"found {text!r}, expected NAME=VALUE", param_hint="--fact")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def make_planner(checkpoint: str, guide: str, eta: float | None, **options: Any) -> Any:

@@ -16,7 +16,11 @@ from .options import make_planner, planner_options
 @click.argument("checkpoint")
 @click.option("--obs", required=True, help='The observation now, JSON: "[1, 1, 0, 0]", or some of it: \'{"0": 1}\'.')
 @click.option("--goal", help="The observation at the end of the horizon, JSON, likewise.")
-@click.option("--condition", multiple=True, help='Further ones, JSON: \'{"12": {"0": 2.5}}\'.')
+@click.option(
+    "--condition",
+    multiple=True,
+    help='Further ones, JSON: \'{"12": {"0": 2.5}}\'; a list: the numbers that the network is conditioned on.',
+)
 @click.option(
     "--noise",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -37,16 +41,26 @@ def command(
 ) -> None:  # fmt: skip
     """Plan with CHECKPOINT from an observation, in physical units, and print the first action and the latency."""
     planner = make_planner(checkpoint, **options)
-    given: dict[int, Any] = {0: _given("--obs", _json("--obs", obs))}
+    given, conditioned = {}, None
+    seen = _json("--obs", obs)
+    if planner.checkpoint.observes_condition:  # the last observations, or one that stands for all of them
+        history = planner.checkpoint.acting.history
+        conditioned = [seen] * history if isinstance(seen, list) and not isinstance((seen or [0])[0], list) else seen
+    else:
+        given[0] = _given("--obs", seen)
     if goal is not None:
         given[-1] = _given("--goal", _json("--goal", goal))
     for text in condition:
-        given |= _conditions(_json("--condition", text))
+        numbers = _json("--condition", text)
+        if isinstance(numbers, list) and planner.checkpoint.unet.spec.condition:
+            conditioned = numbers
+        else:
+            given |= _conditions(numbers)
     tape = None if noise is None else _tape(noise)
     if budget_ms is not None:
         planner.calibrate()
     plans = planner.plan(
-        given, tape, return_chain=chain, number=number, budget_ms=budget_ms, min_rows=min_rows
+        given, tape, return_chain=chain, number=number, condition=conditioned, budget_ms=budget_ms, min_rows=min_rows
     )
     if picture:
         from .pictures import plan_picture
@@ -71,8 +85,9 @@ def command(
         )
         return
     click.echo(f"first action  {_numbers(plans.actions[0, 0])}")
-    click.echo(f"from          {_numbers(plans.observations[0, 0])}")
-    click.echo(f"to            {_numbers(plans.observations[0, -1])}")
+    if plans.observations.size:
+        click.echo(f"from          {_numbers(plans.observations[0, 0])}")
+        click.echo(f"to            {_numbers(plans.observations[0, -1])}")
     click.echo(f"value         {plans.values[0]:.4g} (best of {len(plans.values)})")
     click.echo(f"{plans.latency_ms:.2f} ms on backend {planner.backend}, {plans.exactness}")
     if budget_ms is not None:

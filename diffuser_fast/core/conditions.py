@@ -48,19 +48,25 @@ def no_inpainting(horizon: int, transition_dim: int) -> Inpainting:
 
 
 def parse_conditions(
-    conditions: Mapping[int, Any], horizon: int, normalizers: Normalizers, *, at: int | None = None
+    conditions: Mapping[int, Any],
+    horizon: int,
+    normalizers: Normalizers,
+    *,
+    at: int | None = None,
+    depth: int | None = None,
 ) -> tuple[Inpainting, int | None]:
     """Conditions in physical units -> Inpainting, and E if any of them was given for E situations (else None).
 
     conditions: ``{t: observation [O] or [E, O]}``, or ``{t: {dim: value or [E] values}}`` for some dimensions of the
-    observation. t may be negative. at: the first column of the observation in a transition; None: behind the actions,
-    A. Inpainting.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
+    observation. t may be negative. at: the first column of the observation in a transition of depth D; None: behind the
+    actions, and A + O. Inpainting.values is ``[E or 1, H, D]``. Raises ValueError or TypeError, naming the
     condition, on a wrong shape, a number that is not finite, t outside the horizon, or the same t twice.
     """
     if not isinstance(conditions, Mapping):
         raise TypeError(f"conditions: expected a mapping {{t: observation}}, found {type(conditions).__name__}")
     obs_dim, act_dim = normalizers.observations.dim, normalizers.actions.dim
     at = act_dim if at is None else at
+    depth = act_dim + obs_dim if depth is None else depth
     given = {_time(key, horizon): key for key in conditions}
     if len(given) != len(conditions):
         raise ValueError(f"conditions: keys {sorted(conditions)} name the same time twice at horizon {horizon}")
@@ -69,7 +75,7 @@ def parse_conditions(
     if len(counts) > 1:
         raise ValueError(f"conditions: given for different numbers of situations: {sorted(counts)}")
     situations = counts.pop() if counts else None
-    mask = np.zeros((horizon, act_dim + obs_dim), bool)
+    mask = np.zeros((horizon, depth), bool)
     values = np.zeros((situations or 1, *mask.shape), np.float32)
     clipped = []
     for t, (obs, dims) in parsed.items():

@@ -56,6 +56,17 @@ class Gaussian:
         return np.asarray(x_n, np.float64) * self.stds + self.means
 
 
+class Scalar(Gaussian):
+    """Fits one mean and one standard deviation to all numbers of a field, as the pipeline of diffusers does."""
+
+    @classmethod
+    def fit(cls, data: ArrayLike) -> Gaussian:
+        """A Gaussian of every dimension alike."""
+        data = _samples(data)
+        dim, std = data.shape[1], float(data.std())
+        return Gaussian(np.full(dim, data.mean()), np.full(dim, std if std > 0 else 1.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Limits:
     """Maps ``[mins, maxs]`` to [-1, 1], per dimension. Both are float64 ``[dim]``, in physical units."""
@@ -296,10 +307,10 @@ def kind_of(normalizer: Normalizer) -> str:
 
 
 def normalizer_kind(name: str) -> type[Normalizer]:
-    """The class for "gaussian", "limits" or "cdf" (or the original's class names); ValueError on another name."""
-    found = {"gaussian": Gaussian, "limits": Limits, "cdf": CDF, **_KINDS}.get(name)
+    """The class for "gaussian", "limits", "cdf", "scalar" (or the original's class name); ValueError on another one."""
+    found = {"gaussian": Gaussian, "limits": Limits, "cdf": CDF, "scalar": Scalar, **_KINDS}.get(name)
     if found is None:
-        raise ValueError(f"normalizer: found {name!r}, expected 'gaussian', 'limits' or 'cdf'")
+        raise ValueError(f"normalizer: found {name!r}, expected 'gaussian', 'limits', 'cdf' or 'scalar'")
     return found
 
 

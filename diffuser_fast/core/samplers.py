@@ -71,7 +71,6 @@ class StepTable:
         """Some of the rows."""
         return replace(self, **{name: getattr(self, name)[which] for name in ("t", "guide_steps", *COLUMNS)})
 
-
     @staticmethod
     def joined(tables: Sequence[StepTable]) -> StepTable:
         """The rows of several tables, one after another."""

@@ -50,7 +50,11 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
     taken = {"native": (), "janner": _facts(janner)}.get(kind) if kind not in _OTHERS else _facts(_OTHERS[kind])
     if strangers := [name for name in facts if name not in taken]:
         given = ", ".join(named(f"load.{name}") for name in strangers)
-        why = "a native file says it all" if kind == "native" else f"{FORMATS[kind]} takes {', '.join(taken)}"
+        why = (
+            "a native file says it all"
+            if kind == "native"
+            else f"{FORMATS[kind]} takes {', '.join(taken) or 'no facts'}"
+        )
         raise TypeError(f"{given}: cannot be given for {path}, {why}")
     if kind in _OTHERS:
         checkpoint = _OTHERS[kind].load(path, find_value=value is None, normalizers=normalizers, **facts)

@@ -26,7 +26,7 @@ from ..core.samplers import Sampling
 from ..core.schedule import Schedule
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
-from .plain_json import Settings, about, read_json
+from .plain_json import Settings, about, fact, read_json
 from .renamed import counted, shape_of, weights
 from .state_dict import plain_keys
 from .torch_zip import Archive
@@ -116,7 +116,7 @@ def load(
         continuous = _either(continuous, class_ == "ContinuousDiffusionSDE")
     if continuous:  # its grid has as many times as it is sampled in, and no training steps
         given["diffusion_steps"] = _either(n_steps, given["diffusion_steps"])
-    missing = [setting(f"load.{name}", "...") for name, value in given.items() if value is None]
+    missing = [_given(name) for name, value in given.items() if value is None]
     if missing:
         raise ValueError(
             f"{file}: weights of CleanDiffuser, which stores nothing of the process beside; pass {', '.join(missing)}"
@@ -127,7 +127,7 @@ def load(
     classifier = _newest(folder, "classifier") if find_value and any(folder.glob("classifier_ckpt_*.pt")) else None
     value = None if classifier is None else _classifier(classifier, given["horizon"], discrete=not continuous)
     if value is not None and scale is None:
-        raise ValueError(f"{classifier}: a classifier; pass {setting('load.scale', '...')}, its w_cg")
+        raise ValueError(f"{classifier}: a classifier; pass {fact('scale')}, its w_cg")
     with about(file):
         schedule = _schedule(given["diffusion_steps"], first, continuous)
         return Checkpoint(
@@ -147,6 +147,10 @@ def load(
             normalizers=_normalizers(normalizers, given["action_dim"]),
             metadata={"format": "cleandiffuser", "file": file.name},
         )  # fmt: skip
+
+
+def _given(name: str) -> str:
+    return fact(name) if name == "diffusion_steps" else setting(f"load.{name}", "...")
 
 
 def _either(*values: Any) -> Any:

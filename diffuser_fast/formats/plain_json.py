@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.scalars import flag, real, shown, whole
+from ..core.spelling import named
 
 LIMIT = 1 << 22  # bytes; configurations have a few thousand
 
@@ -96,6 +97,12 @@ def about(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def fact(name: str) -> str:
+    """How a fact that ``load`` takes is given: ``name=...``, or by the command line's option for all of them."""
+    option = named("load.fact")
+    return f"{name}=..." if option == "fact" else f"{option} {name}=..."
 
 
 def _refuse(text: str) -> Any:

@@ -23,9 +23,8 @@ from ..core.conditioning import conditions_of
 from ..core.conditions import Inpainting, no_inpainting, parse_conditions
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
-from ..core.lower import lower
 from ..core.noise import draw
-from ..core.passes import Dense
+from ..core.physical import Physical
 from ..core.samplers import step_table
 from ..core.scalars import real, whole
 from ..core.spelling import setting
@@ -38,7 +37,7 @@ SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest numbe
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_budget", "_loop", "_engine", "_inverse", "_lock", "_process", "_working")
+OF_THIS_PROCESS = ("_budget", "_loop", "_engine", "_physical", "_lock", "_process", "_working")
 
 
 class Planner:
@@ -136,12 +135,11 @@ class Planner:
             return module.ready(loop(horizon), batch=batch, **options)
 
         self._loop, self._engine = loop, engine
-        inverse = checkpoint.inverse
         self._budget = Budget(
             checkpoint, steps, guide, loop, lambda loop, batch: module.ready(loop, batch=batch, **options),
             deadline="deadline" in module.SCHEDULES,
         )  # fmt: skip
-        self._inverse = None if inverse is None else Dense(lower(inverse.spec).net, inverse.arrays)
+        self._physical = Physical(checkpoint, whole_array=self._clip_array)
         self._lock, self._process = threading.Lock(), os.getpid()
         self._working: Engine | None = None
         self._engine(self.batch_size, self.horizon)
@@ -420,34 +418,17 @@ class Planner:
         chain = None
         if result.chain is not None:
             parts = self._physical(sort(result.chain))
-            chain = np.concatenate(parts[self._inverse is not None :], axis=-1)
+            chain = np.concatenate(parts[self.checkpoint.inverse is not None :], axis=-1)
         return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
 
     def _inpainting(self, conditions: Mapping[int, Any], horizon: int) -> tuple[Inpainting, int | None]:
         checkpoint = self.checkpoint
         if not checkpoint.observes_condition:
-            at = checkpoint.columns[1].start
-            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at)
+            at, depth = checkpoint.columns[1].start, checkpoint.unet.spec.transition_dim
+            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at, depth=depth)
         if conditions:
             raise ValueError("conditions: the plans hold actions alone; give the last observations as condition")
         return no_inpainting(horizon, checkpoint.unet.spec.transition_dim), None
-
-    def _physical(self, x_n: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        normalizers, (actions, observations) = self.checkpoint.normalizers, self.checkpoint.columns
-        if self.checkpoint.observes_condition:
-            empty = np.zeros((*x_n.shape[:-1], 0), np.float32)
-            found = normalizers.actions.unnormalize(x_n, whole_array=self._clip_array)
-            return np.ascontiguousarray(found, np.float32), empty
-        if self._inverse is not None:
-            pairs = np.concatenate((x_n[..., :-1, :], x_n[..., 1:, :]), axis=-1)
-            acts = self._inverse(pairs.reshape(-1, pairs.shape[-1])).reshape(*pairs.shape[:-1], -1)
-            found = (normalizers.actions, acts), (normalizers.observations, x_n)
-        else:
-            found = (normalizers.actions, x_n[..., actions]), (normalizers.observations, x_n[..., observations])
-        return tuple(
-            np.ascontiguousarray(field.unnormalize(part, whole_array=self._clip_array), np.float32)
-            for field, part in found
-        )
 
     def _tape(self, noise: ArrayLike, situations: int | None, batch_size: int, horizon: int) -> NDArray[np.float32]:
         """The caller's noise, checked: ``[R + 1, N, H, D]``. Rows without noise at the end may miss theirs."""

@@ -32,6 +32,8 @@ quiet cmake --build "$out/examples"
 plans "$out/examples/plan_umaze"
 "$out/examples/controller" "$bundle" 50
 
+test "$(PKG_CONFIG_PATH="$out/prefix/lib/pkgconfig" pkg-config --variable=libdir diffuser_fast | xargs realpath)" = "$out/prefix/lib"
+
 echo "FetchContent (configured)"
 mkdir "$out/fetching"
 cat > "$out/fetching/CMakeLists.txt" <<END

@@ -123,7 +123,7 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("sizes", SIZE["action_dim"], -1, "action_dim: found -1"),
         ("sizes", SIZE["observation_dim"], 2**40, "observation_dim: found"),
         ("sizes", SIZE["rows"], 0, "rows: found 0"),
-        ("sizes", SIZE["rows"], 5, "tensor rows.columns: found 54 numbers, expected 45"),
+        ("sizes", SIZE["rows"], 5, "tensor rows.guide_steps: found 6 numbers, expected 5"),
         ("sizes", SIZE["guided"], 0, ""),
         ("sizes", SIZE["variants"], 2, "tensor variants: found 7 numbers, expected 14"),
         ("sizes", SIZE["weights"], 2, "programs.0.denoiser.weights"),
@@ -140,7 +140,8 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("programs.0.denoiser.ops", 0, 99, "programs.0.denoiser: op 0: opcode"),
         ("programs.0.gradient.weights", 0, -1, "programs.0.gradient.weights: found -1"),
         ("programs.0.denoiser.layouts", 0, 5, "programs.0.denoiser: op"),
-        ("rows.guide_steps", 0, -1, "programs.0: guide_steps"),
+        ("rows.guide_steps", 0, -1, "rows.guide_steps: found -1, expected 0 to 256"),
+        ("rows.guide_steps", 0, 257, "rows.guide_steps: found 257"),
         ("normalizer.actions.second", 1, np.nan, "normalizer.actions: a number that is not finite"),
         ("normalizer.actions.second", 1, -9.0, "normalizer.actions: a largest value that is not above"),
     ],
@@ -193,6 +194,8 @@ def test_what_cannot_be_exported(tmp_path):
     conditioned = c.random_checkpoint(UNetSpec(8, 5, dim=32, dim_mults=(1, 2), condition=4), action_dim=2)
     with pytest.raises(ValueError, match="planner: its network takes a condition, which a bundle does not hold yet"):
         dfx.export(dfx.Planner(conditioned, "cpu"), tmp_path / "x.dfb")
+    with pytest.raises(ValueError, match="planner: it has 257 guide steps"):
+        dfx.export(planner(guide=dfx.Guide(n_steps=257)), tmp_path / "x.dfb")
     quiet = replace(planner().checkpoint, sampling=Sampling(first_noise=0.5))
     with pytest.raises(ValueError, match=r"planner: its first noise is multiplied by 0\.5"):
         dfx.export(dfx.Planner(quiet, "cpu"), tmp_path / "x.dfb")

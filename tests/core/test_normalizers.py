@@ -227,7 +227,7 @@ def test_kinds_by_name():
     assert normalizer_kind("gaussian") is normalizer_kind("GaussianNormalizer") is Gaussian
     assert normalizer_kind("limits") is normalizer_kind("LimitsNormalizer") is Limits
     assert normalizer_kind("cdf") is normalizer_kind("CDFNormalizer") is CDF
-    with pytest.raises(ValueError, match="normalizer: found 'safe', expected 'gaussian', 'limits' or 'cdf'"):
+    with pytest.raises(ValueError, match="normalizer: found 'safe', expected 'gaussian', 'limits', 'cdf' or 'scalar'"):
         normalizer_kind("safe")
 
 

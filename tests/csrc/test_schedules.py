@@ -61,9 +61,7 @@ def test_choices_are_loops_of_their_own(prediction, threads):
     truth = cpu.ready(loop, batch=2, threads=1)(inpainting, noise)
     assert same(engine(inpainting, noise, schedule=Schedule(found.choices[0].rows)), truth)
     for choice in found.choices[1:]:
-        alone = replace(
-            whole, steps=whole.steps.only(choice.rows.tolist()), table_steps=whole.table_steps[choice.rows]
-        )
+        alone = replace(whole, steps=whole.steps.only(choice.rows.tolist()), table_steps=whole.table_steps[choice.rows])
         if alone.table_count != whole.table_count:  # tables that no row looks at
             count = alone.table_count
             nets = {name: getattr(alone, name) for name in ("denoiser", "guide")}

@@ -23,6 +23,7 @@ class Relative:
     statistics: dict = field(default_factory=dict)
     observation: np.ndarray | None = None
     action_dim: int = 2
+    condition: list | None = None
 
 
 def double(store):
@@ -110,6 +111,59 @@ def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(32, 
         return {"actions": x[..., :a] * 0.6 - 0.2, "observations": x[..., a:] * 1.7 + 0.3, "values": y[order].numpy()}
 
     return Relative(folder, plan, tape, {"horizon": horizon}, gaussian(o, a), observation, a)
+
+
+def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=True, horizon=8, seed=0):
+    """A run's folder. inverse: inverse dynamics find the actions; else they are part of the trajectory."""
+    n, o, a, batch, hidden = 6, 4, 2, 3, 24
+    depth, w = (o if inverse else a + o), nets.Widths(levels, kernel)
+    unet = written(nets.decision_unet, torch.zeros(1, horizon, depth), torch.zeros(1), torch.zeros(1, 1), w, seed=seed)
+    s = plans.Scheduler(n)
+    abar = torch.cumprod(1 - plans.betas(s.beta_schedule, n).double(), 0)
+    before = torch.cat((torch.ones(1), abar[:-1]))
+    betas = 1 - abar / before
+    variance = betas * (1 - before) / (1 - abar)
+    buffers = {
+        "betas": betas, "alphas_cumprod": abar, "sqrt_recip_alphas_cumprod": abar**-0.5,
+        "sqrt_recipm1_alphas_cumprod": (1 / abar - 1).sqrt(), "posterior_variance": variance,
+        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
+        "posterior_mean_coef1": betas * before.sqrt() / (1 - abar),
+        "posterior_mean_coef2": (1 - before) * (1 - betas).sqrt() / (1 - abar),
+    }  # fmt: skip
+    state = {f"model.{key}": tensor for key, tensor in unet.items()} | {"loss_fn.weights": torch.ones(horizon, depth)}
+    state |= {key: value.float() for key, value in buffers.items()}
+    inv = nets.Store(seed=seed + 1)
+
+    def act(p, pair):
+        for i, width in ((0, hidden), (2, hidden), (4, a)):
+            pair = nets.linear(p, f"inv_model.{i}", torch.relu(pair) if i else pair, width)
+        return pair
+
+    if inverse:
+        act(inv, torch.zeros(1, 2 * o))
+        state |= inv
+    (folder / "checkpoint").mkdir(parents=True)
+    torch.save({"step": 3, "model": {}, "ema": state}, folder / "checkpoint" / "state.pt")
+    diffusion = {"condition_guidance_w": weight} | ({} if inverse else {"action_dim": a})
+    (folder / "facts.json").write_text(json.dumps({"diffusion": diffusion}))
+    tape, observation, unet, inv = (
+        numbers(seed + 2, n, batch, horizon, depth),
+        numbers(seed + 3, o),
+        double(unet),
+        double(inv),
+    )
+
+    def plan():
+        known = placing((observation - 0.3) / 1.7, 0 if inverse else a)
+        returns = torch.full((batch, 1), 0.9).double()
+        net = lambda x, t, r: nets.decision_unet(unet, x, t, r, w)
+        x = plans.decision(net, n, returns, weight, torch.tensor(tape).double(), known)
+        actions = act(inv, torch.cat((x[:, :-1], x[:, 1:]), -1)) if inverse else x[..., :a]
+        return {
+            "actions": actions.numpy() * 0.6 - 0.2, "observations": x[..., 0 if inverse else a :].numpy() * 1.7 + 0.3
+        }  # fmt: skip
+
+    return Relative(folder, plan, tape, {}, gaussian(o, a), observation, a, [0.9])
 
 
 def cleandiffuser(

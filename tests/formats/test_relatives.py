@@ -38,6 +38,11 @@ VARIANTS = {
         {"guided": False, "continuous": True, "predict_noise": True, "clip": 2.0, "solver": "ode_dpmsolver++_2M",
          "n_steps": 6},
     ),
+    "decision_diffuser": (relatives.decision_diffuser, {}),
+    "decision_diffuser, actions in the trajectory": (
+        relatives.decision_diffuser, {"inverse": False, "weight": 2.0, "levels": (16, 32, 32), "kernel": 3},
+    ),
+    "decision_diffuser, one branch": (relatives.decision_diffuser, {"weight": 1.0}),
     "diffusion_policy": (relatives_conditional.diffusion_policy, {}),
     "diffusion_policy, inpainting, no FiLM": (
         relatives_conditional.diffusion_policy,
@@ -78,7 +83,7 @@ def planned(checkpoint, relative, backend, precision="float32", **arguments):
     if checkpoint.observes_condition:
         return planner.plan({}, noise=relative.tape, condition=relative.observation, **arguments)
     seen = relative.observation.reshape(checkpoint.acting.history, -1)
-    return planner.plan(dict(enumerate(seen)), noise=relative.tape, **arguments)
+    return planner.plan(dict(enumerate(seen)), noise=relative.tape, condition=relative.condition, **arguments)
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("reference", "float64"), ("cpu", "float32")])
@@ -106,7 +111,11 @@ def test_seeded_plans_are_the_engines_own_noise(relative):
     checkpoint = loaded(relative)
     planner = dfx.Planner(checkpoint, "reference", batch_size=2, seed=3)
     seen = relative.observation.reshape(checkpoint.acting.history, -1)
-    given = ({}, {"condition": seen}) if checkpoint.observes_condition else (dict(enumerate(seen)), {})
+    given = (
+        ({}, {"condition": seen})
+        if checkpoint.observes_condition
+        else (dict(enumerate(seen)), {"condition": relative.condition})
+    )
     found = planner.plan(given[0], **given[1])
     from diffuser_fast.core.noise import draw
 
