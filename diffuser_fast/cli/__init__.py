@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "One plan from one observation.",
     "rollout": "Closed-loop episodes in an environment, and their score.",
     "bench": "Latency of the engines beside their peers.",
+    "certify": "How exactly each engine plans with a checkpoint.",
     "doctor": "What runs here, what does not, and why.",
     "data": "Make a data set for Maze2D.",
     "train": "Train a planner, or go on training one.",

@@ -63,7 +63,8 @@ class Archive:
         except Refused as error:
             raise ValueError(f"{path}: its pickle {error}; only inert records are read, so nothing was run") from None
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, ArithmeticError) as error:
-            raise ValueError(f"{path}: its pickle is damaged ({type(error).__name__}: {error})") from None
+            what = " ".join(str(error).split())[:100]  # which may quote the file
+            raise ValueError(f"{path}: its pickle is damaged ({type(error).__name__}: {what})") from None
         except Exception as error:  # struct.error and the like: a damaged pickle raises whatever its bytes lead to
             raise ValueError(f"{path}: its pickle is damaged ({type(error).__name__})") from None
 

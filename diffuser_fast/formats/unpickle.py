@@ -68,7 +68,11 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         OverflowError,
     ) as error:
         looks = looks_like(data[:START])
-        what = f"({type(error).__name__}: {error})" if looks.startswith(("nothing known", "a bare")) else f"but {looks}"
+        what = (
+            f"({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+            if looks.startswith(("nothing known", "a bare"))
+            else f"but {looks}"
+        )
         raise ValueError(f"{path}: not a whole pickle {what}") from None
 
 

@@ -43,10 +43,11 @@ def test_commands(tmp_path, monkeypatch, capsys):
     torch.set_grad_enabled(True)
     monkeypatch.chdir(tmp_path)
     FOLDERS["lerobot-policy"](tmp_path / "lerobot-policy")
-    for line in snippets("sh")[0].splitlines():
+    for line in "".join(snippets("sh")).splitlines():
         assert cli.main(line.split()[1:]) == 0, capsys.readouterr()
     shown = capsys.readouterr().out
     assert "FiLM" in shown and "down0.block0.first.conv" in shown and (tmp_path / "planner.safetensors").is_file()
+    assert json.loads((tmp_path / "certificate.json").read_text())["passed"]
 
 
 def test_every_library_has_a_snippet():
