@@ -118,6 +118,13 @@ def test_late_plans_again_from_the_log():
     assert again.counts == counts
 
 
+def test_a_plan_is_used_at_its_step_however_soon_it_comes():
+    seen = observations()
+    early, due = (run(dfx.Stepped(planner(), 0.02, delay=D, cost=cost), seen) for cost in (1, D))
+    same(early, due)
+    assert [step.age for step in due if step.seam is not None] == [D] * sum(step.seam is not None for step in due)
+
+
 def test_the_prefix_is_what_is_done_meanwhile():
     seen = observations()
     stepped = dfx.Stepped(planner(), 0.02, delay=D)
