@@ -36,6 +36,25 @@ typedef struct {
   int32_t samples;          // 1 or N
 } df_tables;
 
+// The denoising steps of one plan, where they are not all of the loop's in turn: rows of it, chosen per plan, and what may
+// be run instead if they would end too late. Looked at between two steps; a plan that has begun a step finishes it.
+typedef struct {
+  const int32_t* rows;  // [n_schedules, most]: rows in the order in which they are run, -1 after the last
+  int32_t n_schedules;  // 1, or one for each group (df_groups)
+  int32_t most;         // 1 .. R
+  int64_t deadline;     // CLOCK_MONOTONIC, nanoseconds; 0: none, and what follows is not read
+  const int64_t* cost;  // [R]: nanoseconds of each row for a group of trajectories,
+  const int64_t* alone_cost;  // and where one thread does the work that is shared otherwise
+  // What leads from the entry of row k to a finished plan, longest first: paths first_path[k] .. first_path[k + 1] - 1,
+  // path p being path_rows[path_at[p]] .. path_rows[path_at[p + 1] - 1].
+  const int32_t *first_path, *path_at, *path_rows;
+  int32_t n_paths, n_path_rows;
+  // Instead of CLOCK_MONOTONIC, or NULL: asked when a group begins (step 0) and before each step.
+  int64_t (*clock)(void* argument, int32_t step);
+  void* clock_argument;
+  int32_t* ran;  // [groups, most]: the rows that were run, -1 after the last; or NULL
+} df_schedule;
+
 // A SamplingLoop for one batch. Everything but weights and tables is copied.
 typedef struct {
   const df_program* denoiser;
@@ -43,6 +62,9 @@ typedef struct {
   const float* columns;                // [rows, kColumns]
   const int32_t* guide_steps;          // [rows]
   df_tables denoiser_tables, guide_tables;
+  const int32_t*
+      table_steps;  // [rows]: which of table_count steps of the tables each row sees; NULL: its own
+  int32_t table_count;
   const float *clip_low, *clip_high;    // [depth], or NULL
   int32_t batch, horizon, depth, rows;  // N, H, D, R
   int32_t threads;
@@ -67,13 +89,14 @@ typedef struct {
   // `plan` + its index, sample 0 .. candidates - 1, whatever else is planned at the same time.
   int32_t candidates;
   df_tables denoiser_tables, guide_tables;  // instead of the loop's own
+  const df_schedule* schedule;              // or NULL: all rows from `start`, which is 0 with a schedule
   // Asked by the calling thread between denoising steps, but not more often than every 50 ms; not 0: cancel. Or NULL.
   int32_t (*interrupted)(void* argument);
   void* interrupted_argument;
   float* x_out;    // [N, H, D]
   float* values;   // [N]
   int64_t* order;  // [N]
-  float* chain;    // [N, R + 1 - start, H, D], or NULL
+  float* chain;    // [N, R + 1 - start, H, D], with a schedule [N, most + 1, H, D], or NULL
 } df_args;
 
 typedef struct df_engine df_engine;
@@ -97,6 +120,9 @@ const char* df_isa(const df_engine* engine);
 int32_t df_threads(const df_engine* engine);
 int32_t df_intra_op(const df_engine* engine);
 int32_t df_group(const df_engine* engine);
+// How many groups, and whether the next plan's threads share each op.
+int32_t df_groups(const df_engine* engine);
+int32_t df_shares(const df_engine* engine);
 // How many plans the caller has finished alone because its threads lost too much time waiting for each other.
 int64_t df_dissolved(const df_engine* engine);
 // The denoising step from which the caller made the last of those; what came before it was the threads' work. -1: none.

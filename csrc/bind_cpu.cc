@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -119,9 +120,10 @@ class Engine {
  public:
   Engine(const py::list& programs, const py::object& columns, const py::object& guide_steps,
          const py::object& denoiser_tables, const py::object& guide_tables, const py::object& clip_low,
-         const py::object& clip_high, int rows, int batch, int horizon, int depth, int threads,
-         const std::vector<int32_t>& cores, int group, bool profile, const std::optional<std::string>& isa)
-      : keep_({programs, denoiser_tables, guide_tables}) {
+         const py::object& clip_high, const py::object& table_steps, int table_count, int rows, int batch,
+         int horizon, int depth, int threads, const std::vector<int32_t>& cores, int group, bool profile,
+         const std::optional<std::string>& isa)
+      : keep_({programs, denoiser_tables, guide_tables, table_steps}) {
     if (!cores.empty() && cores.size() != size_t(threads))
       throw py::value_error("cores: one for each thread");
     for (const py::handle& parts : programs) {
@@ -136,6 +138,10 @@ class Engine {
     desc_.columns = array<float>(columns, int64_t{rows} * df::kColumns, "columns");
     desc_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
     desc_.rows = rows;
+    if (!table_steps.is_none()) {
+      desc_.table_steps = array<int32_t>(table_steps, rows, "table_steps");
+      desc_.table_count = table_count;
+    }
     desc_.batch = batch;
     desc_.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
     desc_.guide_tables = tables(guide_tables, 1, "guide_tables");
@@ -159,7 +165,8 @@ class Engine {
                            const py::object& tape, uint64_t seed, uint32_t plan, const py::object& x,
                            int start, const py::object& denoiser_tables, const py::object& guide_tables,
                            int candidates, const py::object& x_out, const py::object& values,
-                           const py::object& order, const py::object& chain, bool interruptible) {
+                           const py::object& order, const py::object& chain, const py::object& schedule,
+                           bool interruptible) {
     const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
     df_args a{};
     a.mask = array<uint8_t>(mask, elements, "mask");
@@ -177,7 +184,14 @@ class Engine {
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
     if (start < 0 || start > desc_.rows) throw py::value_error("start: must be in 0 .. R");
-    a.chain = optional_array<float>(chain, n * (desc_.rows + 1 - start) * elements, "chain", true);
+    df_schedule rows{};
+    Script script;
+    if (!schedule.is_none()) {
+      rows = schedule_of(py::cast<py::dict>(schedule), script);
+      a.schedule = &rows;
+    }
+    const int64_t entries = a.schedule ? rows.most + 1 : desc_.rows + 1 - start;
+    a.chain = optional_array<float>(chain, n * entries * elements, "chain", true);
     Interrupts interrupts;
     if (interruptible) {
       a.interrupted = Interrupts::pending;
@@ -231,11 +245,52 @@ class Engine {
   int threads() const { return df_threads(engine_.get()); }
   bool intra_op() const { return df_intra_op(engine_.get()); }
   int group() const { return df_group(engine_.get()); }
+  int groups() const { return df_groups(engine_.get()); }
+  bool shares() const { return df_shares(engine_.get()); }
   int64_t dissolved() const { return df_dissolved(engine_.get()); }
   int64_t resumed() const { return df_resumed(engine_.get()); }
 
  private:
   const df_program* program(int role) const { return programs_[role] ? &programs_[role]->program : nullptr; }
+
+  // A clock that tells a time for each step, for tests; the last one from then on.
+  struct Script {
+    const int64_t* times = nullptr;
+    int64_t count = 0;
+
+    static int64_t tell(void* argument, int32_t step) {
+      const Script& self = *static_cast<const Script*>(argument);
+      return self.times[std::min<int64_t>(step, self.count - 1)];
+    }
+  };
+
+  // The fields of a df_schedule by name; clock: times that are told instead of the clock's.
+  df_schedule schedule_of(const py::dict& given, Script& script) const {
+    const auto size = [&](const char* name) { return py::cast<py::buffer>(given[name]).request().size; };
+    df_schedule s{};
+    s.n_schedules = py::cast<int32_t>(given["n_schedules"]);
+    s.most = py::cast<int32_t>(given["most"]);
+    if (s.n_schedules < 1 || s.most < 1) throw py::value_error("schedule: rows: there are none");
+    s.rows = array<int32_t>(given["rows"], int64_t{s.n_schedules} * s.most, "schedule: rows");
+    s.ran = array<int32_t>(given["ran"], int64_t{df_groups(engine_.get())} * s.most, "schedule: ran", true);
+    if (!given.contains("deadline")) return s;
+    s.deadline = py::cast<int64_t>(given["deadline"]);
+    s.cost = array<int64_t>(given["cost"], desc_.rows, "schedule: cost");
+    s.alone_cost = array<int64_t>(given["alone_cost"], desc_.rows, "schedule: alone_cost");
+    s.first_path = array<int32_t>(given["first_path"], desc_.rows + 1, "schedule: first_path");
+    s.n_paths = static_cast<int32_t>(size("path_at")) - 1;
+    s.path_at = array<int32_t>(given["path_at"], s.n_paths + 1, "schedule: path_at");
+    s.n_path_rows = static_cast<int32_t>(size("path_rows"));
+    s.path_rows = array<int32_t>(given["path_rows"], s.n_path_rows, "schedule: path_rows");
+    if (given.contains("clock")) {
+      script.count = size("clock");
+      script.times = array<int64_t>(given["clock"], script.count, "schedule: clock");
+      if (script.count < 1) throw py::value_error("schedule: clock: no times");
+      s.clock = Script::tell;
+      s.clock_argument = &script;
+    }
+    return s;
+  }
 
   // (per_step [R, 1 or N, S], per_sample [N, S] or None), or None.
   df_tables tables(const py::object& object, int role, const char* name) const {
@@ -244,8 +299,9 @@ class Engine {
     if (object.is_none() || width == 0 || desc_.rows == 0) return found;
     const auto pair = py::cast<py::tuple>(object);
     const py::ssize_t size = py::cast<py::buffer>(pair[0]).request().size;
-    found.samples = size == desc_.rows * width ? 1 : desc_.batch;
-    found.per_step = array<float>(pair[0], desc_.rows * found.samples * width, name);
+    const int64_t steps = desc_.table_steps ? desc_.table_count : desc_.rows;
+    found.samples = size == steps * width ? 1 : desc_.batch;
+    found.per_step = array<float>(pair[0], steps * found.samples * width, name);
     found.per_sample = optional_array<float>(pair[1], desc_.batch * width, name);
     return found;
   }
@@ -305,16 +361,19 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("normals", &normals);
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::list&, const py::object&, const py::object&, const py::object&,
-                    const py::object&, const py::object&, const py::object&, int, int, int, int, int,
-                    const std::vector<int32_t>&, int, bool, const std::optional<std::string>&>(),
+                    const py::object&, const py::object&, const py::object&, const py::object&, int, int, int,
+                    int, int, int, const std::vector<int32_t>&, int, bool,
+                    const std::optional<std::string>&>(),
            py::kw_only(), py::arg("programs"), py::arg("columns"), py::arg("guide_steps"),
            py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("clip_low"), py::arg("clip_high"),
-           py::arg("rows"), py::arg("batch"), py::arg("horizon"), py::arg("depth"), py::arg("threads"),
-           py::arg("cores"), py::arg("group"), py::arg("profile"), py::arg("isa"))
+           py::arg("table_steps"), py::arg("table_count"), py::arg("rows"), py::arg("batch"),
+           py::arg("horizon"), py::arg("depth"), py::arg("threads"), py::arg("cores"), py::arg("group"),
+           py::arg("profile"), py::arg("isa"))
       .def("plan", &Engine::plan, py::kw_only(), py::arg("mask"), py::arg("inpaint_values"),
            py::arg("inpaint_batch"), py::arg("tape"), py::arg("seed"), py::arg("plan"), py::arg("x"),
            py::arg("start"), py::arg("denoiser_tables"), py::arg("guide_tables"), py::arg("candidates"),
-           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"), py::arg("interruptible"))
+           py::arg("x_out"), py::arg("values"), py::arg("order"), py::arg("chain"), py::arg("schedule"),
+           py::arg("interruptible"))
       .def("run", &Engine::run)
       .def("cancel", &Engine::cancel)
       .def("profile", &Engine::profile)
@@ -322,6 +381,8 @@ PYBIND11_MODULE(_cpu, m) {
       .def_property_readonly("threads", &Engine::threads)
       .def_property_readonly("intra_op", &Engine::intra_op)
       .def_property_readonly("group", &Engine::group)
+      .def_property_readonly("groups", &Engine::groups)
+      .def_property_readonly("shares", &Engine::shares)
       .def_property_readonly("dissolved", &Engine::dissolved)
       .def_property_readonly("resumed", &Engine::resumed);
 }

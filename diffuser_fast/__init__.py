@@ -16,13 +16,14 @@ _HOMES = {
     "load": ".formats",
     "Planner": ".planner",
     "Plans": ".planner",
+    "Replay": ".planner",
     "Guide": ".core.guidance",
     "accelerate": ".dropin",
     "export": ".bundle",
     "BusyError": ".backends.engine",
     "CancelledError": ".backends.engine",
 }
-__all__ = ["BusyError", "CancelledError", "Guide", "Planner", "Plans", "__version__", "accelerate", "export", "load"]
+__all__ = ["__version__", *sorted(_HOMES)]
 
 try:
     __version__ = version("diffuser-fast")

@@ -136,7 +136,7 @@ def test_the_batch_is_64_guided_and_1_otherwise():
 def test_latency_is_the_wall_time_of_the_call(monkeypatch):
     clock = iter([10.0, 10.25])
     one = planner()
-    monkeypatch.setattr("diffuser_fast.planner.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("diffuser_fast.planner.planner.time.perf_counter", lambda: next(clock))
     assert one.plan({}).latency_ms == 250
 
 
@@ -404,7 +404,7 @@ def test_planning_natively_on_the_cpu_engine_never_imports_torch(tmp_path):
 
 
 def test_the_environment_names_what_auto_stands_for(monkeypatch):
-    from diffuser_fast import planner as module
+    from diffuser_fast.planner import planner as module
     from diffuser_fast.settings import Settings
 
     monkeypatch.setattr(module, "SETTINGS", Settings(backend="reference", threads=1))
@@ -413,3 +413,54 @@ def test_the_environment_names_what_auto_stands_for(monkeypatch):
     with pytest.raises(ValueError, match="backend: found 'nonsense'"):
         planner("auto")
     assert planner("reference").backend == "reference"  # who names one gets it
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_budget_is_spent_and_told(backend):
+    """From more than enough to nothing: fewer rows each time, a finished plan always, and again to the bit."""
+    one, rows = planner(backend=backend), []
+    one.calibrate()
+    for budget in (1e6, 0.0):
+        plans = one.plan({}, budget_ms=budget, min_rows=2)
+        rows.append(len(plans.rows))
+        assert plans.deadline_met == (plans.latency_ms <= budget)
+        assert plans.exactness == ("exact" if plans.finish == "full" else "approximate")
+        again = one.plan({}, replay=plans.replay)
+        assert again.finish == plans.finish and (again.rows == plans.rows).all()
+        assert (again.observations == plans.observations).all() and (again.values == plans.values).all()
+    assert rows[0] == T and rows[1] <= 2
+    assert plans.finish == ("strided" if backend == "reference" else "finishing")
+
+
+def test_replays_of_plans_without_a_budget():
+    one = planner(warm_start=2)
+    for warm in (False, True, True):
+        plans = one.plan({}, warm=warm, shift=2)
+        again = one.plan({}, replay=plans.replay)
+        assert (again.observations == plans.observations).all()
+        one._last = plans.replay.last if plans.replay.last is not None else one._last
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"budget_ms": -1}, "budget_ms: found -1"),
+        ({"budget_ms": "soon"}, "budget_ms: found 'soon'"),
+        ({"budget_ms": 1, "min_rows": 0}, "min_rows: found 0"),
+        ({"budget_ms": 1, "return_chain": True}, "return_chain: not with budget_ms"),
+        ({"budget_ms": 1, "noise": []}, "noise: a tape is for all denoising steps"),
+        ({"shift": -1}, "shift: found -1"),
+    ],
+)
+def test_wrong_budgets(options, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        planner().plan({}, **options)
+
+
+def test_a_replay_stands_alone():
+    one = planner()
+    replay = one.plan({}).replay
+    with pytest.raises(ValueError, match="replay: it says"):
+        one.plan({}, replay=replay, budget_ms=1)
+    with pytest.raises(TypeError, match="replay: expected"):
+        one.plan({}, replay=3)

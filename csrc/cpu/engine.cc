@@ -28,6 +28,7 @@ Engine::Engine(const df_desc& d) : desc(d), kernels(kernel_table_named(d.isa)) {
   threads_ = d.threads;
   columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * kColumns);
   guide_steps.assign(d.guide_steps, d.guide_steps + d.rows);
+  if (d.table_steps) table_steps.assign(d.table_steps, d.table_steps + d.rows);
   if (d.cores) cores.assign(d.cores, d.cores + threads_);
   check_cores(cores);
   if (d.clip_low) {
@@ -97,7 +98,7 @@ void Engine::compile_groups() {
   const int64_t noise = elements + 2 * kBlock;
   const auto space = [&](int threads) {
     auto made = std::make_unique<Space>(shared_at + shared, noise_at + noise, threads, 2 * largest * elements,
-                                        largest * table);
+                                        largest * table, desc.rows);
     for (int role = 0; desc.profile && role < kRoles; ++role) {
       made->times[role].assign(networks_[0]->compiled[role].ops.size(), 0);
     }
@@ -109,6 +110,15 @@ void Engine::compile_groups() {
   team_ = std::make_unique<Team>(elements, desc.batch);
   team_->engine = this;
   team_->space = space(threads_);
+}
+
+int Engine::index(const Group& group) const {
+  const std::vector<Group>& groups = group.threads() > 1 ? intra_op_groups : batch_groups;
+  return static_cast<int>(&group - groups.data());
+}
+
+int Engine::left(const Group& group) const {
+  return ceil_div(groups() - index(group), static_cast<int>(spaces_.size()));
 }
 
 bool Engine::evaluate(Role role, const Group& group, Space& space, int thread, TableRow table) {
@@ -189,6 +199,14 @@ extern "C" int32_t df_threads(const df_engine* engine) {
 
 extern "C" int32_t df_intra_op(const df_engine* engine) {
   return reinterpret_cast<const df::Engine*>(engine)->intra_op_;
+}
+
+extern "C" int32_t df_groups(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->groups();
+}
+
+extern "C" int32_t df_shares(const df_engine* engine) {
+  return reinterpret_cast<const df::Engine*>(engine)->shares();
 }
 
 extern "C" int64_t df_dissolved(const df_engine* engine) {

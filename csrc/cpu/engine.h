@@ -12,6 +12,7 @@
 #include "compiled.h"
 #include "memory.h"
 #include "pool.h"
+#include "schedule.h"
 
 namespace df {
 
@@ -41,14 +42,15 @@ struct Group {
 
 // Memory of one group at work.
 struct Space {
-  Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats, int64_t table_floats)
-      : arena(floats), state(state_floats), table(table_floats) {
+  Space(int64_t floats, int64_t own_floats, int threads, int64_t state_floats, int64_t table_floats, int rows)
+      : arena(floats), state(state_floats), table(table_floats), schedule(rows) {
     for (int i = 0; i < threads; ++i) own.emplace_back(own_floats);
   }
   Memory arena;             // of the programs, then the scratch that threads share
   std::vector<Memory> own;  // each thread's scratch, then its noise
   Memory state;             // previous x0 [n, H, D], then a guidance gradient [n, H, D]
   Memory table;             // sums of time-embedding tables, where they are sums [n, S]
+  Schedule schedule;        // where the plan brings one
   // Nanoseconds of each op, if asked for; of threads that share ops, as the first sees them.
   std::vector<int64_t> times[kRoles];
 };
@@ -132,7 +134,16 @@ class Engine {
   int64_t shared_at = 0, noise_at = 0;
   std::vector<float> columns, clip;
   std::vector<int> cores;  // of each thread, or empty
-  std::vector<int32_t> guide_steps;
+  std::vector<int32_t> guide_steps, table_steps;
+  int groups() const { return static_cast<int>(batch_groups.size()); }
+  bool shares() const { return intra_op_ && adaptive_threading_.intra_op(); }
+  // Its index, and how many groups whoever runs it has still to run, it too.
+  int index(const Group& group) const;
+  int left(const Group& group) const;
+  // Of the threads that share ops, where the caller is alone, and the other way round.
+  const Schedule& other_schedule(const Group& group) const {
+    return group.threads() > 1 ? spaces_[0]->schedule : team_->space->schedule;
+  }
   // Nanoseconds of each op since the last time, the mean over threads.
   std::vector<int64_t> take_times(Role role);
   // Batch parallelism: each thread has its own groups. Intra-op parallelism: all threads share every op of each group.

@@ -53,6 +53,7 @@ const char* wrong(const df_desc& d, const df_args& a) {
   if (!a.values) return "values: NULL";
   if (!a.order) return "order: NULL";
   if (a.start == d.rows) return nullptr;
+  if (a.schedule && a.start != 0) return "start: must be 0 with a schedule";
   const char* found = wrong_tables(d.denoiser, a.denoiser_tables, d.denoiser_tables, d.batch);
   return found ? found : wrong_tables(d.gradient, a.guide_tables, d.guide_tables, d.batch);
 }
@@ -193,7 +194,10 @@ int32_t Engine::plan(const df_args& args, int32_t* failed) {
 
 extern "C" int32_t df_plan(df_engine* handle, const df_args* args, int32_t* detail, const char** sentence) {
   df::Engine* const engine = reinterpret_cast<df::Engine*>(handle);
-  const char* const wrong = !engine ? "engine: NULL" : !args ? "args: NULL" : df::wrong(engine->desc, *args);
+  const char* wrong = !engine ? "engine: NULL" : !args ? "args: NULL" : df::wrong(engine->desc, *args);
+  if (!wrong && args->schedule) {
+    wrong = df::wrong_schedule(*args->schedule, engine->desc.rows, engine->groups(), engine->desc.rows);
+  }
   if (sentence) *sentence = wrong;
   if (detail) *detail = -1;
   if (wrong) return DF_ARGUMENT;

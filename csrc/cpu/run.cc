@@ -39,17 +39,20 @@ class Sampler {
     } else {
       begin();
     }
-    for (int k = from; k < e_.desc.rows; ++k) {
-      if (k > from && now_ns() > call_.regroup && Pool::of_process().alone()) {
-        part(k);
+    if (!schedule(resumes)) return false;
+    for (int i = from; i < steps(); ++i) {
+      if (i > from && now_ns() > call_.regroup && Pool::of_process().alone()) {
+        part(i);
         return false;
       }
       if (e_.stopped(call_, caller_)) {
         if (group_.threads() > 1) e_.barrier()->dissolve();
         return false;
       }
-      if (!denoising_step(k)) return false;
+      if (!decided(i)) return false;
+      if (!denoising_step(i)) return false;
     }
+    if (a_.schedule && thread_ == 0) space_.schedule.tell(e_.index(group_));
     return true;
   }
 
@@ -59,7 +62,30 @@ class Sampler {
   // The guidance gradient that is added to x0.
   float* guidance_gradient(int b) { return space_.state.data() + (n_ + b) * e_.elements; }
 
-  // What the group sees of the time-embedding tables in step k. Sums are made by all threads, each its own columns.
+  // Without a schedule all of the loop's rows are run, and step i is row i.
+  int steps() const { return a_.schedule ? space_.schedule.steps() : e_.desc.rows; }
+  int row(int i) const { return a_.schedule ? space_.schedule.row(i) : i; }
+
+  bool schedule(bool resumes) {
+    if (!a_.schedule) return true;
+    if (thread_ == 0) {
+      if (resumes) {
+        space_.schedule.follow(*a_.schedule, e_.other_schedule(group_));
+      } else {
+        space_.schedule.begin(*a_.schedule, e_.index(group_), e_.left(group_));
+      }
+    }
+    return wait();  // the others read it
+  }
+
+  // Decisions are one thread's. It makes them before the others begin the step.
+  [[nodiscard]] bool decided(int i) {
+    if (!a_.schedule || !a_.schedule->deadline) return true;
+    if (thread_ == 0) space_.schedule.decide(i, group_.threads() == 1 && e_.barrier());
+    return wait();
+  }
+
+  // What the group sees of the time-embedding tables in row k. Sums are made by all threads, each its own columns.
   TableRow table_row(Role role, int k) {
     const bool net = role == kDenoiser;
     const df_tables& given = net ? a_.denoiser_tables : a_.guide_tables;
@@ -68,8 +94,8 @@ class Sampler {
     if (!tables.per_step || width == 0) return {nullptr, 0};
     const bool each = tables.samples > 1;
     const int64_t stride = each ? width : 0;
-    const float* const row =
-        tables.per_step + (static_cast<int64_t>(k) * tables.samples) * width + group_.first * stride;
+    const int64_t step = e_.table_steps.empty() ? k : e_.table_steps[k];
+    const float* const row = tables.per_step + step * tables.samples * width + group_.first * stride;
     if (!tables.per_sample) return {row, stride};
     float* const sums = space_.table.data();
     const int64_t c0 = width * thread_ / group_.threads(), c1 = width * (thread_ + 1) / group_.threads();
@@ -114,16 +140,16 @@ class Sampler {
     }
   }
 
-  void came_to(int k) {
+  void came_to(int i) {
     call_.progress->first = group_.first;
-    call_.progress->row = k;
+    call_.progress->row = i;
   }
 
   // The caller was alone, all others have left: what it has done is kept for all.
-  void part(int k) {
+  void part(int i) {
     call_.shared = call_.parted = true;
-    for (int b = 0; b < n_; ++b) keep(b, k - 1);
-    came_to(k);
+    for (int b = 0; b < n_; ++b) keep(b, i - 1);
+    came_to(i);
   }
 
   // The state after the last denoising step that all have made. What stragglers still write is the next one's.
@@ -137,27 +163,26 @@ class Sampler {
     }
   }
 
-  // This thread's rows of a trajectory after denoising step k.
-  void keep(int b, int k) {
+  // This thread's rows of a trajectory after denoising step i.
+  void keep(int b, int i) {
     if (!call_.shared) return;
-    float* const state = call_.progress->state[k % 2].data() + (group_.first + b) * e_.elements + from_;
+    float* const state = call_.progress->state[i % 2].data() + (group_.first + b) * e_.elements + from_;
     std::copy_n(x(b) + from_, count_, state);
     std::copy_n(previous_x0(b) + from_, count_, state + e_.desc.batch * e_.elements);
   }
 
   void record(int b, int entry) {
     if (!a_.chain) return;
-    const int64_t entries = e_.desc.rows + 1 - a_.start;
+    const int64_t entries = a_.schedule ? a_.schedule->most + 1 : e_.desc.rows + 1 - a_.start;
     std::copy_n(x(b) + from_, count_,
                 a_.chain + ((group_.first + b) * entries + entry) * e_.elements + from_);
   }
 
   // A network at x. Its outputs stay in the arena until the next one.
-  [[nodiscard]] bool evaluate(Role role, int k) {
+  [[nodiscard]] bool evaluate(Role role, int i) {
     const Compiled& c = group_.networks->compiled[role];
     float* const arena = space_.arena.data();
-    if (!wait()) return false;                // others may still read the outputs of the last one
-    if (caller_ && call_.shared) came_to(k);  // all have made the steps before
+    if (!meet(i)) return false;  // others may still read the outputs of the last one
     for (int b = 0; b < n_; ++b) {
       for (int t = t0_; t < t1_; ++t) {
         std::copy_n(x(b) + static_cast<int64_t>(t) * e_.desc.depth, e_.desc.depth,
@@ -165,11 +190,17 @@ class Sampler {
       }
       if (role == kGradient && thread_ == 0) arena[c.inputs[1].row(b, 0)] = 1;
     }
-    const TableRow table = table_row(role, k);
+    const TableRow table = table_row(role, row(i));
     return wait() && e_.evaluate(role, group_, space_, thread_, table) && wait();
   }
 
   bool wait() { return wait_for_all(e_.barrier(), group_.threads()); }
+
+  [[nodiscard]] bool meet(int i) {
+    if (!wait()) return false;
+    if (caller_ && call_.shared) came_to(i);  // all have made the steps before
+    return true;
+  }
 
   void keep_values(Role role) {
     if (thread_ != 0) return;
@@ -177,13 +208,14 @@ class Sampler {
     for (int b = 0; b < n_; ++b) a_.values[group_.first + b] = space_.arena.data()[value.row(b, 0)];
   }
 
-  [[nodiscard]] bool denoising_step(int k) {
+  [[nodiscard]] bool denoising_step(int i) {
+    const int k = row(i);
     const float* const column = e_.columns.data() + static_cast<int64_t>(k) * kColumns;
-    const bool guided = e_.desc.gradient != nullptr, last = k == e_.desc.rows - 1;
+    const bool guided = e_.desc.gradient != nullptr, last = i == steps() - 1;
     const float* const arena = space_.arena.data();
-    const int steps = guided ? e_.guide_steps[k] : 0;
-    for (int i = 0; i < steps; ++i) {
-      if (!evaluate(kGradient, k)) return false;
+    const int guide_steps = guided ? e_.guide_steps[k] : 0;
+    for (int times = 0; times < guide_steps; ++times) {
+      if (!evaluate(kGradient, i)) return false;
       if (last) keep_values(kGradient);
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
@@ -193,13 +225,13 @@ class Sampler {
         e_.kernels->guidance_update(s, column[kColumnGx], x(b));
       }
     }
-    if (guided && last && steps == 0) {
-      if (!evaluate(kValue, k)) return false;
+    if (guided && last && guide_steps == 0) {
+      if (!evaluate(kValue, i)) return false;
       keep_values(kValue);
     }
     const bool guides_x0 = guided && column[kColumnG0] != 0;
     if (guides_x0) {
-      if (!evaluate(kGradient, k)) return false;
+      if (!evaluate(kGradient, i)) return false;
       const View& g = group_.networks->compiled[kGradient].outputs[1];
       for (int b = 0; b < n_; ++b) {
         for (int t = t0_; t < t1_; ++t) {
@@ -208,14 +240,15 @@ class Sampler {
         }
       }
     }
-    if (column[kColumnQ] != 0 && !evaluate(kDenoiser, k)) return false;
-    update(k, column, guides_x0);
+    // A row that takes nothing from the network does not run it; yet all meet once in every step (Progress).
+    if (!(column[kColumnQ] != 0 ? evaluate(kDenoiser, i) : meet(i))) return false;
+    update(i, column, guides_x0);
     return true;
   }
 
-  void update(int k, const float* column, bool guides_x0) {
+  void update(int i, const float* column, bool guides_x0) {
     // The first denoising step that is run has no previous x0: its own stands there, so d previous_x0 joins a x0.
-    const bool first = k == a_.start;
+    const bool first = i == a_.start;
     const float a = first ? column[kColumnA] + column[kColumnD] : column[kColumnA],
                 d = first ? 0 : column[kColumnD];
     const Coefficients coefficients{
@@ -236,14 +269,14 @@ class Sampler {
       // Noise that is multiplied by zero is not drawn; a zero stands for it.
       const bool drawn = a_.tape || column[kColumnS] != 0;
       if (!drawn) std::fill_n(noise_, count_, 0.0f);
-      const float* const z = drawn ? noise(k + 1, b) : noise_;
+      const float* const z = drawn ? noise(i + 1, b) : noise_;
       finite &= e_.kernels->update(s, coefficients, low, high, z, previous_x0(b), x(b));
-      record(b, k + 1 - a_.start);
-      keep(b, k);
+      record(b, i + 1 - a_.start);
+      keep(b, i);
     }
     if (!finite) {
       int seen = call_.failed.load(std::memory_order_relaxed);
-      while (k < seen && !call_.failed.compare_exchange_weak(seen, k)) {
+      while (i < seen && !call_.failed.compare_exchange_weak(seen, i)) {
       }
     }
   }

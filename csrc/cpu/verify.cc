@@ -357,6 +357,8 @@ void verify_desc(const df_desc& d) {
   in_range("horizon", d.horizon, 1, kMostLength);
   in_range("depth", d.depth, 1, kMostChannels);
   in_range("rows", d.rows, 0, 1 << 24);
+  for (int k = 0; d.table_steps && k < d.rows; ++k)
+    in_range("table_steps", d.table_steps[k], 0, d.table_count - 1);
   in_range("threads", d.threads, 1, 4096);
   in_range("group", d.group, 0, 1 << 24);
   if (!d.clip_low != !d.clip_high) fail("clip: both ends, or none");

@@ -6,10 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conditions import Inpainting
 from ..core.loop import PlanTables, Result, SamplingLoop
+from ..core.menu import Menu
 from ..core.verify import Support
 
 
@@ -39,6 +41,34 @@ class Seeded:
     plan: int
 
 
+@dataclass(frozen=True, eq=False)
+class Deadline:
+    """When a plan has to end, and what its rows cost.
+
+    at: nanoseconds of CLOCK_MONOTONIC (``time.monotonic_ns``). cost, alone_cost: ``[R]`` nanoseconds of each row for a
+    group of trajectories, and where one thread does what threads share otherwise. menu: what may be run instead.
+    clock: for tests, the time before each step instead of the clock's.
+    """
+
+    at: int
+    cost: NDArray[np.int64]
+    alone_cost: NDArray[np.int64]
+    menu: Menu
+    clock: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Which rows of the loop a plan runs: int32 ``[1 or groups, most]``, in order, -1 after the last of each."""
+
+    rows: NDArray[np.int32]
+    deadline: Deadline | None = None
+
+    def __post_init__(self) -> None:
+        rows = np.atleast_2d(np.ascontiguousarray(self.rows, np.int32))
+        object.__setattr__(self, "rows", rows)
+
+
 # Or a tape, float32 [R + 1, N, H, D]: entry 0 the first noise, entry k + 1 that of denoising step k.
 Noise = Seeded | NDArray
 
@@ -56,6 +86,7 @@ class Engine(Protocol):
         tables: PlanTables | None = None,
         candidates: int | None = None,
         chain: bool = False,
+        schedule: Schedule | None = None,
     ) -> Result:
         """Denoise N plans at once.
 
@@ -63,7 +94,9 @@ class Engine(Protocol):
         step ``start`` (warm start, restart); otherwise the first noise. tables: time-embedding tables of this plan, of
         all trajectories or of each, where they depend on a condition (``core/loop.py``); ValueError if they do not fit.
         candidates: plans are ranked within groups of this many (default N). A number that is not finite raises
-        FloatingPointError naming the denoising step, a call while another is under way BusyError.
+        FloatingPointError naming the denoising step, a call while another is under way BusyError. schedule: rows of the
+        loop that are run instead of all (``Backend.SCHEDULES``); entry i + 1 of the noise is then that of its i-th row,
+        and the result says which rows were run.
         """
         ...
 
@@ -76,13 +109,15 @@ class Backend(Protocol):
     """The module-level interface of every backend.
 
     NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
-    backend has. SUPPORT: what it has kernels for.
+    backend has. SUPPORT: what it has kernels for. SCHEDULES: of a plan,
+    whether it may bring its own "rows", and a "deadline".
     """
 
     NAME: str
     PRECISIONS: Collection[str]
     OPTIONS: frozenset[str]
     SUPPORT: Support
+    SCHEDULES: frozenset[str]
 
     def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""

@@ -19,12 +19,13 @@ from ..core.loop import Network, PlanTables, Result, SamplingLoop, not_finite, r
 from ..core.noise import draw
 from ..core.program import Op, Program, Shape
 from ..core.verify import Support
-from .engine import CancelledError, Noise, Seeded
+from .engine import CancelledError, Noise, Schedule, Seeded
 
 NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PRECISIONS = tuple(DTYPES)
 OPTIONS: frozenset[str] = frozenset()
+SCHEDULES = frozenset({"rows"})
 
 
 def run(
@@ -202,6 +203,13 @@ def ready(
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
 
 
+def scheduled(schedule: Schedule) -> list[int]:
+    """The rows of a schedule of one group."""
+    if schedule.deadline is not None or len(schedule.rows) != 1:
+        raise ValueError("schedule: the reference backend runs one, without a deadline")
+    return schedule.rows[0][schedule.rows[0] >= 0].tolist()
+
+
 class ReferenceEngine:
     """The sampling loop as core/loop.py words it, one torch op at a time: read it to know the algorithm."""
 
@@ -214,9 +222,11 @@ class ReferenceEngine:
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
+        schedule: Schedule | None = None,
     ) -> Result:  # fmt: skip
-        """See backends/engine.py."""
+        """See backends/engine.py. A schedule is run as it is given: this engine looks at no clock and has one group."""
         loop, steps = self.loop, self.loop.steps
+        rows = list(range(start, loop.rows)) if schedule is None else scheduled(schedule)
         net_tables, guide_tables = loop.plan_tables(tables, self.batch)
         self._cancelled = False
         mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
@@ -228,26 +238,27 @@ class ReferenceEngine:
             state = inpaint(self._tensor(x) if x is not None else self._noise(noise, 0, candidates))
             values = torch.zeros(self.batch, dtype=self.dtype, device=self.device)
             states = [state]
-            for k in range(start, loop.rows):
+            for i, k in enumerate(rows, start):
+                table, last = loop.table_step(k), i == start + len(rows) - 1
                 if self._cancelled:
                     raise CancelledError
                 for _ in range(steps.guide_steps[k]):
-                    values, gradient = self._gradient(state, guide_tables.step(k))
+                    values, gradient = self._gradient(state, guide_tables.step(table))
                     state = inpaint(state + steps.gx[k] * gradient)
-                if k == loop.rows - 1 and loop.guide and not steps.guide_steps[k]:
-                    values = self._value(state, guide_tables.step(k))
+                if last and loop.guide and not steps.guide_steps[k]:
+                    values = self._value(state, guide_tables.step(table))
                 x0 = steps.p[k] * state
                 if steps.q[k]:
-                    x0 = x0 + steps.q[k] * self._denoise(state, net_tables.step(k))
+                    x0 = x0 + steps.q[k] * self._denoise(state, net_tables.step(table))
                 if steps.g0[k]:
-                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables.step(k))[1]
+                    x0 = x0 + steps.g0[k] * self._gradient(state, guide_tables.step(table))[1]
                 unclipped = x0
                 if loop.clip:
                     x0 = torch.clamp(x0, *(self._tensor(bound) for bound in loop.clip))
-                if k == start:
+                if i == start:
                     previous_x0 = x0
                 update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0 + steps.u[k] * unclipped
-                state = inpaint(update + steps.s[k] * self._noise(noise, k + 1, candidates))
+                state = inpaint(update + steps.s[k] * self._noise(noise, i + 1, candidates))
                 previous_x0 = x0
                 if not torch.isfinite(state).all():
                     raise not_finite(steps, k)
@@ -259,6 +270,7 @@ class ReferenceEngine:
             values=values.astype(dtype),
             order=ranking(values, candidates or self.batch),
             chain=torch.stack(states, dim=1).cpu().numpy().astype(dtype) if chain else None,
+            rows=None if schedule is None else np.array([rows], np.int32),
         )
 
     def cancel(self) -> None:

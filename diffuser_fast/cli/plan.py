@@ -27,6 +27,8 @@ from .options import make_planner, planner_options
     help="A tape instead of --seed: .npy, float32 [steps + 1, plans, horizon, actions + observations].",
 )
 @click.option("--number", type=click.IntRange(min=0), help="Of the plan among those of --seed. Default: 0.")
+@click.option("--budget-ms", type=click.FloatRange(min=0), help="Milliseconds that planning may take.")
+@click.option("--min-rows", type=click.IntRange(min=1), default=4, help="Fewest denoising steps for it. [4]")
 @click.option("--chain", is_flag=True, help="With --json: every denoising step of the best plan too.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of the plans (Maze2D).")
 @click.option("--env", help="The maze of --picture. Default: the one the checkpoint was trained for.")
@@ -34,7 +36,8 @@ from .options import make_planner, planner_options
 @show.json_option
 def command(
     checkpoint: str, obs: str, goal: str | None, condition: tuple[str, ...], noise: Path | None, number: int | None,
-    chain: bool, picture: Path | None, env: str | None, as_json: bool, **options: Any,
+    budget_ms: float | None, min_rows: int, chain: bool, picture: Path | None, env: str | None, as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Plan with CHECKPOINT from an observation, in physical units, and print the first action and the latency."""
     planner = make_planner(checkpoint, **options)
@@ -53,8 +56,11 @@ def command(
             conditioned = numbers
         else:
             given |= _conditions(numbers)
+    tape = None if noise is None else _tape(noise)
+    if budget_ms is not None:
+        planner.calibrate()
     plans = planner.plan(
-        given, noise=None if noise is None else _tape(noise), return_chain=chain, number=number, condition=conditioned
+        given, tape, return_chain=chain, number=number, condition=conditioned, budget_ms=budget_ms, min_rows=min_rows
     )
     if picture:
         from .pictures import plan_picture
@@ -71,6 +77,9 @@ def command(
                 "backend": planner.backend,
                 "exactness": plans.exactness,
                 "clipped": plans.clipped,
+                "rows": plans.rows.tolist(),
+                "finish": plans.finish,
+                "deadline_met": plans.deadline_met,
                 **({"chain": plans.chain[0].tolist()} if chain else {}),
             }
         )
@@ -81,6 +90,9 @@ def command(
         click.echo(f"to            {_numbers(plans.observations[0, -1])}")
     click.echo(f"value         {plans.values[0]:.4g} (best of {len(plans.values)})")
     click.echo(f"{plans.latency_ms:.2f} ms on backend {planner.backend}, {plans.exactness}")
+    if budget_ms is not None:
+        met = "in time" if plans.deadline_met else "late"
+        click.echo(f"{plans.finish}: {len(plans.rows)} denoising steps, {met}")
     if plans.clipped:
         click.echo("what was given lies beyond the data's limits: plans hold the nearest values inside them")
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .checkpoint import Checkpoint, Weights
 from .guidance import Guide, guided
 from .lower import lower
+from .menu import Menu
 from .passes import Dense, branch_weights, branches, fuse, time_tables, vjp
 from .program import Program
 from .samplers import StepTable
@@ -118,6 +119,16 @@ class SamplingLoop:
     horizon: int
     transition_dim: int
     clip: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None  # (lo, hi), each [D]
+    table_steps: NDArray[np.int32] | None = None  # [R], which step of the time tables each row sees; None: its own
+
+    def table_step(self, k: int) -> int:
+        """Which step of the time-embedding tables row k sees."""
+        return k if self.table_steps is None else int(self.table_steps[k])
+
+    @property
+    def table_count(self) -> int:
+        """How many steps the time-embedding tables have."""
+        return self.rows if self.table_steps is None else int(self.table_steps.max()) + 1
 
     @property
     def rows(self) -> int:
@@ -142,9 +153,9 @@ class SamplingLoop:
             if self.guide is None:
                 raise ValueError("tables: given for a guide, and the loop has none")
             guide = tables.guide
-        net.check("denoiser", self.rows, samples, self.denoiser.program.table_width)
+        net.check("denoiser", self.table_count, samples, self.denoiser.program.table_width)
         if guide is not None:
-            guide.check("guide", self.rows, samples, self.guide.program.table_width)
+            guide.check("guide", self.table_count, samples, self.guide.program.table_width)
         return net, guide
 
 
@@ -153,13 +164,15 @@ class Result:
     """What an engine returns; all float32, normalised, in sample order.
 
     x: ``[N, H, D]``; values: ``[N]``; order: int64 ``[N]``, within each group of candidates the indices (of the group)
-    best first; chain: ``[N, R + 1, H, D]`` or None, entry 0 the inpainted first noise.
+    best first; chain: ``[N, R + 1, H, D]`` or None, entry 0 the inpainted first noise; rows: of a plan with a schedule,
+    ``[groups, most]``, the rows of the loop that were run for each group of samples, -1 after the last.
     """
 
     x: NDArray[np.float32]
     values: NDArray[np.float32]
     order: NDArray[np.int64]
     chain: NDArray[np.float32] | None = None
+    rows: NDArray[np.int32] | None = None
 
 
 def not_finite(steps: StepTable, k: int) -> FloatingPointError:
@@ -201,6 +214,18 @@ def sampling_loop(
         transition_dim=depth,
         clip=(-bound, bound) if checkpoint.clip_denoised else None,
     )
+
+
+def menu_loop(checkpoint: Checkpoint, loop: SamplingLoop, menu: Menu) -> SamplingLoop:
+    """The loop with all rows of a menu, of which a plan's schedule takes some. Weights and programs are shared."""
+    seen = menu.steps.only(menu.seen)
+    nets = {"denoiser": (checkpoint.unet, loop.denoiser), "guide": (checkpoint.value, loop.guide)}
+    made = {
+        name: replace(net, tables=network(weights, seen, loop.horizon, gains=net.gains).tables)
+        for name, (weights, net) in nets.items()
+        if net is not None
+    }
+    return replace(loop, steps=menu.steps, table_steps=menu.table_steps, **made)
 
 
 def network(

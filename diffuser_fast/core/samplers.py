@@ -10,7 +10,7 @@ DPM-Solver++(2M), Lu et al. 2022, algorithm 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,6 +70,12 @@ class StepTable:
     def only(self, which: slice | list[int]) -> StepTable:
         """Some of the rows."""
         return replace(self, **{name: getattr(self, name)[which] for name in ("t", "guide_steps", *COLUMNS)})
+
+    @staticmethod
+    def joined(tables: Sequence[StepTable]) -> StepTable:
+        """The rows of several tables, one after another."""
+        names = ("t", "guide_steps", *COLUMNS)
+        return replace(tables[0], **{name: np.concatenate([getattr(t, name) for t in tables]) for name in names})
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,15 @@ def ddim(
     a, u = (a + u, 0.0) if direction == "clipped" else (a, u)
     s = np.where(np.arange(len(t)) == len(t) - 1, 0.0, s)
     return _table(schedule, t, prediction, a=a, u=u, b=c, d=0.0, s=s, variance=variance)
+
+
+def ddim_path(schedule: Schedule, t: NDArray[np.int64], *, prediction: str = "x0") -> StepTable:
+    """DDIM, eta = 0, from training step ``t[0]`` through the others to a clean plan."""
+    abar = schedule.alphas_cumprod[t]
+    after = np.append(abar[1:], 1.0)
+    c = np.sqrt(1 - after) / np.sqrt(1 - abar)
+    a = np.sqrt(after) - c * np.sqrt(abar)
+    return _table(schedule, t, prediction, a=a, b=c, d=0.0, s=0.0, variance=_posterior_variance(abar, after))
 
 
 def dpm_solver_pp_2m(

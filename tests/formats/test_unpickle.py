@@ -225,13 +225,13 @@ def doubled(depth):
 def test_bombs_are_small(read, content):
     """Whatever a file of under a mebibyte asks for takes seconds and megabytes at the most."""
     assert len(content) < 1 << 20
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         value = read(content)
         del value
     except ValueError as error:
         assert "model_config.pkl: " in str(error)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_large_files_are_not_read(read, file):

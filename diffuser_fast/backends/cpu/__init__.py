@@ -25,6 +25,7 @@ from .records import INPUTS, OUTPUTS, ordered, records
 NAME = "cpu"
 PRECISIONS = ("float32", "float32-close", "bf16")
 OPTIONS = frozenset({"cores", "isa"})
+SCHEDULES = frozenset({"rows", "deadline"})
 SUPPORT = Support(
     kinds=frozenset({
         "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",

@@ -14,7 +14,7 @@ from ...core.loop import PlanTables, Result, SamplingLoop, TimeTables, not_finit
 from ...core.passes import executed, plan_memory
 from ...core.program import Op
 from ...core.samplers import ENGINE_COLUMNS
-from ..engine import BusyError, CancelledError, Noise, Seeded
+from ..engine import BusyError, CancelledError, Noise, Schedule, Seeded
 from .records import Record, records
 
 try:
@@ -59,27 +59,37 @@ class CpuEngine:
             isa=isa, group=group, profile=profile,
             columns=np.stack([getattr(steps, name) for name in ENGINE_COLUMNS], axis=1).astype(np.float32),
             guide_steps=steps.guide_steps.astype(np.int32),
+            table_steps=loop.table_steps,
+            table_count=loop.table_count if loop.table_steps is not None else 0,
             denoiser_tables=_arrays(loop.denoiser.tables),
             guide_tables=_arrays(guide.tables) if guide else None,
             clip=loop.clip,
         )  # fmt: skip
         self.isa, self.threads, self.intra_op = self._engine.isa, self._engine.threads, self._engine.intra_op
-        self.group = self._engine.group
+        self.group, self.groups = self._engine.group, self._engine.groups
+
+    @property
+    def shares(self) -> bool:
+        """Whether the threads of the next plan share each op (csrc/cpu/adaptive_threading.h)."""
+        return self._engine.shares
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
         tables: PlanTables | None = None, candidates: int | None = None, chain: bool = False,
+        schedule: Schedule | None = None,
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         loop, n = self.loop, self.batch
         seeded = isinstance(noise, Seeded)
         own, guides = (None, None) if tables is None else map(_arrays, loop.plan_tables(tables, n))
         shape = (n, loop.horizon, loop.transition_dim)
+        entries = loop.rows + 1 - start if schedule is None else schedule.rows.shape[1] + 1
         result = Result(
             x=np.empty(shape, np.float32),
             values=np.empty(n, np.float32),
             order=np.empty(n, np.int64),
-            chain=np.empty((n, loop.rows + 1 - start, *shape[1:]), np.float32) if chain else None,
+            chain=(np.zeros if schedule else np.empty)((n, entries, *shape[1:]), np.float32) if chain else None,
+            rows=None if schedule is None else np.empty((self.groups, schedule.rows.shape[1]), np.int32),
         )
         status, step = self._engine.plan(
             mask=inpainting.mask,
@@ -97,11 +107,13 @@ class CpuEngine:
             values=result.values,
             order=result.order,
             chain=result.chain,
+            schedule=None if schedule is None else _fields(schedule, result.rows),
             interruptible=threading.current_thread() is threading.main_thread(),
         )
         check(status)
         if status == STATUS["not_finite"]:
-            raise not_finite(loop.steps, step)
+            rows = range(loop.rows) if schedule is None else result.rows[0]
+            raise not_finite(loop.steps, int(rows[step]))
         return result
 
     @property
@@ -136,7 +148,7 @@ def open_engine(
     programs: Sequence[Record], batch: int, horizon: int, depth: int, *, threads: int, isa: str | None,
     cores: Sequence[int] = (), group: int = 0, profile: bool = False, columns: NDArray | None = None,
     guide_steps: NDArray | None = None, denoiser_tables: tuple | None = None, guide_tables: tuple | None = None,
-    clip: tuple | None = None,
+    clip: tuple | None = None, table_steps: NDArray | None = None, table_count: int = 0,
 ) -> _cpu.Engine:  # fmt: skip
     """``_cpu.Engine`` of one to three programs: denoiser, the guide's gradient and value. ValueError says why not."""
     low, high = (None, None) if clip is None else map(dense, clip)
@@ -148,6 +160,8 @@ def open_engine(
         guide_tables=guide_tables,
         clip_low=low,
         clip_high=high,
+        table_steps=table_steps,
+        table_count=table_count,
         rows=0 if columns is None else len(columns),
         batch=batch,
         horizon=horizon,
@@ -163,6 +177,18 @@ def open_engine(
 def dense(array: NDArray) -> NDArray[np.float32]:
     """C-contiguous float32."""
     return np.ascontiguousarray(array, np.float32)
+
+
+def _fields(schedule: Schedule, ran: NDArray[np.int32]) -> dict[str, object]:
+    """As the binding takes a df_schedule (csrc/api.h)."""
+    fields = {"rows": schedule.rows, "n_schedules": len(schedule.rows), "most": schedule.rows.shape[1], "ran": ran}
+    if (deadline := schedule.deadline) is not None:
+        menu = deadline.menu
+        fields |= {"deadline": deadline.at, "cost": deadline.cost, "alone_cost": deadline.alone_cost}
+        fields |= {"first_path": menu.first_path, "path_at": menu.path_at, "path_rows": menu.path_rows}
+        if deadline.clock is not None:
+            fields["clock"] = np.ascontiguousarray(deadline.clock, np.int64)
+    return fields
 
 
 def _arrays(tables: TimeTables | None) -> tuple[NDArray, NDArray | None] | None:

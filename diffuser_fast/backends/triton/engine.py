@@ -35,6 +35,7 @@ from .target import INTERPRETED, PRECISIONS, Target
 from .weights import Store
 
 OPTIONS: frozenset[str] = frozenset()  # of ``ready``, beside those of every backend
+SCHEDULES: frozenset[str] = frozenset()  # a graph is captured with its rows
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
 LEAST_CAPABILITY = 80
 

@@ -22,6 +22,11 @@ class Dense:
         self.program = program
         self._steps = [self._step(op, weights) for op in program.ops]
 
+    @property
+    def inputs(self) -> int:
+        """C, how many numbers it takes."""
+        return self.program.shapes[self.program.inputs["x"]][0]
+
     def __call__(self, x: NDArray) -> NDArray[np.float64]:
         """``x [N, C]`` -> ``[N, S]``."""
         values = {self.program.inputs["x"]: np.asarray(x, np.float64)}

@@ -8,57 +8,36 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import backends
-from .backends.engine import BusyError, Engine, Noise, Seeded
-from .core.arrays import as_numbers
-from .core.checkpoint import Checkpoint
-from .core.conditioning import conditions_of
-from .core.conditions import Inpainting, no_inpainting, parse_conditions
-from .core.guidance import Guide
-from .core.loop import PlanTables, Result, SamplingLoop, sampling_loop
-from .core.noise import draw
-from .core.physical import Physical
-from .core.samplers import step_table
-from .core.scalars import whole
-from .core.spelling import setting
-from .settings import SETTINGS
+from .. import backends
+from ..backends.engine import BusyError, Engine, Noise, Schedule, Seeded
+from ..core.arrays import as_numbers
+from ..core.checkpoint import Checkpoint
+from ..core.conditioning import conditions_of
+from ..core.conditions import Inpainting, no_inpainting, parse_conditions
+from ..core.guidance import Guide
+from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
+from ..core.noise import draw
+from ..core.physical import Physical
+from ..core.samplers import step_table
+from ..core.scalars import real, whole
+from ..core.spelling import setting
+from ..settings import SETTINGS
+from .budget import Budget
+from .plans import Plans, Replay
 
 GUIDED_BATCH = 64  # the original's
 SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest number of a plan
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_loop", "_engine", "_physical", "_lock", "_process", "_working")
-
-
-@dataclass(frozen=True, eq=False)
-class Plans:
-    """Plans in physical units, best first; float32, C-contiguous, the caller's own.
-
-    actions: ``[B, H, A]`` (``[B, H - 1, A]`` where inverse dynamics find them between two observations); observations:
-    ``[B, H, O]``; values: ``[B]``, zeros without a value network;
-    latency_ms: wall time of the call; chain: ``[B, R + 1, H, D]`` (actions, observations) from noise to plan, or None;
-    exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
-    start is that too); denoising_steps: how many were run;
-    clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
-    Planned for E situations at once, every array has a leading ``[E]``.
-    """
-
-    actions: NDArray[np.float32]
-    observations: NDArray[np.float32]
-    values: NDArray[np.float32]
-    latency_ms: float
-    exactness: str
-    chain: NDArray[np.float32] | None = None
-    clipped: bool = False
-    denoising_steps: int = 0
+OF_THIS_PROCESS = ("_budget", "_loop", "_engine", "_physical", "_lock", "_process", "_working")
 
 
 class Planner:
@@ -156,6 +135,10 @@ class Planner:
             return module.ready(loop(horizon), batch=batch, **options)
 
         self._loop, self._engine = loop, engine
+        self._budget = Budget(
+            checkpoint, steps, guide, loop, lambda loop, batch: module.ready(loop, batch=batch, **options),
+            deadline="deadline" in module.SCHEDULES,
+        )  # fmt: skip
         self._physical = Physical(checkpoint, whole_array=self._clip_array)
         self._lock, self._process = threading.Lock(), os.getpid()
         self._working: Engine | None = None
@@ -229,7 +212,8 @@ class Planner:
     def plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
         *, condition: ArrayLike | None = None, batch_size: int | None = None, horizon: int | None = None,
-        warm: bool = False, number: int | None = None,
+        warm: bool = False, shift: int = 1, number: int | None = None, budget_ms: float | None = None,
+        min_rows: int = 4, replay: Replay | None = None,
     ) -> Plans:  # fmt: skip
         """Plan under conditions, ``{time: observation}`` in physical units.
 
@@ -238,8 +222,14 @@ class Planner:
         B, H, D]``), which may end where no more is drawn. condition: what the network is conditioned on, if it takes a
         condition: the last observations in physical units, ``[history, O]``, the newest last (``[O]`` where it is one),
         or else its numbers ``[C]``; with a leading E for E situations. batch_size, horizon: of this call only. warm:
-        start from the last plan, moved on by one step, as ``act`` does with ``warm_start``. Errors name the condition
-        and what is wrong with it.
+        start from the last plan, moved on by ``shift`` steps, as ``act`` does with ``warm_start``. Errors name the
+        condition and what is wrong with it.
+
+        budget_ms: the plan is back after so many milliseconds and one denoising step, if the thread is not descheduled
+        (docs/real_time.md). It begins with the most that fits: all denoising steps, fewer of DDIM, fewer guide steps,
+        down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always.
+        ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new
+        size the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
 
         Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
         the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
@@ -253,10 +243,55 @@ class Planner:
             number = whole("number", number, 0, NUMBERS)
             if noise is not None:
                 raise ValueError("number: the noise is given, so there is nothing to draw")
+        shift = whole("shift", shift, 0)
+        timed = self._timed(budget_ms, min_rows, replay, noise is not None, return_chain, number)
         with self._held():
             return self._plan(
-                conditions, noise, return_chain, count, horizon, condition=condition, warm=warm, number=number
-            )
+                conditions, noise, return_chain, count, horizon, condition=condition, warm=warm, number=number,
+                shift=shift, timed=timed, replay=replay,
+            )  # fmt: skip
+
+    def calibrate(self, *, batch_size: int | None = None, horizon: int | None = None, period_ms: float = 0.0) -> None:
+        """Measure what denoising steps cost at a size, so that the first plan with a budget need not.
+
+        period_ms: the time between two plans in the loop that will be: after so long a rest caches are cold and clocks
+        are low, so that a plan takes longer than in a tight loop.
+        """
+        count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
+        horizon = self.horizon if horizon is None else whole("horizon", horizon)
+        period = real("period_ms", period_ms, 0)
+        self._timed(1.0, 1, None, False, False, None)
+        net, depth = self._budget.loop(horizon).denoiser, self.checkpoint.unet.spec.transition_dim
+        tables = None
+        if net.condition is not None:
+            tables = PlanTables(net.conditioned(np.zeros((count, net.condition.inputs), np.float32)))
+
+        def run(engine: Engine, schedule: Schedule) -> None:
+            engine(no_inpainting(horizon, depth), Seeded(0, 0), tables=tables, schedule=schedule)
+
+        with self._held():
+            self._budget.costs(count, horizon, run, period * 1e-3)
+
+    def _timed(
+        self, budget_ms: float | None, min_rows: int, replay: Replay | None, tape: bool, chain: bool, number: int | None
+    ) -> tuple[float, int] | None:
+        """Seconds and rows, checked; None without a budget."""
+        what = "budget_ms" if budget_ms is not None else "replay"
+        if budget_ms is None and replay is None:
+            return None
+        if replay is not None and not isinstance(replay, Replay):
+            raise TypeError(f"replay: expected Plans.replay, found {type(replay).__name__}")
+        if replay is not None and (budget_ms is not None or number is not None):
+            raise ValueError("replay: it says what is run and what noise is drawn; no budget_ms and no number with it")
+        if tape:
+            raise ValueError(f"noise: a tape is for all denoising steps, {what} chooses among them")
+        if "rows" not in backends.get(self.backend).SCHEDULES:
+            raise ValueError(f"{what}: the {self.backend} backend runs the rows that it was opened with; use 'cpu'")
+        if budget_ms is None:
+            return None
+        if chain:
+            raise ValueError("return_chain: not with budget_ms, for it is not known what will be run")
+        return real("budget_ms", budget_ms, 0) * 1e-3, whole("min_rows", min_rows, 1)
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """The next action ``[A]``: the first of the best plan from ``obs [O]``, given further ``conditions`` if any.
@@ -295,7 +330,8 @@ class Planner:
 
     def _plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, horizon: int,
-        *, condition: ArrayLike | None = None, warm: bool, number: int | None = None,
+        *, condition: ArrayLike | None = None, warm: bool, number: int | None = None, shift: int = 1,
+        timed: tuple[float, int] | None = None, replay: Replay | None = None,
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
@@ -309,44 +345,61 @@ class Planner:
             told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
             warnings.warn(f"{inpainting.clipped[0]}: {told}", stacklevel=3)
         count = batch_size * (situations or 1)
-        first = self._number if number is None else number
-        source = Seeded(self.seed, first) if noise is None else self._tape(noise, situations, batch_size, horizon)
-        start, x = 0, None
-        if warm and self._last is not None:
-            start, x = self._warm_start(source, situations or 1, batch_size, horizon)
+        first = replay.number if replay is not None else self._number if number is None else number
+        seed = self.seed if replay is None else replay.seed
+        source = Seeded(seed, first) if noise is None else self._tape(noise, situations, batch_size, horizon)
+        start, x, last = 0, None, replay.last if replay is not None else self._last if warm else None
+        shift = replay.shift if replay is not None else shift
+        if last is not None:
+            start, x = self._warm_start(last, shift, source, situations or 1, batch_size, horizon)
         elif self._steps.first_noise != 1:
             x = self._first_noise(source, count, batch_size, horizon)
+        scheduled = timed is not None or (replay is not None and replay.rows is not None)
+        loop, engine = (self._budget.loop, self._budget.engine) if scheduled else (self._loop, self._engine)
         tables = None
         if conditioned is not None:
             each = np.repeat(conditioned, count // len(conditioned), axis=0)
-            tables = PlanTables(self._loop(horizon).denoiser.conditioned(each))
+            tables = PlanTables(loop(horizon).denoiser.conditioned(each))
         values = inpainting.values
         values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
-        self._working = self._engine(count, horizon)
-        result = self._working(
-            Inpainting(inpainting.mask, values),
-            source,
-            x=x,
-            start=start,
-            tables=tables,
-            candidates=batch_size,
-            chain=return_chain,
-        )
+        self._working = engine(count, horizon)
+        call = partial(self._working, Inpainting(inpainting.mask, values), source, x=x, tables=tables,
+                       candidates=batch_size, chain=return_chain)  # fmt: skip
+        ended = None
+        if timed is not None:
+            began, ended, result = self._budget.run(call, timed, count, horizon, start, began)
+        elif scheduled:
+            result = call(schedule=Schedule(replay.rows))
+            ended = self._budget.ended(replay.finish, result)
+        else:
+            result = call(start=start)
         if not np.isfinite(result.values).all():
             last = self._steps.rows - 1
             raise FloatingPointError(
                 f"denoising step {last} (t = {self._steps.t[last]}): the value of a plan is not finite"
             )
         plans = self._ranked(result, situations, batch_size)
-        if noise is None and number is None:
+        if noise is None and number is None and replay is None:
             self._number += situations or 1
+        rows = self._steps.t[start:] if ended is None else ended.rows
+        finish = "full" if ended is None else ended.finish
+        if noise is None:
+            moved = None if last is None else last.copy()
+            replay = Replay(seed, first, None if ended is None else ended.ran, moved, shift, finish)
+        took = time.perf_counter() - began
+        if timed is not None:
+            self._budget.answered()
         return Plans(
             *plans[:3],
-            latency_ms=(time.perf_counter() - began) * 1e3,
-            exactness="approximate" if start else self.exactness,
+            latency_ms=took * 1e3,
+            exactness="approximate" if start or finish != "full" else self.exactness,
             chain=plans[3],
             clipped=bool(inpainting.clipped),
-            denoising_steps=self._steps.rows - start,
+            denoising_steps=len(rows),
+            rows=rows,
+            finish=finish,
+            deadline_met=None if timed is None else took <= timed[0],
+            replay=replay,
         )
 
     def _ranked(self, result: Result, situations: int | None, batch_size: int) -> tuple[NDArray | None, ...]:
@@ -401,17 +454,17 @@ class Planner:
         return (self._steps.first_noise * noise).astype(np.float32)
 
     def _warm_start(
-        self, source: Noise, situations: int, batch_size: int, horizon: int
+        self, last: NDArray, shift: int, source: Noise, situations: int, batch_size: int, horizon: int
     ) -> tuple[int, NDArray[np.float32]]:
-        """The last best plans, moved on by one step and noised to the entry of denoising step R - k.
+        """The last best plans, moved on by ``shift`` steps and noised to the entry of denoising step R - k.
 
         Ho et al. 2020, equation 4. At another horizon they are cut short, or their last state is held.
         """
-        if len(self._last) != situations:
-            raise ValueError(f"warm: the last plan was for {len(self._last)} situations, this one is for {situations}")
+        if len(last) != situations:
+            raise ValueError(f"warm: the last plan was for {len(last)} situations, this one is for {situations}")
         start, steps = self._steps.rows - self.warm_start, self._steps
-        times = np.minimum(np.arange(1, horizon + 1), self._last.shape[1] - 1)
-        ahead = self._last[:, times].repeat(batch_size, axis=0)
+        times = np.minimum(np.arange(shift, horizon + shift), last.shape[1] - 1)
+        ahead = last[:, times].repeat(batch_size, axis=0)
         if isinstance(source, np.ndarray):
             noise = source[0]
         else:
