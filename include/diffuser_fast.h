@@ -160,6 +160,24 @@ typedef struct dfx_planner_info {
 
 DFX_API dfx_status dfx_planner_get_info(const dfx_planner* planner, dfx_planner_info* info);
 
+/* ---- threads ---- */
+
+enum {
+  DFX_PIN = 1,       /* to `core` */
+  DFX_LOCK_STACK = 2 /* 256 KiB of its stack from here on are touched, and locked (mlock) */
+};
+
+typedef struct dfx_thread {
+  uint32_t struct_size;
+  uint32_t flags; /* DFX_PIN, DFX_LOCK_STACK */
+  int32_t core;
+  int32_t fifo; /* priority of SCHED_FIFO, 1 .. 99; 0: the scheduling stays as it is */
+} dfx_thread;
+
+/* Makes the calling thread one that plans on time. Before dfx_planner_open, so that its other threads follow. All that
+ * can be done is done; DFX_SYSTEM if something was refused, and `error` says what to raise. */
+DFX_API dfx_status dfx_thread_apply(const dfx_thread* thread, char* error, size_t error_size);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,7 @@
 #include "refused.h"
 #include "self_test.h"
 #include "structs.h"
+#include "thread.h"
 
 #ifndef DFX_LIBRARY_VERSION
 #define DFX_LIBRARY_VERSION "unknown"
@@ -267,6 +268,11 @@ dfx_status dfx_planner_get_info(const dfx_planner* planner, dfx_planner_info* in
     df::taken(info, sizeof *info, "info");
     df::given_back(planner->planner.info(), info);
   });
+}
+
+dfx_status dfx_thread_apply(const dfx_thread* thread, char* error, size_t error_size) {
+  if (!thread) return told(DFX_ARGUMENT, "thread: NULL", error, error_size);
+  return guarded(error, error_size, [&] { df::apply(df::taken(thread, sizeof *thread, "thread")); });
 }
 
 }  // extern "C"

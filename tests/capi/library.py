@@ -37,7 +37,7 @@ needs_library = [
 OK, BUSY, ARGUMENT, NOT_FINITE, FILE, MEMORY, SYSTEM, UNSUPPORTED, CANCELLED, DIFFERS = (
     0, -2, -3, -4, -5, -6, -7, -8, -10, -11
 )  # fmt: skip
-LOCK_MEMORY, CLIPPED = 1, 1
+LOCK_MEMORY, CLIPPED, PIN, LOCK_STACK = 1, 1, 1, 2
 
 
 class Struct(ctypes.Structure):
@@ -73,6 +73,7 @@ PlannerInfo = struct(
     "PlannerInfo", batch=c_int32, horizon=c_int32, action_dim=c_int32, observation_dim=c_int32, threads=c_int32,
     locked=c_int32, dissolved=c_int64, isa=c_char_p,
 )  # fmt: skip
+Thread = struct("Thread", flags=c_uint32, core=c_int32, fifo=c_int32)
 
 ERROR = (c_char_p, c_size_t)
 FUNCTIONS = {
@@ -91,6 +92,7 @@ FUNCTIONS = {
     "dfx_planner_plan": (c_int32, c_void_p, POINTER(Request), POINTER(Plan)),
     "dfx_planner_cancel": (None, c_void_p),
     "dfx_planner_error": (c_char_p, c_void_p),
+    "dfx_thread_apply": (c_int32, POINTER(Thread), *ERROR),
     "dfx_planner_get_info": (c_int32, c_void_p, POINTER(PlannerInfo)),
 }
 

@@ -301,3 +301,47 @@ def test_a_planner_outlives_its_bundle(tmp_path):
     bundle.close()
     assert c.plan({})[1].tobytes() == expected
     c.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "sentence"),
+    [
+        ({"flags": 64}, ARGUMENT, "thread.flags"),
+        ({"fifo": -1}, ARGUMENT, "thread.fifo: found -1"),
+        ({"fifo": 100}, ARGUMENT, "thread.fifo: found 100"),
+        ({"flags": lib.PIN, "core": -1}, ARGUMENT, "thread.core: found -1"),
+        ({"flags": lib.PIN, "core": HUGE}, ARGUMENT, "thread.core: found"),
+        ({"flags": lib.PIN, "core": 1000}, SYSTEM, "thread.core: this thread may not be on core 1000"),
+        ({"struct_size": 3}, ARGUMENT, "thread.struct_size"),
+    ],
+)
+def test_threads(fields, status, sentence):
+    error, thread = ctypes.create_string_buffer(256), lib.Thread()
+    for name, value in fields.items():
+        setattr(thread, name, value)
+    assert lib.library().dfx_thread_apply(byref(thread), error, 256) == status
+    assert sentence in error.value.decode()
+    assert lib.library().dfx_thread_apply(None, error, 256) == ARGUMENT
+
+
+def test_a_thread_is_made_ready():
+    """Pinned, with its stack in memory; FIFO where this process may, else it is said what to raise."""
+    found = []
+
+    def run():
+        error = ctypes.create_string_buffer(256)
+        core = min(os.sched_getaffinity(0))
+        both = lib.Thread(flags=lib.PIN | lib.LOCK_STACK, core=core)
+        found.append(
+            (lib.library().dfx_thread_apply(byref(both), error, 256), error.value, os.sched_getaffinity(0), core)
+        )
+        status = lib.library().dfx_thread_apply(byref(lib.Thread(fifo=1)), error, 256)
+        found.append((status, error.value, os.sched_getscheduler(0)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    (status, text, cores, core), (fifo, why, policy) = found
+    assert cores == {core} and (status == OK or (status == SYSTEM and b"ulimit -l" in text))
+    assert (fifo == OK and policy == os.SCHED_FIFO) or (fifo == SYSTEM and b"ulimit -r" in why)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
