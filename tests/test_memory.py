@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from csrc.engines import needs_engine
 
 pytestmark = [needs_engine, pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")]
