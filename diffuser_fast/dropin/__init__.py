@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import janner
+from . import diffusion_policy, janner, pipeline
 from .accelerated import Accelerated
 
 __all__ = ["DIALECTS", "Accelerated", "accelerate"]
 
-DIALECTS = (janner,)
+DIALECTS = (janner, pipeline, diffusion_policy)
 
 
 def accelerate(
@@ -22,6 +22,9 @@ def accelerate(
     guide: Any = None, normalizer: Any = None, sample_kwargs: Mapping[str, Any] | None = None, **planner_options: Any,
 ) -> Accelerated:  # fmt: skip
     """An original ``GuidedPolicy`` (main) or ``Policy`` (maze2d) -> the same call and return value, faster.
+
+    Likewise diffusers' ``ValueGuidedRLPipeline``, and the ``DiffusionUnetLowdimPolicy`` of diffusion_policy, whose call
+    is ``predict_action``.
 
     noise: "philox" (ours: the same on every device), or "torch": drawn from torch's global generator in the
     original's order, so that a seeded run gives the same plans. planner_options: ``threads``, ``seed``, ``device``, ...

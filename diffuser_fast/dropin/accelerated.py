@@ -56,14 +56,16 @@ class Accelerated:
         """Read weights, normaliser and sampling arguments again."""
         self._ready(self._subject.settings())
 
-    def _plan(self, conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False) -> Plans:
+    def _plan(
+        self, conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None
+    ) -> Plans:
         planner = self._current()
         tape = None
         if self._noise == "torch":
-            count = situations(conditions)
+            count = situations(conditions, condition)
             tape = self._subject.torch_tape(batch_size * (count or 1), planner.horizon, planner.loop.rows)
             tape = tape if count is None else tape.reshape(len(tape), count, batch_size, *tape.shape[2:])
-        return planner.plan(conditions, tape, return_chain, batch_size=batch_size)
+        return planner.plan(conditions, tape, return_chain, condition=condition, batch_size=batch_size)
 
     def _current(self) -> Planner:
         settings = self._subject.settings()

@@ -69,18 +69,19 @@ def _run(
         reason = f"{type(error).__name__}: {str(error) or 'no message'}".split("\n")[0]
         raise ValueError(f"policy: it could not be run, to compare its plan with ours ({reason}); {HOW_ON}") from error
     steps = reading.checkpoint.schedule.n_steps
-    shape = (1, reading.horizon, reading.checkpoint.unet.spec.transition_dim)
+    draws = steps + 1 if reading.draws is None else reading.draws
+    shape = (reading.plans, reading.horizon, reading.checkpoint.unet.spec.transition_dim)
     found = [tuple(noise.shape) for noise in drawn]
-    if found != [shape] * (steps + 1):
+    if found != [shape] * draws:
         kinds = ", ".join(f"{found.count(kind)} of {list(kind)}" for kind in dict.fromkeys(found)) or "none"
         raise ValueError(
-            f"policy: it draws its noise otherwise than the original, which draws {steps + 1} of {list(shape)} for a "
+            f"policy: it draws its noise otherwise than the original, which draws {draws} of {list(shape)} for a "
             f"plan: {kinds}; a compiled loop would plan something else. check=False takes it as it is read"
         )
     tape = np.stack([noise.cpu().numpy() for noise in drawn]).astype(np.float32)
     if torch_noise:
         with generators_kept(subject.device):
-            ours = subject.torch_tape(1, reading.horizon, steps)
+            ours = subject.torch_tape(reading.plans, reading.horizon, steps)
         if not np.array_equal(ours, tape):
             raise ValueError(
                 "noise: the policy draws other numbers from torch's generator than the original does (what torch draws "
@@ -92,9 +93,12 @@ def _run(
 def _on(planner: Planner, tape: NDArray) -> Callable[..., Plans]:
     """Plans of ``planner`` on this tape, in the shape in which a call asks for them."""
 
-    def plan(conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False) -> Plans:
-        noise = tape if situations(conditions) is None else tape[:, None]
-        return planner.plan(conditions, noise, return_chain, batch_size=batch_size)
+    def plan(
+        conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None
+    ) -> Plans:
+        count = situations(conditions, condition)
+        noise = tape if count is None else tape.reshape(len(tape), count, batch_size, *tape.shape[2:])
+        return planner.plan(conditions, noise, return_chain, condition=condition, batch_size=batch_size)
 
     return plan
 

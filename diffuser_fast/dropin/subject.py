@@ -24,17 +24,24 @@ if TYPE_CHECKING:
 
     from ..planner import Plans
 
-# (conditions in physical units, candidates for each, return_chain=False) -> Plans, on the noise that was asked for.
+# (conditions in physical units, candidates for each, return_chain=False, condition=None) -> Plans, on the noise that
+# was asked for. condition: as of ``Planner.plan``.
 Plan = Callable[..., "Plans"]
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One way to read a subject: all that a Planner is made from."""
+    """One way to read a subject: all that a Planner is made from.
+
+    draws: how many times a call of its own draws noise; None: once for every row, and once before. plans: for how many
+    plans its ``example`` asks.
+    """
 
     checkpoint: Checkpoint
     guide: Guide | None
     horizon: int
+    draws: int | None = None
+    plans: int = 1
 
 
 class Settings(Protocol):
@@ -77,7 +84,7 @@ class Subject(Protocol):
         """The same call by the target itself."""
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """Arguments of a call for one plan, given these ``conditions`` or (None) some that suit the checkpoint."""
+        """Arguments of a call for one plan (``Reading.plans``), given these ``conditions`` or (None) some that suit."""
 
     def compared(self, result: Any, checkpoint: Checkpoint) -> dict[str, NDArray]:
         """What a call returned, in units in which a difference of 1 is large."""
@@ -90,6 +97,9 @@ class Subject(Protocol):
         """Where its numbers are drawn."""
 
 
-def situations(conditions: Mapping[int, Any]) -> int | None:
-    """E if conditions are given for E situations at once, each ``[E, O]``; None for one situation, ``[O]``."""
+def situations(conditions: Mapping[int, Any], condition: Any = None) -> int | None:
+    """E if conditions are given for E situations at once, each ``[E, O]``, and ``condition`` ``[E, history, O]``; None
+    for one situation."""
+    if np.ndim(condition) == 3:
+        return len(condition)
     return next((len(given) for given in conditions.values() if np.ndim(given) == 2), None)

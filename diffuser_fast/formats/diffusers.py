@@ -100,17 +100,11 @@ def load(
             prediction=schedule.prediction,
             clip_denoised=schedule.clip,
             clip_range=schedule.clip_range,
-            guide=_guide(schedule),
+            guide=guide_of(schedule),
             sampling=schedule.sampling,
             normalizers=normalizers,
             metadata={"format": "diffusers", "folder": path.name},
         )
-
-
-def _guide(schedule: Scheduler) -> Guide:
-    # The pipeline multiplies by exp(0.5 scheduler._get_variance(t)), which is neither of its two powers.
-    factor = "exp_half_std" if schedule.logarithmic else "exp_half_variance"
-    return Guide(scale=0.1, n_steps=2, t_stopgrad=2, factor=factor)
 
 
 def _longest(path: Path) -> int:
@@ -126,29 +120,54 @@ def _network(folder: Path, horizon: int, *, value: bool) -> Weights:
     config = read_json(file)
     with about(file):
         config.only("_class_name", None, "UNet1DModel")
-        config.only("time_embedding_type", "fourier", "positional")
-        config.only("use_timestep_embedding", False, True)
-        config.only("layers_per_block", 1, 1)
-        config.only("mid_block_type", None, "ValueFunctionMidBlock1D" if value else "MidResTemporalBlock1D")
-        config.only("out_block_type", None, "ValueFunction" if value else "OutConv1DBlock")
-        widths = config.wholes("block_out_channels", 12)
-        _blocks(config, "down_block_types", "DownResnetBlock1D", len(widths))
-        if not value:
-            _blocks(config, "up_block_types", "UpResnetBlock1D", len(widths) - 1)
-        embedding = Embedding(
-            widths[0], 4 * widths[0], widths[0], cosines_first=config.flag("flip_sin_to_cos", True),
-            shift=config.whole("freq_shift", 0, 0, 1), act=config.text("act_fn", "silu"),
-        )  # fmt: skip
-        head = {"head_act": embedding.act, "head_groups": config.whole("norm_num_groups", 8, 1)}
+        said = _said(config, value=value)
     file = _weights_file(folder)
     tensors = read_tensors(file)
     with about(file):
-        return weights(*_spec(tensors, horizon, widths, embedding, None if value else head), _VALUE if value else _UNET)
+        return _read(tensors, horizon, said, value=value)
+
+
+def network(config: Settings, tensors: Mapping[str, NDArray], horizon: int, *, value: bool) -> Weights:
+    """One of a pipeline's networks, out of its configuration and its state dict; ValueError says what does not fit."""
+    return _read(tensors, horizon, _said(config, value=value), value=value)
+
+
+def guide_of(schedule: Scheduler, scale: float = 0.1, n_steps: int = 2) -> Guide:
+    """How a pipeline guides: it multiplies by exp(0.5 scheduler._get_variance(t)), neither of whose powers is meant."""
+    factor = "exp_half_std" if schedule.logarithmic else "exp_half_variance"
+    return Guide(scale=scale, n_steps=n_steps, t_stopgrad=2, factor=factor)
+
+
+_Said = tuple[tuple[int, ...], Embedding, dict]
+
+
+def _said(config: Settings, *, value: bool) -> _Said:
+    """Widths of the levels, embedding, and the head's facts, of a configuration that can be planned with."""
+    config.only("time_embedding_type", "fourier", "positional")
+    config.only("use_timestep_embedding", False, True)
+    config.only("layers_per_block", 1, 1)
+    config.only("mid_block_type", None, "ValueFunctionMidBlock1D" if value else "MidResTemporalBlock1D")
+    config.only("out_block_type", None, "ValueFunction" if value else "OutConv1DBlock")
+    widths = config.wholes("block_out_channels", 12)
+    _blocks(config, "down_block_types", "DownResnetBlock1D", len(widths))
+    if not value:
+        _blocks(config, "up_block_types", "UpResnetBlock1D", len(widths) - 1)
+    embedding = Embedding(
+        widths[0], 4 * widths[0], widths[0], cosines_first=config.flag("flip_sin_to_cos", True),
+        shift=config.whole("freq_shift", 0, 0, 1), act=config.text("act_fn", "silu"),
+    )  # fmt: skip
+    return widths, embedding, {"head_act": embedding.act, "head_groups": config.whole("norm_num_groups", 8, 1)}
+
+
+def _read(tensors: Mapping[str, NDArray], horizon: int, said: _Said, *, value: bool) -> Weights:
+    widths, embedding, head = said
+    spec = _spec(tensors, horizon, widths, embedding, None if value else head)
+    return weights(spec, tensors, _VALUE if value else _UNET)
 
 
 def _spec(
     tensors: Mapping[str, NDArray], horizon: int, widths: tuple[int, ...], embedding: Embedding, head: dict | None
-) -> tuple[UNetSpec | ValueSpec, Mapping[str, NDArray]]:
+) -> UNetSpec | ValueSpec:
     first = shape_of(tensors, "down_blocks.0.resnets.0.conv_in.conv1d.weight", 3)
     levels = counted(tensors, "down_blocks.{}.resnets.0.conv_in.conv1d.weight")
     if levels != len(widths):
@@ -158,18 +177,17 @@ def _spec(
         "kernel_size": first[2], "groups": GROUPS, "embedding": embedding,
     }  # fmt: skip
     if head is not None:
-        return UNetSpec(
-            **common, head_kernel=shape_of(tensors, "out_block.final_conv1d_1.weight", 3)[2], **head
-        ), tensors
+        return UNetSpec(**common, head_kernel=shape_of(tensors, "out_block.final_conv1d_1.weight", 3)[2], **head)
     hidden = shape_of(tensors, "out_block.final_block.0.weight", 2)[0]
     longest = 1 << (levels + 2)  # the head takes one time step, whatever is left of so many
     if horizon > longest:
         raise ValueError(f"horizon: found {horizon}, its value function takes at most {longest}")
-    return ValueSpec(**common, hidden=hidden, any_horizon=True), tensors
+    return ValueSpec(**common, hidden=hidden, any_horizon=True)
 
 
 def _blocks(config: Settings, key: str, expected: str, count: int) -> None:
-    if config.get(key) != [expected] * count:
+    found = config.get(key)
+    if not isinstance(found, (list, tuple)) or list(found) != [expected] * count:
         raise ValueError(f"{key}: expected {expected} for each of {count}")
 
 

@@ -10,7 +10,9 @@ run; "pickles" is not read at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -52,11 +54,9 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
         name = policy.text("_target_").rpartition(".")[2]
         if name != _POLICY:
             raise ValueError(f"policy: found {name[:100]}, expected {_POLICY}, which takes states and no images")
-        for key in ("obs_as_local_cond", "pred_action_steps_only"):
-            policy.only(key, False, False)
         model, process = policy.part("model"), policy.part("noise_scheduler")
         class_ = process.text("_target_").rpartition(".")[2]
-        schedule = scheduler(process, class_.removesuffix("Scheduler"), _steps(policy))
+        film = model.flag("cond_predict_scale", False)
         states = content.get("state_dicts")
         states = states if isinstance(states, Mapping) else {}
         which = "ema_model" if "ema_model" in states else "model"
@@ -64,30 +64,46 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
             raise ValueError(f"state_dicts: found {some(map(str, states))}, expected ema_model or model")
     state = archive.state_dict(states[which], which)
     with about(file):
-        state = plain_keys(state)
-        network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
-        history = policy.whole("n_obs_steps", None, 1)
-        unet = unet_weights(
-            network, policy.whole("horizon", None, 1), model.whole("n_groups", 8, 1),
-            model.flag("cond_predict_scale", False), _RULES, _FIRST,
-        )  # fmt: skip
-        return Checkpoint(
-            unet=unet,
-            schedule=schedule.schedule,
-            action_dim=policy.whole("action_dim", None, 1),
-            prediction=schedule.prediction,
-            clip_denoised=schedule.clip,
-            clip_range=schedule.clip_range,
-            sampling=schedule.sampling,
-            acting=Acting(
-                observed="condition" if policy.flag("obs_as_global_cond", False) else "after",
-                history=history,
-                first=history - 1 if policy.flag("oa_step_convention", False) else history,
-                steps=policy.whole("n_action_steps", None, 1),
-            ),
-            normalizers=_normalizers(state) if normalizers is None else normalizers,
-            metadata={"format": "diffusion_policy", "file": file.name, "weights": which},
+        metadata = {"format": "diffusion_policy", "file": file.name, "weights": which}
+        found = checkpoint_of(
+            plain_keys(state),
+            policy,
+            process,
+            class_,
+            groups=model.whole("n_groups", 8, 1),
+            film=film,
+            metadata=metadata,
         )
+        return found if normalizers is None else replace(found, normalizers=normalizers)
+
+
+def checkpoint_of(
+    state: Mapping[str, NDArray], policy: Settings, process: Settings, class_: str, *, groups: int, film: bool,
+    metadata: Mapping[str, Any],
+) -> Checkpoint:  # fmt: skip
+    """A policy's state dict and settings -> Checkpoint. process: of the scheduler of this class. ValueError."""
+    for key in ("obs_as_local_cond", "pred_action_steps_only"):
+        policy.only(key, False, False)
+    schedule = scheduler(process, class_.removesuffix("Scheduler"), _steps(policy))
+    network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
+    history = policy.whole("n_obs_steps", None, 1)
+    return Checkpoint(
+        unet=unet_weights(network, policy.whole("horizon", None, 1), groups, film, _RULES, _FIRST),
+        schedule=schedule.schedule,
+        action_dim=policy.whole("action_dim", None, 1),
+        prediction=schedule.prediction,
+        clip_denoised=schedule.clip,
+        clip_range=schedule.clip_range,
+        sampling=schedule.sampling,
+        acting=Acting(
+            observed="condition" if policy.flag("obs_as_global_cond", False) else "after",
+            history=history,
+            first=history - 1 if policy.flag("oa_step_convention", False) else history,
+            steps=policy.whole("n_action_steps", None, 1),
+        ),
+        normalizers=_normalizers(state),
+        metadata=metadata,
+    )
 
 
 def _steps(policy: Settings) -> int | None:

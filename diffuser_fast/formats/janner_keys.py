@@ -7,7 +7,7 @@ that the resampling convolution of a level is entry 2 of its list and not 3, and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..core.lower import lower
 from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
+from .renamed import some
 
 State = Mapping[str, NDArray]
 GROUPS = 8  # of every norm of the original's
@@ -186,11 +187,3 @@ def _fitted(name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int,
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
         raise ValueError(f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}")
     return np.array(array.reshape(shape), np.float32)
-
-
-def some(names: Iterable[str]) -> str:
-    """A few of the names, for an error."""
-    names = sorted(names)
-    if not names:
-        return "none"
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

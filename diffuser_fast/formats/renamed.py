@@ -53,7 +53,12 @@ def some(names: Iterable[str]) -> str:
     names = sorted(names)
     if not names:
         return "none"
-    return ", ".join(name[:100] for name in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return ", ".join(map(readable, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def readable(name: str) -> str:
+    """A name out of a file for an error: on one line, and not longer than a name is."""
+    return name[:100] if name.isprintable() else ascii(name[:100])
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

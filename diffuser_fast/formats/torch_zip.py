@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .inert import Refused
+from .renamed import readable
 from .torch_file import names
 from .unpickle import Machine, Name, described
 
@@ -71,7 +72,7 @@ class Archive:
     def array(self, name: str, tensor: Any) -> NDArray:
         """A tensor's numbers, a copy; floating ones at least as float32. ValueError if the bytes are not there."""
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"{self.path}: {name[:100]}: found {described(tensor)}, expected a tensor")
+            raise ValueError(f"{self.path}: {readable(name)}: found {described(tensor)}, expected a tensor")
         halves = tensor.storage.dtype == "bfloat16"
         dtype = np.dtype("<u2" if halves else tensor.storage.dtype)
         count = math.prod(tensor.shape)
@@ -79,7 +80,7 @@ class Archive:
         stored = self._read(f"{self.root}data/{tensor.storage.key}", MOST_BYTES) if count else b""
         flat = np.frombuffer(stored, dtype, len(stored) // dtype.itemsize)
         if last >= len(flat) or count > len(flat):
-            raise ValueError(f"{self.path}: {name[:100]}: asks for more numbers than its storage has, {len(flat)}")
+            raise ValueError(f"{self.path}: {readable(name)}: asks for more numbers than its storage has, {len(flat)}")
         steps = tuple(s * dtype.itemsize for s in tensor.strides)
         array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, steps, writeable=False)
         if halves:
@@ -97,10 +98,12 @@ class Archive:
             with zipfile.ZipFile(self.path) as archive:
                 info = archive.getinfo(member)
                 if info.file_size > limit or info.compress_type != zipfile.ZIP_STORED:  # as torch writes, never packed
-                    raise ValueError(f"{self.path}: {member[:100]} has {info.file_size} bytes, or is packed: not read")
+                    raise ValueError(
+                        f"{self.path}: {readable(member)} has {info.file_size} bytes, or is packed: not read"
+                    )
                 return archive.read(member)
         except KeyError:
-            raise ValueError(f"{self.path}: there is no {member[:100]} in the archive") from None
+            raise ValueError(f"{self.path}: there is no {readable(member)} in the archive") from None
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"{self.path}: cut short or damaged ({error})") from None
 

@@ -26,6 +26,7 @@ from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
 from ..core.menu import Menu
 from ..core.noise import draw
 from ..core.physical import Physical
+from ..core.prefix import Prefix
 from ..core.samplers import step_table
 from ..core.scalars import real, whole
 from ..core.spelling import setting
@@ -224,7 +225,7 @@ class Planner:
         self, conditions: Mapping[int, Any], noise: ArrayLike | None = None, return_chain: bool = False,
         *, condition: ArrayLike | None = None, batch_size: int | None = None, horizon: int | None = None,
         warm: bool = False, shift: int = 1, number: int | None = None, budget_ms: float | None = None,
-        min_rows: int = 4, replay: Replay | None = None,
+        min_rows: int = 4, replay: Replay | None = None, prefix: Prefix | None = None,
     ) -> Plans:  # fmt: skip
         """Plan under conditions, ``{time: observation}`` in physical units.
 
@@ -242,6 +243,8 @@ class Planner:
         ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new
         size the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
 
+        prefix: rows that are given, also of actions (``dfx.Prefix``); they come back exactly as they are.
+
         Plans are numbered from 0 as they are made, E situations at once taking E numbers in order: E in one call are
         the same plans as one call for each. number: that of the (first) plan instead, and the count is left alone; so a
         situation's noise may be addressed by what it is, whenever and beside whatever it is planned.
@@ -254,12 +257,14 @@ class Planner:
             number = whole("number", number, 0, NUMBERS)
             if noise is not None:
                 raise ValueError("number: the noise is given, so there is nothing to draw")
+        if prefix is not None and not isinstance(prefix, Prefix):
+            raise TypeError(f"prefix: expected a Prefix, found {type(prefix).__name__}")
         shift = whole("shift", shift, 0)
         timed = self._timed(budget_ms, min_rows, replay, noise is not None, return_chain, number)
         with self._held():
             return self._plan(
                 conditions, noise, return_chain, count, horizon, condition=condition, warm=warm, number=number,
-                shift=shift, timed=timed, replay=replay,
+                shift=shift, timed=timed, replay=replay, prefix=prefix,
             )  # fmt: skip
 
     def calibrate(self, *, batch_size: int | None = None, horizon: int | None = None, period_ms: float = 0.0) -> None:
@@ -342,11 +347,13 @@ class Planner:
     def _plan(
         self, conditions: Mapping[int, Any], noise: ArrayLike | None, return_chain: bool, batch_size: int, horizon: int,
         *, condition: ArrayLike | None = None, warm: bool, number: int | None = None, shift: int = 1,
-        timed: tuple[float, int] | None = None, replay: Replay | None = None,
+        timed: tuple[float, int] | None = None, replay: Replay | None = None, prefix: Prefix | None = None,
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
         inpainting, situations = self._inpainting(conditions, horizon)
+        if prefix is not None:
+            inpainting, situations = prefix.freeze(inpainting, situations, self.checkpoint)
         conditioned, counted = conditions_of(self.checkpoint, condition)
         if None not in (situations, counted) and situations != counted:
             raise ValueError(f"condition: given for {counted} situations, conditions for {situations}")
@@ -390,6 +397,8 @@ class Planner:
                 f"denoising step {last} (t = {self._steps.t[last]}): the value of a plan is not finite"
             )
         plans = self._ranked(result, situations, batch_size)
+        if prefix is not None:
+            prefix.restore(*plans[:2])
         if noise is None and number is None and replay is None:
             self._number += situations or 1
         rows = self._steps.t[start:] if ended is None else ended.rows

@@ -22,7 +22,7 @@ READS = ("stats", "train")
 OTHERS = {  # a parameter of Python -> the option's, where it has another name
     "path": "", "facts": "", "find_value": "", "find_normalizer": "",  # the argument itself; what --value gives up
     "checkpoint": "", "sampler_options": "eta", "planner": "", "progress": "", "self": "", "recipe": "",
-    "conditions": "condition", "warm": "", "shift": "", "replay": "", "return_chain": "chain",  # of one call
+    "conditions": "condition", "return_chain": "chain", "warm": "", "shift": "", "replay": "", "prefix": "",  # one call
     "fields": "field", "env_id": "", "n_timesteps": "diffusion_steps",
     "episodes": "", "folder": "", "compile": "", "metadata": "",
 }  # fmt: skip

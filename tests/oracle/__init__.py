@@ -13,7 +13,7 @@ policies     GuidedPolicy, Policy, ValueGuide: look-alikes of the original's run
 variants     what clones of the original and subclasses of its users do otherwise, under the same names
 checkpoint   a folder as the original writes it -> the objects above
 relatives    networks of diffusers, CleanDiffuser, diffusion_policy, lerobot, Decision Diffuser, by their keys
-relative_plans  how those sample
+relative_plans, relative_objects  how those sample, and their run-time objects
 goldens      the recorded traces beside this folder, and the policies that must reproduce them
 draws        seeded weights and numbers for tests
 

@@ -1,0 +1,326 @@
+"""The rules of acting while planning: steps are counted, never time, so the same steps give the same actions.
+
+A plan is begun from the observation of step r and used from step r + d on, from its row d: d, the delay, is fixed
+before. What will be done until then has been promised by the plan in use, and is frozen in the new one (``Prefix``). A
+plan that comes late is used from the row that it is due for by then, if the seam there is small enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.arrays import as_numbers
+from ..core.prefix import Prefix
+from ..core.scalars import real, whole
+from ..planner import Planner, Plans, Replay
+
+FREEZE = ("auto", "actions", "states", "none")
+LOGGED = 4096  # plans
+ROUNDS = 3  # plans that are timed for delay="auto"
+MARGIN = 1.25  # of the longest of them
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What to do now. action: ``[A]``, float32.
+
+    source: "plan" (the plan in use is in time), "shifted" (one is overdue or was dropped or failed; the older plan goes
+    on), or "hold" (that has ended: its last action, or what ``hold`` says). index: the row of the plan in use; age:
+    steps since the observation that it was made of; late: steps that the plan being made is overdue, 0 if it is not.
+    seam: where a new plan is taken over, how far it departs from the old one, in normalised units; else None.
+    """
+
+    action: NDArray[np.float32]
+    source: str
+    index: int
+    age: int
+    late: int
+    seam: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A plan to be made of the observation of a step."""
+
+    step: int
+    number: int
+    conditions: Mapping[int, Any]
+    prefix: Prefix | None
+    horizon: int | None
+    warm: bool
+    shift: int
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Its plans, or the error."""
+
+    request: Request
+    plans: Plans | None
+    error: BaseException | None = None
+
+
+@dataclass
+class Record:
+    """Of one plan. step: of its observation; come: the step at which it had come; used: from which on, None: not."""
+
+    step: int
+    number: int
+    come: int | None = None
+    used: int | None = None
+    error: BaseException | None = None
+    replay: Replay | None = None
+    finish: str | None = None
+
+
+class Acting:
+    """What ``Executor`` and ``Stepped`` share.
+
+    dt: seconds of a control step. conditions: beside the observation at time 0, a mapping or a function of the step.
+    horizon: a function of the step, of plans that shrink (None from it: plan no more). delay: d in steps, or "auto":
+    as many as hold the longest of three plans and a quarter more. budget_ms: of a plan; "auto": d dt less a tenth.
+    replan: steps between two plans' observations, at least (None: as soon as the last is in use). freeze: "actions" 0
+    to d - 1, "states" 1 to d + 1 (for ``follow``, which looks one ahead), or "none"; "auto": "states" if they are what
+    is followed. follow: (obs, planned observations ``[H, O]``, row) -> action, for planners whose states are followed;
+    None: their actions are executed. hold: obs -> action when the plan is over; None: its last action again. warm:
+    start plans from the last one (a planner with ``warm_start``). max_seam: a late plan with a larger one is dropped
+    (None: none is). watchdog: steps after which a plan that is overdue is cancelled.
+
+    counts: of plans used, late, dropped, failed; of steps by source; of observations not taken; of the watchdog.
+    log: a ``Record`` of each plan, of the last 4096. error: the planner's last.
+    """
+
+    def __init__(
+        self, planner: Planner, dt: float, *, conditions: Mapping[int, Any] | Callable[[int], Mapping] | None = None,
+        horizon: Callable[[int], int | None] | None = None, delay: int | str = "auto",
+        budget_ms: float | str | None = None, min_rows: int = 4, replan: int | None = None, freeze: str = "auto",
+        follow: Callable[[NDArray, NDArray, int], ArrayLike] | None = None,
+        hold: Callable[[NDArray], ArrayLike] | None = None, warm: bool = False, max_seam: float | None = None,
+        watchdog: int | None = None,
+    ) -> None:  # fmt: skip
+        if planner.checkpoint.observes_condition or planner.checkpoint.acting.history > 1:
+            raise ValueError("planner: its plans begin at several observations; that is for Planner.act")
+        self.planner, self.dt = planner, real("dt", dt, 0)
+        self._conditions = conditions if callable(conditions) else lambda _: conditions or {}
+        self._horizon = horizon or (lambda _: planner.horizon)
+        self.delay = delay if delay == "auto" else whole("delay", delay, 1, planner.horizon - 1)
+        self.budget_ms = budget_ms if budget_ms in ("auto", None) else real("budget_ms", budget_ms, 0)
+        self._auto_delay, self._auto_budget = delay == "auto", budget_ms == "auto"
+        self._min_rows = whole("min_rows", min_rows, 1)
+        self._replan = 1 if replan is None else whole("replan", replan, 1)
+        if freeze not in FREEZE:
+            raise ValueError(f"freeze: found {freeze!r}, expected one of {', '.join(FREEZE)}")
+        self._freeze = freeze if freeze != "auto" else "states" if follow else "actions"
+        if planner.checkpoint.inverse is not None and self._freeze == "actions":
+            raise ValueError("freeze: the plans of this checkpoint hold no actions; 'states' or 'none'")
+        self._follow, self._hold = follow, hold
+        if warm and planner.warm_start is None:
+            raise ValueError("warm: the planner was made without warm_start")
+        self._warm = bool(warm)
+        self.max_seam = None if max_seam is None else real("max_seam", max_seam, 0)
+        self._watchdog = None if watchdog is None else whole("watchdog", watchdog, 1)
+        self.counts: Counter[str] = Counter()
+        self.log: deque[Record] = deque(maxlen=LOGGED)
+        self.error: BaseException | None = None
+
+    def start(self, obs: ArrayLike) -> None:
+        """Plan once from ``obs [O]``, in the caller's thread, and be at step 0."""
+        obs = self._seen(obs)
+        if obs is None:
+            raise ValueError(f"obs: expected {self.planner.checkpoint.observation_dim} finite numbers")
+        self.planner.reset()
+        self.counts.clear()
+        self.log.clear()
+        self.error = None
+        conditions = {0: obs, **self._conditions(0)}
+        self._choose_delay(conditions)
+        request = Request(0, 0, conditions, None, self._horizon(0), False, 1)
+        answer = self.made(request)
+        if answer.error is not None:
+            raise answer.error
+        self._i = -1
+        self._obs = obs
+        self._use(answer, 0)
+        self.log.append(Record(0, 0, 0, 0, None, answer.plans.replay, answer.plans.finish))
+        self._pending: Request | None = None
+        self._waiting: Answer | None = None
+        self._made_of, self._asked_at, self._number, self._shifting = 0, 0, 1, False
+
+    def step(self, obs: ArrayLike | None) -> Step:
+        """The action of the next step, given its observation ``[O]``; None: there is no new one (a sensor is silent).
+
+        An observation that is missing or not finite is counted, and no plan is made of it.
+        """
+        self._alive()
+        self._i = i = self._i + 1
+        seen = self._seen(obs)
+        if seen is None:
+            self.counts["observations not taken"] += 1
+        else:
+            self._obs = seen
+        if self._pending is not None and self._waiting is None:
+            self._receive(i)
+        seam = self._take_over(i)
+        late = 0 if self._pending is None else max(i - self._pending.step - self.delay, 0)
+        if late:
+            self._shifting = True
+            if self._watchdog is not None and late == self._watchdog:
+                self.counts["watchdog"] += 1
+                self.planner.cancel()
+        if self._pending is None and seen is not None and i > 0 and i - self._asked_at >= self._replan:
+            self._begin(i, seen)
+        step = self._act(i, late, seam)
+        self.counts[step.source] += 1
+        return step
+
+    @property
+    def idle(self) -> bool:
+        """Whether no plan is being made: none was begun, or the last one has come and waits for its step."""
+        return self._pending is None or self._waiting is not None
+
+    def made(self, request: Request, replay: Replay | None = None) -> Answer:
+        """The plans of a request, by the planner, or its error: whatever it is, it must not end the loop."""
+        budget = {"budget_ms": self.budget_ms, "min_rows": self._min_rows} if self.budget_ms is not None else {}
+        options: dict[str, Any] = {"number": request.number, "warm": request.warm, "shift": request.shift, **budget}
+        if replay is not None:
+            options = {"replay": replay}
+        try:
+            plans = self.planner.plan(request.conditions, horizon=request.horizon, prefix=request.prefix, **options)
+            if not (np.isfinite(plans.actions).all() and np.isfinite(plans.observations).all()):
+                raise FloatingPointError("plans: not finite")
+        except Exception as error:
+            return Answer(request, None, error)
+        return Answer(request, plans)
+
+    # What Executor and Stepped do: begin a plan, and say whether it has come.
+    def _ask(self, request: Request) -> None:
+        raise NotImplementedError
+
+    def _come(self, step: int) -> Answer | None:
+        raise NotImplementedError
+
+    def _alive(self) -> None:
+        pass
+
+    def _choose_delay(self, conditions: Mapping[int, Any]) -> None:
+        if self._auto_delay:
+            horizon = self._horizon(0)
+            times = [self.planner.plan(conditions, number=0, horizon=horizon).latency_ms for _ in range(ROUNDS + 1)]
+            longest = MARGIN * max(times[1:]) * 1e-3
+            if isinstance(self.budget_ms, float):
+                longest = min(longest, MARGIN * self.budget_ms * 1e-3)
+            self.delay = min(max(math.ceil(longest / max(self.dt, 1e-9)), 1), self.planner.horizon - 1)
+        if self._auto_budget:
+            self.budget_ms = 0.9 * self.delay * self.dt * 1e3
+        if self.budget_ms is not None:
+            self.planner.calibrate(horizon=self._horizon(0))
+
+    def _seen(self, obs: ArrayLike | None) -> NDArray | None:
+        if obs is None:
+            return None
+        try:
+            found = as_numbers("obs", obs)
+        except (TypeError, ValueError):
+            return None
+        return np.array(found) if found.shape == (self.planner.checkpoint.observation_dim,) else None
+
+    def _begin(self, i: int, obs: NDArray) -> None:
+        """Ask for a plan from this step's observation."""
+        horizon = self._horizon(i)
+        if horizon is None or horizon <= self.delay + 1:
+            return
+        conditions = {0: obs, **self._conditions(i)}
+        prefix = self._prefix(i, horizon, conditions)
+        shift = i - self._made_of
+        self._pending = Request(i, self._number, conditions, prefix, horizon, self._warm, shift)
+        self.log.append(Record(i, self._number))
+        self._number += 1
+        self._asked_at = i
+        self._ask(self._pending)
+
+    def _prefix(self, i: int, horizon: int, conditions: Mapping[int, Any]) -> Prefix | None:
+        """What the plan in use has promised until the new one is used, as far as it reaches."""
+        row, d = i - self._of, self.delay
+        if self._freeze == "actions":
+            actions = self._plan.actions[0, row : row + d]
+            return Prefix(actions, None) if len(actions) else None
+        if self._freeze == "states":
+            free = min([horizon, *(t % horizon for t in conditions if t % horizon)])  # up to what is given
+            states = self._plan.observations[0, row + 1 : row + min(d + 2, free)]
+            return Prefix(None, states, at=1) if len(states) else None
+        return None
+
+    def _receive(self, i: int) -> None:
+        answer = self._come(i)
+        if answer is None:
+            return
+        record = self.log[-1]
+        record.come, record.error = i, answer.error
+        if answer.error is not None:
+            self.error, self._pending, self._shifting = answer.error, None, True
+            self.counts["failed"] += 1
+            return
+        record.replay, record.finish = answer.plans.replay, answer.plans.finish
+        self._made_of = answer.request.step
+        self._waiting = answer
+
+    def _take_over(self, i: int) -> float | None:
+        """Use the plan that has come, at its step; later if it came late. The seam, if it is used now."""
+        answer = self._waiting
+        if answer is None or i < answer.request.step + self.delay:
+            return None
+        self._waiting = self._pending = None
+        record, row = self.log[-1], i - answer.request.step
+        late = row > self.delay
+        seam = self._seam(i, answer.plans, row)
+        if row >= self._length(answer.plans) or (late and self.max_seam is not None and seam > self.max_seam):
+            self.counts["dropped"] += 1
+            self._shifting = True
+            return None
+        self.counts["used"] += 1
+        self.counts["late"] += late
+        record.used = i
+        self._use(answer, answer.request.step)
+        self._shifting = False
+        return seam
+
+    def _use(self, answer: Answer, step: int) -> None:
+        self._plan, self._of = answer.plans, step
+
+    def _length(self, plans: Plans) -> int:
+        """Rows that can be acted on."""
+        return plans.observations.shape[1] if self._follow else plans.actions.shape[1]
+
+    def _seam(self, i: int, plans: Plans, row: int) -> float:
+        """How far the new plan's row departs from what the old one has for this step, in normalised units."""
+        name = "observations" if self._follow else "actions"
+        normalizer = getattr(self.planner.checkpoint.normalizers, name)
+        old, new = getattr(self._plan, name)[0], getattr(plans, name)[0]
+        both = np.stack([old[min(i - self._of, len(old) - 1)], new[min(row, len(new) - 1)]])
+        before, after = normalizer.normalize(both)
+        return float(np.abs(after - before).max(initial=0.0))
+
+    def _act(self, i: int, late: int, seam: float | None) -> Step:
+        row, length = i - self._of, self._length(self._plan)
+        if row < length:
+            if self._follow:
+                action = self._follow(self._obs, self._plan.observations[0], row)
+            else:
+                action = self._plan.actions[0, row]
+            source = "shifted" if self._shifting else "plan"
+        else:
+            source = "hold"
+            if self._hold is not None:
+                action = self._hold(self._obs)
+            elif self._follow:
+                action = self._follow(self._obs, self._plan.observations[0], length - 1)
+            else:
+                action = self._plan.actions[0, -1]
+        return Step(np.array(action, np.float32), source, min(row, length - 1), row, late, seam)

@@ -1,0 +1,138 @@
+"""Planning while acting, by a thread (``Executor``) or in simulated time (``Stepped``): one logic, the same bits.
+
+The rules are those of ``control/acting.py``: when a plan is begun, from which step on it is used, what is done
+meanwhile. Here is only who plans, and when a plan has come.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core.scalars import real
+from ..planner import Planner
+from .acting import Acting, Answer, Record, Request
+
+SWITCH = 1e-4  # seconds after which Python's threads take turns while an executor runs; else 5 ms
+
+
+class Executor(Acting):
+    """Plans in a thread of its own while the caller acts: ``start(obs)`` once, then ``step(obs)`` every ``dt``.
+
+    ``step`` waits for nothing and nobody: it looks into a mailbox. It needs the interpreter, as all of Python does: the
+    engine runs without it, and while an executor runs threads take turns every 0.1 ms. What it takes besides the
+    planner is told by ``Acting``. Nothing in it reads a clock, so a clock that jumps changes nothing; only budgets of
+    plans are of time, the monotonic one.
+
+    with dfx.Executor(planner, dt=0.02) as ex:
+        ex.start(obs)
+        while True:
+            step = ex.step(obs)  # step.action, step.source, ...
+    """
+
+    def __init__(self, planner: Planner, dt: float, **options: Any) -> None:
+        super().__init__(planner, dt, **options)
+        self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._process, self._interval = os.getpid(), None
+
+    def start(self, obs: Any) -> None:
+        """Plan once, which takes the time it takes, and begin. Again: another episode."""
+        self.stop()
+        self._process = os.getpid()
+        self._asked, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
+        super().start(obs)
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._interval, SWITCH))
+        mailboxes = self._asked, self._answers
+        self._thread = threading.Thread(target=self._work, args=mailboxes, name="diffuser-fast", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its denoising step. Nothing if there is none."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        sys.setswitchinterval(self._interval)
+        if self._process != os.getpid():  # a forked child has no such thread
+            return
+        self._asked.put(None)
+        while thread.is_alive():
+            self.planner.cancel()
+            thread.join(0.01)
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _ask(self, request: Request) -> None:
+        self._asked.put(request)
+
+    def _come(self, step: int) -> Answer | None:
+        try:
+            return self._answers.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _alive(self) -> None:
+        if self._process != os.getpid():
+            raise RuntimeError("executor: it belongs to the process that started it; start one here")
+        if self._thread is None:
+            raise RuntimeError("executor: start(obs) comes first")
+
+    def _work(self, asked: queue.SimpleQueue, answers: queue.SimpleQueue) -> None:
+        while (request := asked.get()) is not None:
+            answers.put(self.made(request))
+
+
+class Stepped(Acting):
+    """The same in simulated time: a plan that was begun at step r has come at step ``r + cost(n)``, n counting plans.
+
+    cost: a number of steps, or a function of n (None: every plan comes when it is due). log: of an Executor instead;
+    each of its plans comes, or fails, when it did there, and takes the denoising steps that it took there. Plans are
+    made in the caller's thread.
+    """
+
+    def __init__(
+        self, planner: Planner, dt: float, *, cost: int | Callable[[int], int] | None = None,
+        log: Sequence[Record] | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(planner, dt, **options)
+        if cost is not None and log is not None:
+            raise ValueError("cost: the log says when plans have come")
+        self._cost = cost if callable(cost) else lambda n: self.delay if cost is None else cost
+        self._told = None if log is None else {record.number: record for record in log}
+        self._answer: Answer | None = None
+        self._at = math.inf
+
+    def start(self, obs: Any) -> None:
+        """Plan once, and begin."""
+        self._answer, self._at = None, math.inf
+        super().start(obs)
+
+    def _ask(self, request: Request) -> None:
+        if self._told is None:
+            self._answer = self.made(request)
+            self._at = request.step + max(int(real("cost", self._cost(request.number), 0)), 1)
+            return
+        record = self._told.get(request.number)
+        if record is None or record.come is None:  # it had not come when the log ended
+            self._answer, self._at = None, math.inf
+        elif record.error is not None:
+            self._answer, self._at = Answer(request, None, record.error), record.come
+        else:
+            self._answer, self._at = self.made(request, record.replay), record.come
+
+    def _come(self, step: int) -> Answer | None:
+        if step < self._at:
+            return None
+        answer, self._answer, self._at = self._answer, None, math.inf
+        return answer
