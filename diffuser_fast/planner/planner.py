@@ -23,6 +23,7 @@ from ..core.conditioning import conditions_of
 from ..core.conditions import Inpainting, no_inpainting, parse_conditions
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
+from ..core.menu import Menu
 from ..core.noise import draw
 from ..core.physical import Physical
 from ..core.prefix import Prefix
@@ -173,6 +174,16 @@ class Planner:
     def loop_at(self, horizon: int) -> SamplingLoop:
         """The same at another horizon; ValueError where the networks cannot take it."""
         return self._loop(whole("horizon", horizon))
+
+    @property
+    def menu(self) -> Menu:
+        """What may be run instead of all denoising steps."""
+        return self._budget.menu
+
+    @property
+    def menu_loop(self) -> SamplingLoop:
+        """``loop`` with all rows of the menu."""
+        return self._budget.loop(self.horizon)
 
     @property
     def precision(self) -> str:
