@@ -93,6 +93,8 @@ class Planner:
                 **sampler_options,
             )  # fmt: skip
         self._steps, self._guide = steps, guide
+        # A final row's clip is of the whole plan.
+        self._clips_all = sampler is None and checkpoint.sampling.final and checkpoint.clip_denoised
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
         loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide)
         default = GUIDED_BATCH if guide else 1
@@ -426,6 +428,12 @@ class Planner:
         """Actions, observations, values and chain: physical, sorted, ``[E]`` first if there were situations."""
         lead = (situations or 1, batch_size)
         order = result.order.reshape(lead)
+        if self._clips_all:  # what is given of the plan too, which denoising steps leave alone
+            bound = self.checkpoint.clip_range
+            chain = result.chain
+            if chain is not None:
+                chain = np.concatenate((chain[:, :-1], np.clip(chain[:, -1:], -bound, bound)), axis=1)
+            result = replace(result, x=np.clip(result.x, -bound, bound), chain=chain)
 
         def sort(array: NDArray) -> NDArray:
             array = array.reshape(*lead, *array.shape[1:])
