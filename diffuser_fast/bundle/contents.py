@@ -54,6 +54,8 @@ def why_not(planner: Planner) -> str | None:
         return "its actions are found by inverse dynamics"
     if (guide_steps := planner.loop.steps.guide_steps.max()) > MOST_GUIDE_STEPS:
         return f"it has {guide_steps} guide steps in a denoising step (more than {MOST_GUIDE_STEPS})"
+    if planner.clips_all:
+        return "its last clip is of what is given of a plan, too"
     if planner.loop.steps.first_noise != 1:
         return f"its first noise is multiplied by {planner.loop.steps.first_noise}"
     return None
@@ -61,7 +63,7 @@ def why_not(planner: Planner) -> str | None:
 
 def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequence[int]) -> dict[str, NDArray]:
     """All but the self-test. loops: one for each horizon, the planner's own first; batch_sizes likewise."""
-    checkpoint, loop, menu = planner.checkpoint, planner.menu_loop, planner.menu
+    checkpoint, loop, menu = planner.checkpoint, planner.budget.loop(planner.horizon), planner.budget.menu
     steps = menu.steps
     variants, programs, weights = _programs(planner, loops, batch_sizes)
     normalizers = checkpoint.normalizers

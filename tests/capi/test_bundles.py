@@ -208,6 +208,9 @@ def test_what_cannot_be_exported(tmp_path):
         dfx.export(dfx.Planner(conditioned, "cpu"), tmp_path / "x.dfb")
     with pytest.raises(ValueError, match="planner: it has 257 guide steps"):
         dfx.export(planner(guide=dfx.Guide(n_steps=257)), tmp_path / "x.dfb")
+    clipped = replace(planner(clip=True).checkpoint, sampling=Sampling(final=True))
+    with pytest.raises(ValueError, match="planner: its last clip is of what is given"):
+        dfx.export(dfx.Planner(clipped, "cpu"), tmp_path / "x.dfb")
     quiet = replace(planner().checkpoint, sampling=Sampling(first_noise=0.5))
     with pytest.raises(ValueError, match=r"planner: its first noise is multiplied by 0\.5"):
         dfx.export(dfx.Planner(quiet, "cpu"), tmp_path / "x.dfb")

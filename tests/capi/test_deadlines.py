@@ -58,7 +58,7 @@ def test_statuses_are_true(tmp_path):
     c = CPlanner(Bundle(exported(tmp_path, made)))
     c.calibrate(1000)
     *_, late = c.plan(CONDITIONS, deadline_ns=1)
-    assert late.deadline_met == 0 and late.rows == min(len(choice.rows) for choice in made.menu.choices)
+    assert late.deadline_met == 0 and late.rows == min(len(choice.rows) for choice in made.budget.menu.choices)
     assert FINISH[late.finish] in ("strided", "finishing") and late.ended_ns > late.started_ns
     *_, early = c.plan(CONDITIONS, deadline_ns=library().dfx_now() + 10**12)
     assert (early.deadline_met, early.finish, early.rows) == (1, 0, 6)
