@@ -29,14 +29,19 @@ PACKAGES = {
 
 @click.command()
 @click.option("--check", is_flag=True, help="Run conformance cases on every backend that can run here.")
+@click.option("--realtime", is_flag=True, help="What a control loop would want of this machine, and what helps.")
 @show.json_option
-def command(check: bool, as_json: bool) -> None:
+def command(check: bool, realtime: bool, as_json: bool) -> None:
     """Say which backends run on this machine, which does the planning, and why not the others."""
     record = examine()
     if check:
         from ..conformance import quick_check
 
         record["conformance"] = quick_check([b for b, reason in record["backends"].items() if reason is None])
+    if realtime:
+        from .realtime import examine as findings
+
+        record["realtime"] = findings()
     wrong = [row for row in record.get("conformance", []) if not row["passed"]]
     if as_json:
         show.emit(record)
@@ -97,6 +102,12 @@ def _print(record: dict[str, Any]) -> None:
     click.echo(_auto(record))
     if missing:
         click.echo("not installed: " + "; ".join(missing))
+    if "realtime" in record:
+        marks = {True: "good", False: "lacking", None: ""}
+        show.table("real time", ["", "", ""], [[r["what"], r["found"], marks[r["good"]]] for r in record["realtime"]])
+        for row in record["realtime"]:
+            if row["cure"]:
+                click.echo(f"{row['what']}: {row['cure']}")
     rows = record.get("conformance")
     if rows is not None:
         show.table(

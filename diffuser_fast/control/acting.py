@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.arrays import as_numbers
 from ..core.prefix import Prefix
 from ..core.scalars import real, whole
 from ..planner import Planner, Plans, Replay
@@ -34,7 +33,8 @@ class Step:
     source: "plan" (the plan in use is in time), "shifted" (one is overdue or was dropped or failed; the older plan goes
     on), or "hold" (that has ended: its last action, or what ``hold`` says). index: the row of the plan in use; age:
     steps since the observation that it was made of; late: steps that the plan being made is overdue, 0 if it is not.
-    seam: where a new plan is taken over, how far it departs from the old one, in normalised units; else None.
+    seam: where a new plan is taken over, how far it departs from the old one in its first row that is not frozen, the
+    largest difference in normalised units; else None.
     """
 
     action: NDArray[np.float32]
@@ -47,24 +47,26 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A plan to be made of the observation of a step."""
+    """A plan to be made of the observation of a step. What takes time is left to whoever makes it."""
 
     step: int
     number: int
     conditions: Mapping[int, Any]
-    prefix: Prefix | None
     horizon: int | None
-    warm: bool
-    shift: int
+    warm: bool = False
+    shift: int = 1
+    old: Plans | None = None  # the plan in use, which was made ``ago`` steps before
+    ago: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Its plans, or the error."""
+    """Its plans, or the error. seams: of a plan used from row k on, float ``[H]``; None: of the first."""
 
     request: Request
     plans: Plans | None
     error: BaseException | None = None
+    seams: NDArray[np.float64] | None = None
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Acting:
         if planner.checkpoint.observes_condition or planner.checkpoint.acting.history > 1:
             raise ValueError("planner: its plans begin at several observations; that is for Planner.act")
         self.planner, self.dt = planner, real("dt", dt, 0)
+        self._shape = (planner.checkpoint.observation_dim,)
         self._conditions = conditions if callable(conditions) else lambda _: conditions or {}
         self._horizon = horizon or (lambda _: planner.horizon)
         self.delay = delay if delay == "auto" else whole("delay", delay, 1, planner.horizon - 1)
@@ -141,7 +144,7 @@ class Acting:
         self.error = None
         conditions = {0: obs, **self._conditions(0)}
         self._choose_delay(conditions)
-        request = Request(0, 0, conditions, None, self._horizon(0), False, 1)
+        request = Request(0, 0, conditions, self._horizon(0))
         answer = self.made(request)
         if answer.error is not None:
             raise answer.error
@@ -192,12 +195,13 @@ class Acting:
         if replay is not None:
             options = {"replay": replay}
         try:
-            plans = self.planner.plan(request.conditions, horizon=request.horizon, prefix=request.prefix, **options)
+            prefix = self._prefix(request)
+            plans = self.planner.plan(request.conditions, horizon=request.horizon, prefix=prefix, **options)
             if not (np.isfinite(plans.actions).all() and np.isfinite(plans.observations).all()):
                 raise FloatingPointError("plans: not finite")
+            return Answer(request, plans, None, self._seams(request, plans, prefix))
         except Exception as error:
             return Answer(request, None, error)
-        return Answer(request, plans)
 
     # What Executor and Stepped do: begin a plan, and say whether it has come.
     def _ask(self, request: Request) -> None:
@@ -226,10 +230,10 @@ class Acting:
         if obs is None:
             return None
         try:
-            found = as_numbers("obs", obs)
+            found = np.array(obs, np.float64)
         except (TypeError, ValueError):
             return None
-        return np.array(found) if found.shape == (self.planner.checkpoint.observation_dim,) else None
+        return found if found.shape == self._shape and np.isfinite(found).all() else None
 
     def _begin(self, i: int, obs: NDArray) -> None:
         """Ask for a plan from this step's observation."""
@@ -237,25 +241,24 @@ class Acting:
         if horizon is None or horizon <= self.delay + 1:
             return
         conditions = {0: obs, **self._conditions(i)}
-        prefix = self._prefix(i, horizon, conditions)
-        shift = i - self._made_of
-        self._pending = Request(i, self._number, conditions, prefix, horizon, self._warm, shift)
+        shift, ago = i - self._made_of, i - self._of
+        self._pending = Request(i, self._number, conditions, horizon, self._warm, shift, self._plan, ago)
         self.log.append(Record(i, self._number))
         self._number += 1
         self._asked_at = i
         self._ask(self._pending)
 
-    def _prefix(self, i: int, horizon: int, conditions: Mapping[int, Any]) -> Prefix | None:
+    def _prefix(self, request: Request) -> Prefix | None:
         """What the plan in use has promised until the new one is used, as far as it reaches."""
-        row, d = i - self._of, self.delay
+        row, d, horizon = request.ago, self.delay, request.horizon
+        if request.old is None or self._freeze == "none":
+            return None
         if self._freeze == "actions":
-            actions = self._plan.actions[0, row : row + d]
+            actions = request.old.actions[0, row : row + d]
             return Prefix(actions, None) if len(actions) else None
-        if self._freeze == "states":
-            free = min([horizon, *(t % horizon for t in conditions if t % horizon)])  # up to what is given
-            states = self._plan.observations[0, row + 1 : row + min(d + 2, free)]
-            return Prefix(None, states, at=1) if len(states) else None
-        return None
+        free = min([horizon, *(t % horizon for t in request.conditions if t % horizon)])  # up to what is given
+        states = request.old.observations[0, row + 1 : row + min(d + 2, free)]
+        return Prefix(None, states, at=1) if len(states) else None
 
     def _receive(self, i: int) -> None:
         answer = self._come(i)
@@ -279,7 +282,7 @@ class Acting:
         self._waiting = self._pending = None
         record, row = self.log[-1], i - answer.request.step
         late = row > self.delay
-        seam = self._seam(i, answer.plans, row)
+        seam = float(answer.seams[min(row, len(answer.seams) - 1)])
         if row >= self._length(answer.plans) or (late and self.max_seam is not None and seam > self.max_seam):
             self.counts["dropped"] += 1
             self._shifting = True
@@ -298,14 +301,19 @@ class Acting:
         """Rows that can be acted on."""
         return plans.observations.shape[1] if self._follow else plans.actions.shape[1]
 
-    def _seam(self, i: int, plans: Plans, row: int) -> float:
-        """How far the new plan's row departs from what the old one has for this step, in normalised units."""
+    def _seams(self, request: Request, plans: Plans, prefix: Prefix | None) -> NDArray[np.float64] | None:
+        """For each row that the new plan may be used from: how far it departs from the old one in its first row from
+        there on that is not frozen, the largest difference in normalised units."""
+        if request.old is None:
+            return None
         name = "observations" if self._follow else "actions"
         normalizer = getattr(self.planner.checkpoint.normalizers, name)
-        old, new = getattr(self._plan, name)[0], getattr(plans, name)[0]
-        both = np.stack([old[min(i - self._of, len(old) - 1)], new[min(row, len(new) - 1)]])
-        before, after = normalizer.normalize(both)
-        return float(np.abs(after - before).max(initial=0.0))
+        old, new = getattr(request.old, name)[0], getattr(plans, name)[0]
+        rows = np.arange(len(new))
+        if prefix is not None:
+            rows = np.minimum(np.maximum(rows, prefix.rows.stop), len(new) - 1)
+        before = normalizer.normalize(old[np.minimum(rows + request.ago, len(old) - 1)])
+        return np.abs(normalizer.normalize(new[rows]) - before).max(axis=1, initial=0.0)
 
     def _act(self, i: int, late: int, seam: float | None) -> Step:
         row, length = i - self._of, self._length(self._plan)

@@ -1,0 +1,72 @@
+"""The U-Maze with planning that takes d control steps: what the delay costs, in simulated time.
+
+    python examples/plan_while_acting.py --episodes 16 --delays 1 4 12 24
+
+Each episode runs in a ``Stepped``: a plan that is begun at step r is used from step r + d on, and the states up to
+there are frozen in it. Delay 0 stands for plans that take no time. The same logic by a thread, in real time, is
+``Executor``; it gives the same actions as long as its plans are in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+import diffuser_fast as dfx
+from diffuser_fast.control.rollout import goal_conditions, horizon_left, rollout
+from diffuser_fast.control.tracking import inverse_dynamics_action
+from diffuser_fast.envs import make, normalized_score
+
+
+def follow(obs: np.ndarray, plan: np.ndarray, row: int) -> np.ndarray:
+    """The force ``[2]`` towards the next planned state."""
+    return inverse_dynamics_action(obs[None], plan[None], row)[0]
+
+
+def episode(planner: dfx.Planner, env: str, seed: int, **options: object) -> tuple[float, list[float]]:
+    """One episode -> its score, and the seams of its plans."""
+    maze = make(env)
+    obs = maze.reset(seed=seed)[0]
+    goal = goal_conditions(obs[None], maze.target[None])[-1][0]
+    acting = dfx.Stepped(
+        planner, 0.01, conditions={-1: goal}, horizon=lambda i: horizon_left(planner, i), follow=follow, **options
+    )
+    acting.start(obs)
+    total, seams = 0.0, []
+    for _ in range(maze.max_episode_steps):
+        step = acting.step(obs)
+        obs, reward, *_ = maze.step(step.action)
+        total += reward
+        if step.seam is not None:
+            seams.append(step.seam)
+    return normalized_score(env, total), seams
+
+
+def main() -> None:
+    """Print a line for each delay."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", nargs="?", default="maze2d-umaze")
+    parser.add_argument("--env", default="multi2d-umaze")
+    parser.add_argument("--episodes", type=int, default=16)
+    parser.add_argument("--delays", type=int, nargs="+", default=[1, 4, 12, 24])
+    parser.add_argument("--rows", type=int, default=8, help="denoising steps of a plan (DDIM)")
+    parser.add_argument("--warm", type=int, help="denoising steps of a plan that starts from the last one")
+    parser.add_argument("--freeze", default="auto", choices=["auto", "states", "none"])
+    args = parser.parse_args()
+    planner = dfx.Planner(
+        dfx.load(args.checkpoint), batch_size=1, sampler="ddim", n_steps=args.rows, warm_start=args.warm, threads=1
+    )
+    print(f"{'delay':>8}{'score':>8}{'error':>8}{'seam':>8}   (seam: the median, in normalised units)")
+    n = args.episodes
+    at_once = rollout(planner, args.env, episodes=n, replan=args.delays[min(1, len(args.delays) - 1)]).scores
+    print(f"{0:>8}{at_once.mean():>8.1f}{at_once.std(ddof=1) / n**0.5:>8.1f}{'-':>8}")
+    for delay in args.delays:
+        options = {"delay": delay, "freeze": args.freeze, "warm": args.warm is not None}
+        found = [episode(planner, args.env, seed, **options) for seed in range(n)]
+        scores, seams = np.array([score for score, _ in found]), np.concatenate([s for _, s in found])
+        print(f"{delay:>8}{scores.mean():>8.1f}{scores.std(ddof=1) / n**0.5:>8.1f}{np.median(seams):>8.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
