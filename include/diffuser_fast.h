@@ -121,9 +121,18 @@ typedef struct dfx_request {
   const dfx_condition* conditions; /* [n_conditions], at different times */
   uint64_t seed;                   /* the noise is named by seed and number: the same two, the same plan */
   uint32_t number;                 /* of the plan: count it up */
-  int32_t min_rows;                /* 0: all; others are DFX_UNSUPPORTED as yet, as is a deadline */
-  int64_t deadline_ns;             /* of dfx_now(); 0: none */
+  int32_t min_rows;                /* fewest denoising steps to begin with, where there is a deadline; 0: 1 */
+  int64_t deadline_ns;             /* of dfx_now(); 0: none, all denoising steps are run */
+  const int32_t* replay;           /* [n_replay]: what `ran` said of a plan, to make it again; or NULL */
+  size_t n_replay;
 } dfx_request;
+
+typedef enum dfx_finish {
+  DFX_FULL = 0,      /* all denoising steps */
+  DFX_STRIDED = 1,   /* fewer, from the beginning */
+  DFX_RESTRIDED = 2, /* it had got late: fewer of what was left */
+  DFX_FINISHING = 3  /* it ended at once, with what the network said */
+} dfx_finish;
 
 enum {
   DFX_CLIPPED = 1 /* a condition lay beyond the data's limits: the plan holds the nearest value inside them */
@@ -132,16 +141,24 @@ enum {
 /* The arrays are the caller's; any may be NULL. Physical units, best plan first. */
 typedef struct dfx_plan {
   uint32_t struct_size;
-  int32_t rows;                               /* out: denoising steps that were run */
+  int32_t rows; /* out: denoising steps that were run, of the plans that had fewest */
   float *actions, *observations, *values;     /* [B, H, A], [B, H, O], [B] (zeros without a guide) */
   size_t n_actions, n_observations, n_values; /* floats that fit: at least so many, where it is not NULL */
-  int32_t exactness;                          /* out: dfx_exactness */
-  uint32_t notes;                             /* out: DFX_CLIPPED */
-  int64_t started_ns, ended_ns;               /* out: of dfx_now() */
+  int32_t* ran;                               /* [dfx_planner_info.replay]: which, for dfx_request.replay */
+  size_t n_ran;
+  int32_t exactness;            /* out: dfx_exactness */
+  uint32_t notes;               /* out: DFX_CLIPPED */
+  int64_t started_ns, ended_ns; /* out: of dfx_now() */
+  int32_t finish;               /* out: dfx_finish */
+  int32_t deadline_met;         /* out: it ended before its deadline, or had none */
 } dfx_plan;
 
 /* One plan. The same bits as Planner.plan of Python gives for the same numbers, on the same instruction set, however
- * many threads there are. */
+ * many threads there are.
+ *
+ * With a deadline: if the thread is not descheduled it returns by then and one denoising step, always with a finished
+ * plan; `finish`, `rows` and `deadline_met` say of which kind. It begins with the most that fits, looks at the clock
+ * between denoising steps, and takes fewer for the rest where it gets late. dfx_planner_calibrate comes first. */
 DFX_API dfx_status dfx_planner_plan(dfx_planner* planner, const dfx_request* request, dfx_plan* plan);
 /* Ends the plan at hand after its denoising step; nothing if there is none. Any thread, and signal handlers. */
 DFX_API void dfx_planner_cancel(dfx_planner* planner);
@@ -156,9 +173,15 @@ typedef struct dfx_planner_info {
   int32_t locked;    /* its memory is */
   int64_t dissolved; /* plans that the caller finished alone, its threads having lost too much time */
   const char* isa;   /* static */
+  int32_t replay;    /* numbers that dfx_plan.ran takes */
+  int32_t
+      groups; /* of trajectories that travel together; each may run other denoising steps where it gets late */
 } dfx_planner_info;
 
 DFX_API dfx_status dfx_planner_get_info(const dfx_planner* planner, dfx_planner_info* info);
+/* Measures what denoising steps cost here, in some 15 plans, resting so long before each: a plan after a rest takes
+ * longer than one in a tight loop. Plans with a deadline correct it. Not for the control loop: it sleeps. */
+DFX_API dfx_status dfx_planner_calibrate(dfx_planner* planner, int64_t rest_ns);
 
 /* ---- threads ---- */
 

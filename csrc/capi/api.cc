@@ -254,6 +254,18 @@ dfx_status dfx_planner_plan(dfx_planner* planner, const dfx_request* request, df
   return status;
 }
 
+dfx_status dfx_planner_calibrate(dfx_planner* planner, int64_t rest_ns) {
+  if (!is(planner)) return DFX_ARGUMENT;
+  df::Planner& p = planner->planner;
+  if (!p.hold()) return DFX_BUSY;
+  dfx_status status = DFX_OK;
+  char error[256];
+  const dfx_status thrown = guarded(error, sizeof error, [&] { status = p.calibrate(rest_ns); });
+  if (thrown != DFX_OK) status = p.say(thrown, "%s", error);
+  p.release();
+  return status;
+}
+
 void dfx_planner_cancel(dfx_planner* planner) {
   if (is(planner)) planner->planner.cancel();
 }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "../cpu/schedule.h"
 #include "../cpu/verify.h"
 #include "ops.gen.h"
 #include "refused.h"
@@ -48,6 +49,7 @@ Bundle::Bundle(Memory memory, int64_t size)
   observations =
       Normalizer(tensors_, "normalizer.observations", sizes_[kSizeObservationsKind], observation_dim());
   actions = Normalizer(tensors_, "normalizer.actions", sizes_[kSizeActionsKind], action_dim());
+  check_menu();
   read_variants();
 }
 
@@ -64,6 +66,10 @@ void Bundle::check_sizes() {
   within("observation_dim", sizes_[kSizeObservationDim], 1, kMostDim);
   within("training_steps", sizes_[kSizeTrainingSteps], 1, kMostRows);
   within("rows", sizes_[kSizeRows], 1, kMostRows);
+  within("menu_rows", sizes_[kSizeMenuRows], sizes_[kSizeRows], kMostRows);
+  within("table_steps", sizes_[kSizeTableSteps], 1, sizes_[kSizeMenuRows]);
+  within("choices", sizes_[kSizeChoices], 1, kMostRows);
+  within("paths", sizes_[kSizePaths], 0, kMostRows);
   within("guided", sizes_[kSizeGuided], 0, 1);
   within("batch", sizes_[kSizeBatch], 1, kMostBatch);
   within("variants", sizes_[kSizeVariants], 1, kMostVariants);
@@ -80,9 +86,51 @@ void Bundle::check_sizes() {
   within("test_conditions", sizes_[kSizeTestConditions], 0, 2);
 }
 
+void Bundle::check_menu() {
+  const int32_t* const guide_steps = tensors_.i32("rows.guide_steps", menu_rows());
+  for (int32_t k = 0; k < menu_rows(); ++k) within("rows.guide_steps", guide_steps[k], 0, kMostGuideSteps);
+  const int64_t* const t = training_steps();
+  for (int32_t k = 0; k < menu_rows(); ++k) within("rows.t", t[k], 0, sizes_[kSizeTrainingSteps] - 1);
+  const Choices c = choices();
+  for (int32_t i = 0; i < c.count; ++i) {
+    within("choices.at", c.at[i + 1], int64_t{c.at[i]} + 1, int64_t{c.at[i]} + rows());
+    for (int32_t r = c.at[i]; r < c.at[i + 1]; ++r) within("choices.rows", c.all[r], 0, menu_rows() - 1);
+  }
+  if (c.at[1] != rows()) refuse(DFX_FILE, "choices: the first is not of all denoising steps");
+  const std::vector<int64_t> free(menu_rows(), 0);
+  df_schedule s = paths();
+  s.rows = c.all;
+  s.n_schedules = 1;
+  s.most = rows();
+  s.deadline = 1;
+  s.cost = s.alone_cost = free.data();
+  if (const char* const wrong = wrong_schedule(s, menu_rows(), 1, menu_rows())) refuse(DFX_FILE, wrong);
+}
+
+Bundle::Choices Bundle::choices() const {
+  Choices found{};
+  found.count = static_cast<int32_t>(sizes_[kSizeChoices]);
+  found.at = tensors_.i32("choices.at", found.count + 1);
+  int64_t numbers;
+  found.all = tensors_.i32("choices.rows", -1, &numbers);
+  within("choices.at", found.at[0], 0, 0);
+  within("choices.at", found.at[found.count], numbers, numbers);
+  return found;
+}
+
+df_schedule Bundle::paths() const {
+  df_schedule found{};
+  int64_t numbers;
+  found.n_paths = static_cast<int32_t>(sizes_[kSizePaths]);
+  found.first_path = tensors_.i32("paths.first", menu_rows() + 1);
+  found.path_at = tensors_.i32("paths.at", found.n_paths + 1);
+  found.path_rows = tensors_.i32("paths.rows", -1, &numbers);
+  within("paths.rows", numbers, 0, INT32_MAX);
+  found.n_path_rows = static_cast<int32_t>(numbers);
+  return found;
+}
+
 void Bundle::read_variants() {
-  const int32_t* const guide_steps = tensors_.i32("rows.guide_steps", rows());
-  for (int32_t k = 0; k < rows(); ++k) within("rows.guide_steps", guide_steps[k], 0, kMostGuideSteps);
   const int64_t count = sizes_[kSizeVariants];
   variant_rows_ = tensors_.i64("variants", count * kVariantFields);
   for (int64_t i = 0; i < count; ++i) {
@@ -154,13 +202,17 @@ df_desc Bundle::desc(const Variant& variant, int32_t batch) const {
   const df_program** const programs[] = {&d.denoiser, &d.gradient, &d.value};
   for (int role = 0; role < 3; ++role)
     *programs[role] = variant.networks[role] ? &variant.networks[role]->program : nullptr;
-  d.rows = rows();
+  d.rows = menu_rows();
   d.columns = tensors_.f32("rows.columns", int64_t{d.rows} * kColumns);
   d.guide_steps = tensors_.i32("rows.guide_steps", d.rows);
-  d.denoiser_tables = {tensors_.f32("tables.denoiser", d.rows * int64_t{d.denoiser->table_width}), nullptr,
-                       1};
-  if (d.gradient)
-    d.guide_tables = {tensors_.f32("tables.guide", d.rows * int64_t{d.gradient->table_width}), nullptr, 1};
+  d.table_steps = tensors_.i32("rows.table_steps", d.rows);
+  d.table_count = static_cast<int32_t>(sizes_[kSizeTableSteps]);
+  d.denoiser_tables = {tensors_.f32("tables.denoiser", d.table_count * int64_t{d.denoiser->table_width}),
+                       nullptr, 1};
+  if (d.gradient) {
+    d.guide_tables = {tensors_.f32("tables.guide", d.table_count * int64_t{d.gradient->table_width}), nullptr,
+                      1};
+  }
   d.depth = depth();
   if (tensors_.find("clip")) {
     d.clip_low = tensors_.f32("clip", 2 * int64_t{d.depth});

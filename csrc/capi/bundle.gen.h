@@ -22,7 +22,11 @@ enum Size : int {
   kSizeTestConditions = 14,
   kSizeActionsAt = 15,
   kSizeObservationsAt = 16,
-  kSizes = 17,
+  kSizeMenuRows = 17,
+  kSizeTableSteps = 18,
+  kSizeChoices = 19,
+  kSizePaths = 20,
+  kSizes = 21,
 };
 
 enum VariantField : int {

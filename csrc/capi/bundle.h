@@ -36,7 +36,8 @@ class Bundle {
   int32_t action_dim() const { return static_cast<int32_t>(sizes_[kSizeActionDim]); }
   int32_t observation_dim() const { return static_cast<int32_t>(sizes_[kSizeObservationDim]); }
   int32_t depth() const { return action_dim() + observation_dim(); }
-  int32_t rows() const { return static_cast<int32_t>(sizes_[kSizeRows]); }
+  int32_t rows() const { return static_cast<int32_t>(sizes_[kSizeRows]); }  // of a whole plan
+  int32_t menu_rows() const { return static_cast<int32_t>(sizes_[kSizeMenuRows]); }
   bool guided() const { return sizes_[kSizeGuided] != 0; }
 
   // NULL: there is none for these.
@@ -48,6 +49,17 @@ class Bundle {
   const void* memory() const { return memory_.data(); }
   int64_t bytes() const { return bytes_; }
 
+  // Schedules that a plan may begin with, best first; all[at[i]] .. all[at[i + 1]] - 1 are the rows of one.
+  struct Choices {
+    const int32_t *at, *all;
+    int32_t count;
+  };
+  Choices choices() const;
+  // What leads from each row to the end of a plan: first_path, path_at, path_rows and their numbers. No rows, no costs.
+  df_schedule paths() const;
+  // The training step of each row.
+  const int64_t* training_steps() const { return tensors_.i64("rows.t", menu_rows()); }
+
   std::vector<Variant> variants;
   Normalizer observations, actions;
   // Handles that hold it.
@@ -55,6 +67,7 @@ class Bundle {
 
  private:
   void check_sizes();
+  void check_menu();
   void read_variants();
   std::unique_ptr<Network> network(const std::string& name, int64_t size, int64_t width);
   int64_t width(int role) const;

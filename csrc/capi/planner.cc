@@ -12,6 +12,7 @@
 #include "../cpu/floating_point.h"
 #include "../cpu/memory.h"
 #include "../cpu/pool.h"
+#include "ops.gen.h"
 #include "refused.h"
 #include "structs.h"
 
@@ -35,7 +36,12 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
     : bundle_(bundle),
       batch_(or_default(options.batch, static_cast<int32_t>(bundle.size(kSizeBatch)))),
       horizon_(or_default(options.horizon, bundle.variants[0].horizon)),
-      depth_(bundle.depth()) {
+      depth_(bundle.depth()),
+      choices_(bundle.choices()),
+      columns_(bundle.tensors().f32("rows.columns", int64_t{bundle.menu_rows()} * kColumns)),
+      training_steps_(bundle.training_steps()),
+      costs_({}, 1),
+      schedule_(bundle.paths()) {
   if (batch_ < 1 || batch_ > 1 << 20) refuse(DFX_ARGUMENT, "options.batch: found " + std::to_string(batch_));
   if (horizon_ < 1) refuse(DFX_ARGUMENT, "options.horizon: found " + std::to_string(horizon_));
   if (options.threads < 0 || options.threads > 4096)
@@ -65,6 +71,17 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   engine_ = df_open(&desc, error, sizeof error);
   // All else has been checked: what is left is what this machine has not, cores and instruction sets, or memory.
   if (!engine_) refuse(std::strstr(error, "alloc") ? DFX_MEMORY : DFX_UNSUPPORTED, error);
+  groups_ = df_groups(engine_);
+  rows_.assign(int64_t{groups_} * bundle.rows(), -1);
+  ran_ = rows_;
+  cost_.resize(bundle.menu_rows());
+  alone_cost_.resize(bundle.menu_rows());
+  costs_ = Costs({desc.guide_steps, desc.guide_steps + desc.rows}, desc.threads);
+  schedule_.cost = cost_.data();
+  schedule_.alone_cost = alone_cost_.data();
+  schedule_.rows = rows_.data();
+  schedule_.most = bundle.rows();
+  schedule_.ran = ran_.data();
   if (options.flags & DFX_LOCK_MEMORY) {
     locked_ = lock_memory(bundle.memory(), bundle.bytes()) && df_lock(engine_);
     if (!locked_) {
@@ -144,7 +161,8 @@ dfx_status Planner::fits(const dfx_plan& plan) {
     size_t found, needed;
   } all[] = {{"actions", plan.actions, plan.n_actions, steps * bundle_.action_dim()},
              {"observations", plan.observations, plan.n_observations, steps * bundle_.observation_dim()},
-             {"values", plan.values, plan.n_values, static_cast<size_t>(batch_)}};
+             {"values", plan.values, plan.n_values, static_cast<size_t>(batch_)},
+             {"ran", reinterpret_cast<const float*>(plan.ran), plan.n_ran, ran_.size()}};
   for (const auto& one : all) {
     if (one.given && one.found < one.needed) {
       return say(DFX_ARGUMENT, "plan.n_%s: found %zu, expected at least %zu", one.name, one.found,
@@ -162,21 +180,40 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
                horizon_);
   }
   if (request.n_conditions && !conditions) return say(DFX_ARGUMENT, "request.conditions: NULL");
-  if (request.min_rows < 0) return say(DFX_ARGUMENT, "request.min_rows: found %d", request.min_rows);
-  if (request.min_rows)
-    return say(DFX_UNSUPPORTED, "request.min_rows: this library runs all denoising steps");
-  if (request.deadline_ns) return say(DFX_UNSUPPORTED, "request.deadline_ns: this library has no deadlines");
   if (const dfx_status status = fits(*plan); status != DFX_OK) return status;
   uint32_t notes = 0;
   if (const dfx_status status = inpaint(conditions, request.n_conditions, &notes); status != DFX_OK)
     return status;
+  if (const dfx_status status = choose(request); status != DFX_OK) return status;
+  const int64_t began = now_ns();
+  const int64_t deadline = request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_, 1) : 0;
+  if (const dfx_status status = run(request.seed, request.number, deadline); status != DFX_OK) return status;
+  const int64_t ran = now_ns();
+  if (request.deadline_ns) learn(static_cast<double>(ran - began));
+  for (const float value : values_) {
+    if (!std::isfinite(value)) return say(DFX_NOT_FINITE, "the value of a plan is not finite");
+  }
+  give(*plan);
+  ended(plan);
+  plan->notes = notes;
+  plan->started_ns = started;
+  plan->ended_ns = now_ns();
+  plan->deadline_met = request.deadline_ns == 0 || plan->ended_ns <= request.deadline_ns;
+  if (request.deadline_ns) after_ = std::max(plan->ended_ns - ran, after_ / 10 * 9);
+  return DFX_OK;
+}
+
+dfx_status Planner::run(uint64_t seed, uint32_t number, int64_t deadline) {
+  schedule_.deadline = deadline;
+  dissolved_ = df_dissolved(engine_);
   df_args args{};
   args.mask = mask_.data();
   args.inpaint_values = inpaint_.data();
   args.inpaint_batch = 1;
-  args.seed = request.seed;
-  args.plan = request.number;
+  args.seed = seed;
+  args.plan = number;
   args.candidates = batch_;
+  args.schedule = &schedule_;
   args.x_out = x_.data();
   args.values = values_.data();
   args.order = order_.data();
@@ -187,15 +224,6 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   if (status == DF_NOT_FINITE)
     return say(DFX_NOT_FINITE, "denoising step %d: the plan is no longer finite", step);
   if (status != DF_OK) return say(static_cast<dfx_status>(status), "%s", sentence ? sentence : "");
-  for (const float value : values_) {
-    if (!std::isfinite(value)) return say(DFX_NOT_FINITE, "the value of a plan is not finite");
-  }
-  give(*plan);
-  plan->rows = bundle_.rows();
-  plan->exactness = static_cast<int32_t>(bundle_.size(kSizeExactness));
-  plan->notes = notes;
-  plan->started_ns = started;
-  plan->ended_ns = now_ns();
   return DFX_OK;
 }
 
@@ -238,6 +266,8 @@ dfx_planner_info Planner::info() const {
   found.locked = locked_;
   found.dissolved = df_dissolved(engine_);
   found.isa = df_isa(engine_);
+  found.replay = static_cast<int32_t>(ran_.size());
+  found.groups = groups_;
   return found;
 }
 

@@ -7,6 +7,7 @@
 
 #include "api.h"
 #include "bundle.h"
+#include "costs.h"
 #include "diffuser_fast.h"
 
 namespace df {
@@ -25,6 +26,8 @@ class Planner {
 
   // Held. Says what was wrong by say().
   dfx_status plan(const dfx_request& request, const dfx_condition* conditions, dfx_plan* plan);
+  // Held. Measures the costs that a deadline needs.
+  dfx_status calibrate(int64_t rest_ns);
   void cancel() { df_cancel(engine_); }
   dfx_status say(dfx_status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
   const char* error() const { return error_; }
@@ -34,6 +37,14 @@ class Planner {
   dfx_status inpaint(const dfx_condition* conditions, int32_t n, uint32_t* notes);
   dfx_status inpaint(const dfx_condition& condition, int32_t index, uint32_t* notes);
   dfx_status fits(const dfx_plan& plan);
+  // What is to be run: all denoising steps, those of a replay, or what fits until the deadline.
+  dfx_status choose(const dfx_request& request);
+  const int32_t* begin_with(int32_t choice, int32_t* n);
+  int32_t choice_for(int64_t left, int32_t min_rows) const;
+  dfx_status run(uint64_t seed, uint32_t number, int64_t deadline);
+  void ended(dfx_plan* plan) const;
+  int32_t finish_of(const int32_t* ran, int32_t n) const;
+  void learn(double ns);
   void give(const dfx_plan& plan);
 
   const Bundle& bundle_;
@@ -45,6 +56,17 @@ class Planner {
   std::vector<uint8_t> timed_;     // [H]: there is a condition
   std::vector<float> x_, values_;  // [B, H, D], [B]
   std::vector<int64_t> order_;     // [B]
+  // The schedule, and what is known of its cost.
+  const Bundle::Choices choices_;
+  const float* const columns_;           // [R', kColumns]
+  const int64_t* const training_steps_;  // [R']
+  Costs costs_;
+  Costs::Mode mode_ = Costs::kShared;
+  df_schedule schedule_;
+  std::vector<int32_t> rows_, ran_;         // [groups, R]: to be run, and run; -1 after the last
+  std::vector<int64_t> cost_, alone_cost_;  // [R']
+  int32_t choice_ = 0, groups_ = 1;         // choice -1: a replay
+  int64_t dissolved_ = 0, after_ = 0;  // before the plan; nanoseconds from the engine's end to the answer's
   std::atomic<uint32_t> held_{0};
   char error_[256] = "";
 };

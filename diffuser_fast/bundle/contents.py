@@ -3,8 +3,10 @@
 ``sizes`` int64 [SIZES]; ``variants`` int64 [V, VARIANT]: a batch (0: any) and a horizon with their programs;
 ``weights.<number>`` float32, packed (backends/pack.py), each once, in no instruction set's own layout;
 ``programs.<variant>.<role>.{ops, values, inputs, outputs, weights, layouts}`` int32 (core/passes/serialize.py), where
-``weights`` are the numbers above; ``rows.columns`` float32 [R, 8], ``rows.{t, guide_steps}``, ``rows.{sqrt_abar,
-sqrt_one_minus_abar}`` float64 [R]; ``tables.{denoiser, guide}`` float32 [R, S]; ``schedule.<buffer>`` float64 [T];
+``weights`` are the numbers above; ``rows.columns`` float32 [R', 9], ``rows.{t, guide_steps, table_steps}``: all rows of
+the planner's menu (core/menu.py), its own R first; ``tables.{denoiser, guide}`` float32 [steps, S], where row k reads
+that of ``table_steps[k]``; ``choices.{at, rows}``: schedules to begin with, best first, the first being the planner's
+own; ``paths.{first, at, rows}``: what leads from each row to the end; ``schedule.<buffer>`` float64 [T];
 ``clip`` float32 [2, D]; ``normalizer.{observations, actions}.*`` float64; ``test.*``: see selftest.py.
 """
 
@@ -27,6 +29,7 @@ SIZES = (
     "version", "action_dim", "observation_dim", "training_steps", "rows", "guided", "batch", "variants", "weights",
     "exactness", "clip_array", "observations_kind", "actions_kind", "test_batch", "test_conditions",
     "actions_at", "observations_at",
+    "menu_rows", "table_steps", "choices", "paths",
 )  # fmt: skip
 VARIANT = ("batch", "horizon", "denoiser_size", "gradient_size", "value_size", "denoiser_width", "guide_width")
 ROLES = ("denoiser", "gradient", "value")
@@ -51,6 +54,8 @@ def why_not(planner: Planner) -> str | None:
         return "its actions are found by inverse dynamics"
     if (guide_steps := planner.loop.steps.guide_steps.max()) > MOST_GUIDE_STEPS:
         return f"it has {guide_steps} guide steps in a denoising step (more than {MOST_GUIDE_STEPS})"
+    if planner.clips_all:
+        return "its last clip is of what is given of a plan, too"
     if planner.loop.steps.first_noise != 1:
         return f"its first noise is multiplied by {planner.loop.steps.first_noise}"
     return None
@@ -58,8 +63,8 @@ def why_not(planner: Planner) -> str | None:
 
 def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequence[int]) -> dict[str, NDArray]:
     """All but the self-test. loops: one for each horizon, the planner's own first; batch_sizes likewise."""
-    checkpoint, loop = planner.checkpoint, loops[0]
-    steps = loop.steps
+    checkpoint, loop, menu = planner.checkpoint, planner.budget.loop(planner.horizon), planner.budget.menu
+    steps = menu.steps
     variants, programs, weights = _programs(planner, loops, batch_sizes)
     normalizers = checkpoint.normalizers
     sizes = {
@@ -67,7 +72,11 @@ def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequen
         "action_dim": checkpoint.action_dim,
         "observation_dim": checkpoint.observation_dim,
         "training_steps": checkpoint.schedule.n_steps,
-        "rows": loop.rows,
+        "rows": menu.own,
+        "menu_rows": steps.rows,
+        "table_steps": len(menu.seen),
+        "choices": len(menu.choices),
+        "paths": len(menu.path_at) - 1,
         "guided": loop.guide is not None,
         "batch": planner.batch_size,
         "variants": len(variants),
@@ -87,8 +96,12 @@ def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequen
         "rows.columns": np.stack([getattr(steps, name) for name in ENGINE_COLUMNS], axis=1).astype(np.float32),
         "rows.t": np.array(steps.t, np.int64),
         "rows.guide_steps": np.array(steps.guide_steps, np.int32),
-        "rows.sqrt_abar": np.array(steps.sqrt_abar),
-        "rows.sqrt_one_minus_abar": np.array(steps.sqrt_one_minus_abar),
+        "rows.table_steps": menu.table_steps,
+        "choices.at": np.cumsum([0, *(len(choice.rows) for choice in menu.choices)]).astype(np.int32),
+        "choices.rows": np.concatenate([choice.rows for choice in menu.choices]),
+        "paths.first": menu.first_path,
+        "paths.at": menu.path_at,
+        "paths.rows": menu.path_rows,
     }
     found |= {f"schedule.{name}": np.array(getattr(checkpoint.schedule, name)) for name in BUFFERS}
     for name, network in (("denoiser", loop.denoiser), ("guide", loop.guide)):

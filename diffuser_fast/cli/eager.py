@@ -182,7 +182,9 @@ class EagerValue(nn.Module):
 
 
 def eager_network(weights: Weights) -> EagerUNet | EagerValue:
-    """The module of a network, with its weights, frozen."""
+    """The module of a network, with its weights, frozen; ValueError for one that is not the original's."""
+    if not weights.spec.is_original:
+        raise ValueError("eager: the original has no network like this one, which is a relative's")
     module = (EagerUNet if isinstance(weights.spec, UNetSpec) else EagerValue)(weights.spec)
     arrays = {name: np.array(array) for name, array in weights.arrays.items()}
     if isinstance(module, EagerValue):

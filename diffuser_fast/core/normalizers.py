@@ -57,7 +57,7 @@ class Gaussian:
 
 
 class Scalar(Gaussian):
-    """Fits one mean and one standard deviation to all numbers of a field, as the pipeline of diffusers does."""
+    """Fits one mean and one standard deviation to all numbers of a field."""
 
     @classmethod
     def fit(cls, data: ArrayLike) -> Gaussian:

@@ -30,6 +30,12 @@ class _Levels:
         """How it is told of the denoising step."""
         return Embedding.of_width(self.dim) if self.embedding is None else self.embedding
 
+    @property
+    def is_original(self) -> bool:
+        """Whether it is a network of the original's, and not of a relative."""
+        fields = self.__dataclass_fields__.items()
+        return all(getattr(self, name) == field.default for name, field in fields if name not in _FIRST)
+
     def groups_of(self, channels: int) -> int:
         """Groups of a norm over so many channels."""
         return min(self.groups, channels // self.group_size) if self.group_size > 1 else self.groups

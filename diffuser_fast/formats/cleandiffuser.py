@@ -110,6 +110,8 @@ def load(
         temperature = _either(temperature, sample.real("temperature", 1.0))
         clip_range = _either(clip_range, sde.real("x_max", 0.0) or None)
         n_steps = _either(n_steps, sample.get("sample_steps"))
+        if sde.get("x_min") is not None and sde.real("x_min", low=-1e9) != -sde.real("x_max", 0.0):
+            raise ValueError("sde.x_min: expected the negative of x_max")
         first = sde.real("epsilon", 1e-3, 1e-9, 0.1)
         class_ = sde.text("class_", "DiscreteDiffusionSDE")
         sde.only("class_", class_, "DiscreteDiffusionSDE", "ContinuousDiffusionSDE")

@@ -38,7 +38,7 @@ SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest numbe
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("_budget", "_loop", "_engine", "_physical", "_lock", "_process", "_working")
+OF_THIS_PROCESS = ("budget", "_loop", "_engine", "_physical", "_lock", "_process", "_working")
 
 
 class Planner:
@@ -92,6 +92,8 @@ class Planner:
                 **sampler_options,
             )  # fmt: skip
         self._steps, self._guide = steps, guide
+        # A final row's clip is of the whole plan.
+        self.clips_all = sampler is None and checkpoint.sampling.final and checkpoint.clip_denoised
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
         loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide)
         default = GUIDED_BATCH if guide else 1
@@ -136,7 +138,7 @@ class Planner:
             return module.ready(loop(horizon), batch=batch, **options)
 
         self._loop, self._engine = loop, engine
-        self._budget = Budget(
+        self.budget = Budget(
             checkpoint, steps, guide, loop, lambda loop, batch: module.ready(loop, batch=batch, **options),
             deadline="deadline" in module.SCHEDULES,
         )  # fmt: skip
@@ -266,7 +268,7 @@ class Planner:
         horizon = self.horizon if horizon is None else whole("horizon", horizon)
         period = real("period_ms", period_ms, 0)
         self._timed(1.0, 1, None, False, False, None)
-        net, depth = self._budget.loop(horizon).denoiser, self.checkpoint.unet.spec.transition_dim
+        net, depth = self.budget.loop(horizon).denoiser, self.checkpoint.unet.spec.transition_dim
         tables = None
         if net.condition is not None:
             tables = PlanTables(net.conditioned(np.zeros((count, net.condition.inputs), np.float32)))
@@ -275,7 +277,7 @@ class Planner:
             engine(no_inpainting(horizon, depth), Seeded(0, 0), tables=tables, schedule=schedule)
 
         with self._held():
-            self._budget.costs(count, horizon, run, period * 1e-3)
+            self.budget.costs(count, horizon, run, period * 1e-3)
 
     def _timed(
         self, budget_ms: float | None, min_rows: int, replay: Replay | None, tape: bool, chain: bool, number: int | None
@@ -362,7 +364,7 @@ class Planner:
         elif self._steps.first_noise != 1:
             x = self._first_noise(source, count, batch_size, horizon)
         scheduled = timed is not None or (replay is not None and replay.rows is not None)
-        loop, engine = (self._budget.loop, self._budget.engine) if scheduled else (self._loop, self._engine)
+        loop, engine = (self.budget.loop, self.budget.engine) if scheduled else (self._loop, self._engine)
         tables = None
         if conditioned is not None:
             each = np.repeat(conditioned, count // len(conditioned), axis=0)
@@ -374,10 +376,10 @@ class Planner:
                        candidates=batch_size, chain=return_chain)  # fmt: skip
         ended = None
         if timed is not None:
-            began, ended, result = self._budget.run(call, timed, count, horizon, start, began)
+            began, ended, result = self.budget.run(call, timed, count, horizon, start, began)
         elif scheduled:
             result = call(schedule=Schedule(replay.rows))
-            ended = self._budget.ended(replay.finish, result)
+            ended = self.budget.ended(replay.finish, result)
         else:
             result = call(start=start)
         if not np.isfinite(result.values).all():
@@ -397,7 +399,7 @@ class Planner:
             replay = Replay(seed, first, None if ended is None else ended.ran, moved, shift, finish)
         took = time.perf_counter() - began
         if timed is not None:
-            self._budget.answered()
+            self.budget.answered()
         return Plans(
             *plans[:3],
             latency_ms=took * 1e3,
@@ -415,6 +417,12 @@ class Planner:
         """Actions, observations, values and chain: physical, sorted, ``[E]`` first if there were situations."""
         lead = (situations or 1, batch_size)
         order = result.order.reshape(lead)
+        if self.clips_all:  # what is given of the plan too, which denoising steps leave alone
+            bound = self.checkpoint.clip_range
+            chain = result.chain
+            if chain is not None:
+                chain = np.concatenate((chain[:, :-1], np.clip(chain[:, -1:], -bound, bound)), axis=1)
+            result = replace(result, x=np.clip(result.x, -bound, bound), chain=chain)
 
         def sort(array: NDArray) -> NDArray:
             array = array.reshape(*lead, *array.shape[1:])

@@ -23,6 +23,8 @@ class TrajectoryNetwork(nn.Module):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
+        if not spec.is_original:
+            raise ValueError("spec: networks of the original's relatives are planned with, not trained")
         self.spec = spec
         self.lowered = lower(spec)
         half = spec.dim // 2

@@ -26,28 +26,28 @@ def loop_of(program):
 
 
 @pytest.fixture
-def film(monkeypatch):
+def unknown(monkeypatch):
     """A kind of op that the core has and no engine does, and a program of it."""
-    monkeypatch.setitem(KINDS, "film", Kind(max(kind.opcode for kind in KINDS.values()) + 1, (1, 1)))
-    monkeypatch.setitem(verify._RULES, "film", verify._affine)
+    monkeypatch.setitem(KINDS, "fft", Kind(max(kind.opcode for kind in KINDS.values()) + 1, (1, 1)))
+    monkeypatch.setitem(verify._RULES, "fft", verify._affine)
     shape = (LOOP.transition_dim, LOOP.horizon)
     b = Builder(shape)
-    return b.done(b.emit("film", (0,), shape))
+    return b.done(b.emit("fft", (0,), shape))
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_a_kind_without_a_kernel(name, film):
+def test_a_kind_without_a_kernel(name, unknown):
     backend = backends.get(name)
-    assert backend.why_not(loop_of(film), None) == "denoiser: op 0: there is no kernel for film"
-    with pytest.raises(RuntimeError, match="denoiser: op 0: there is no kernel for film"):
-        backend.ready(loop_of(film), device=None, batch=1, precision="float32")
+    assert backend.why_not(loop_of(unknown), None) == "denoiser: op 0: there is no kernel for fft"
+    with pytest.raises(RuntimeError, match="denoiser: op 0: there is no kernel for fft"):
+        backend.ready(loop_of(unknown), device=None, batch=1, precision="float32")
     with pytest.raises(ValueError, match=f"backend: '{name}' cannot run here: denoiser: op 0"):
-        backends.choose(name, loop_of(film))
+        backends.choose(name, loop_of(unknown))
 
 
 @needs_extension
-def test_a_kind_without_a_kernel_at_the_door_of_the_engine(film):
-    record = records([(film, {})], "float32", 1)
+def test_a_kind_without_a_kernel_at_the_door_of_the_engine(unknown):
+    record = records([(unknown, {})], "float32", 1)
     with pytest.raises(ValueError, match=r"denoiser: op 0: opcode: found \d+, expected 1 to \d+"):
         open_engine(record, 1, LOOP.horizon, LOOP.transition_dim, threads=1, isa=None)
 

@@ -120,7 +120,7 @@ def test_without_a_checkout_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "CHECKOUT", tmp_path)
     refused = CliRunner().invoke(command.command, ["--quick"])
     assert refused.exit_code == 2 and "does not have" in refused.output
-    assert "in one interleaved run" in CliRunner().invoke(command.command, ["--help"]).output
+    assert "Latency of our engines" in CliRunner().invoke(command.command, ["--help"]).output
     said = []
     monkeypatch.setattr(command, "_small", said.append)
     done = CliRunner().invoke(command.command, ["--json"])

@@ -137,7 +137,7 @@ void sign(Bytes& data) {
 }
 
 // The last status that was said.
-dfx_status tried(const Bytes& data, std::string* text) {
+dfx_status tried(const Bytes& data, bool late, std::string* text) {
   char error[256] = "";
   dfx_bundle* bundle = nullptr;
   dfx_status status = dfx_bundle_open_memory(data.data(), data.size(), error, sizeof error, &bundle);
@@ -172,6 +172,11 @@ dfx_status tried(const Bytes& data, std::string* text) {
     plan.n_observations = observations.size();
     plan.n_values = values.size();
     status = dfx_planner_plan(planner, &request, &plan);
+    if (status == DFX_OK && late) {  // with a deadline that has passed: other rows of the menu
+      status = dfx_planner_calibrate(planner, 0);
+      request.deadline_ns = dfx_now() + 1000000;
+      if (status == DFX_OK) status = dfx_planner_plan(planner, &request, &plan);
+    }
     if (status != DFX_OK) std::snprintf(error, sizeof error, "%s", dfx_planner_error(planner));
   }
   if (status == DFX_OK) status = dfx_bundle_self_test(bundle, error, sizeof error);
@@ -193,7 +198,7 @@ int main(int argc, char** argv) {
   for (int i = 3; i < argc; ++i) bundles.push_back(read(argv[i]));
   for (const Bytes& bundle : bundles) {
     std::string text;
-    if (tried(bundle, &text) != DFX_OK) {
+    if (tried(bundle, true, &text) != DFX_OK) {
       std::fprintf(stderr, "not a sound bundle to begin with: %s\n", text.c_str());
       return 2;
     }
@@ -216,7 +221,7 @@ int main(int argc, char** argv) {
     if (below(random, 16)) sign(data);  // else its digest is wrong, too
     const int64_t began = dfx_now();
     std::string text;
-    const dfx_status status = tried(data, &text);
+    const dfx_status status = tried(data, i % 8 == 0, &text);
     ++counts[status];
     if (status != DFX_OK && text.empty()) {
       std::fprintf(stderr, "mutation %llu: a status without a text\n", static_cast<unsigned long long>(i));

@@ -62,16 +62,16 @@ Options = struct(
 Condition = struct("Condition", time=c_int32, observation=POINTER(c_double), given=POINTER(c_uint8))
 Request = struct(
     "Request", n_conditions=c_int32, conditions=c_void_p, seed=c_uint64, number=c_uint32, min_rows=c_int32,
-    deadline_ns=c_int64,
+    deadline_ns=c_int64, replay=POINTER(c_int32), n_replay=c_size_t,
 )  # fmt: skip
 Plan = struct(
     "Plan", rows=c_int32, actions=POINTER(c_float), observations=POINTER(c_float), values=POINTER(c_float),
-    n_actions=c_size_t, n_observations=c_size_t, n_values=c_size_t, exactness=c_int32, notes=c_uint32,
-    started_ns=c_int64, ended_ns=c_int64,
+    n_actions=c_size_t, n_observations=c_size_t, n_values=c_size_t, ran=POINTER(c_int32), n_ran=c_size_t,
+    exactness=c_int32, notes=c_uint32, started_ns=c_int64, ended_ns=c_int64, finish=c_int32, deadline_met=c_int32,
 )  # fmt: skip
 PlannerInfo = struct(
     "PlannerInfo", batch=c_int32, horizon=c_int32, action_dim=c_int32, observation_dim=c_int32, threads=c_int32,
-    locked=c_int32, dissolved=c_int64, isa=c_char_p,
+    locked=c_int32, dissolved=c_int64, isa=c_char_p, replay=c_int32, groups=c_int32,
 )  # fmt: skip
 Thread = struct("Thread", flags=c_uint32, core=c_int32, fifo=c_int32)
 
@@ -90,6 +90,7 @@ FUNCTIONS = {
     "dfx_planner_open": (c_int32, c_void_p, POINTER(Options), *ERROR, POINTER(c_void_p)),
     "dfx_planner_close": (None, c_void_p),
     "dfx_planner_plan": (c_int32, c_void_p, POINTER(Request), POINTER(Plan)),
+    "dfx_planner_calibrate": (c_int32, c_void_p, c_int64),
     "dfx_planner_cancel": (None, c_void_p),
     "dfx_planner_error": (c_char_p, c_void_p),
     "dfx_thread_apply": (c_int32, POINTER(Thread), *ERROR),
@@ -203,10 +204,15 @@ class CPlanner:
             setattr(plan, f"n_{name}", array.size)
         return plan
 
+    def calibrate(self, rest_ns=0):
+        check(library().dfx_planner_calibrate(self.handle, rest_ns), library().dfx_planner_error(self.handle).decode())
+
     def plan(self, conditions, seed=0, number=0, **others):
         request, keep = self.request(conditions, seed=seed, number=number, **others)
         arrays = self.arrays()
         plan = self.out(arrays)
+        plan.n_ran, self.ran = self.info.replay, np.zeros(self.info.replay, np.int32)
+        plan.ran = self.ran.ctypes.data_as(POINTER(c_int32))
         status = library().dfx_planner_plan(self.handle, byref(request), byref(plan))
         del keep
         check(status, library().dfx_planner_error(self.handle).decode() if status != OK else "")

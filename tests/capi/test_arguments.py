@@ -45,6 +45,10 @@ def test_statuses_have_sentences():
     assert abs(lib.library().dfx_now() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)) < 10**9
 
 
+def replayed(request, rows):
+    request.replay, request.n_replay = (c_int32 * len(rows))(*rows), len(rows)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "sentence"),
     [
@@ -55,9 +59,13 @@ def test_statuses_have_sentences():
         (lambda r: setattr(r, "n_conditions", HUGE), ARGUMENT, "n_conditions: found 2147483647"),
         (lambda r: setattr(r, "conditions", None), ARGUMENT, "conditions: NULL"),
         (lambda r: setattr(r, "min_rows", -1), ARGUMENT, "min_rows: found -1"),
-        (lambda r: setattr(r, "min_rows", 1), UNSUPPORTED, "min_rows"),
-        (lambda r: setattr(r, "deadline_ns", 1), UNSUPPORTED, "deadline_ns"),
-        (lambda r: setattr(r, "deadline_ns", -1), UNSUPPORTED, "deadline_ns"),
+        (lambda r: setattr(r, "deadline_ns", 1), ARGUMENT, "deadline_ns: dfx_planner_calibrate has to be called first"),
+        (lambda r: setattr(r, "deadline_ns", -1), ARGUMENT, "deadline_ns: negative"),
+        (lambda r: replayed(r, [0, 1, 2, 3, 4]), ARGUMENT, "n_replay: found 5, expected 6"),
+        (lambda r: replayed(r, [0, 1, 2, 3, 4, HUGE]), ARGUMENT, "replay: found 2147483647"),
+        (lambda r: replayed(r, [0, 1, 2, 3, 4, -2]), ARGUMENT, "replay: found -2"),
+        (lambda r: replayed(r, [-1, 1, 2, 3, 4, 5]), ARGUMENT, "replay: no denoising step"),
+        (lambda r: (replayed(r, [0, 1, 2, 3, 4, 5]), setattr(r, "deadline_ns", 1)), ARGUMENT, "no deadline with it"),
     ],
 )
 def test_requests(c, expected, change, status, sentence):
@@ -112,6 +120,9 @@ def test_plans_and_missing_structs(c, expected):
         plan = c.out(c.arrays())
         setattr(plan, f"n_{name}", size - 1)
         refused(c, request, plan, ARGUMENT, f"plan.n_{name}: found {size - 1}, expected at least {size}")
+    plan = c.out(c.arrays())
+    plan.ran, plan.n_ran = (c_int32 * 5)(), 5
+    refused(c, request, plan, ARGUMENT, "plan.n_ran: found 5, expected at least 6")
     plan = c.out(c.arrays())
     plan.struct_size = 12
     refused(c, request, plan, ARGUMENT, "plan.struct_size: found 12")
@@ -199,9 +210,12 @@ def test_handles(bundle, c, tmp_path):
         f.dfx_planner_cancel(wrong)
         assert f.dfx_planner_plan(wrong, byref(request), byref(plan)) == ARGUMENT
         assert f.dfx_planner_get_info(wrong, byref(planner_info)) == ARGUMENT
+        assert f.dfx_planner_calibrate(wrong, 0) == ARGUMENT
         assert b"planner" in f.dfx_planner_error(wrong)
     assert f.dfx_planner_open(bundle.handle, None, None, 0, None) == ARGUMENT
     assert f.dfx_bundle_get_info(bundle.handle, None) == ARGUMENT
+    for rest in (-1, 2**62):
+        assert f.dfx_planner_calibrate(c.handle, rest) == ARGUMENT and b"rest_ns" in f.dfx_planner_error(c.handle)
     assert f.dfx_planner_get_info(c.handle, None) == ARGUMENT
     info.struct_size = planner_info.struct_size = 4
     assert f.dfx_bundle_get_info(bundle.handle, byref(info)) == ARGUMENT

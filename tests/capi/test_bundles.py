@@ -92,16 +92,16 @@ def test_damage(data, at):
         (lambda t: t.replace('"sizes"', '"sizez"'), "tensor sizes: missing"),
         (lambda t: t.replace('"dtype":"I64"', '"dtype":"F64"', 1), "tensor sizes: of another type"),
         (lambda t: t.replace('"dtype":"I64"', '"dtype":"BF16"', 1), "tensor sizes: of a type that bundles do not have"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[16]', 1), "tensor sizes: its shape is not its size"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[-17]', 1), "expected a number"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[17,99999999999]', 1), "tensor sizes: larger than the file"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[99999999999999999999]', 1), "too large"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[1,1,1,1,1,1,1,1,17]', 1), "too long"),
-        (lambda t: t.replace('"shape":[17],', "", 1), "tensor sizes: without its shape"),
-        (lambda t: t.replace('"shape":[17]', '"shape":[17],"shape":[17]', 1), "repeated fields"),
-        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[8,144]', 1), "not at a multiple of 64"),
-        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[136,0]', 1), "beyond the end"),
-        (lambda t: t.replace('"data_offsets":[0,136]', '"data_offsets":[0,99999999999]', 1), "beyond the end"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[16]', 1), "tensor sizes: its shape is not its size"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[-21]', 1), "expected a number"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[21,99999999999]', 1), "tensor sizes: larger than the file"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[99999999999999999999]', 1), "too large"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[1,1,1,1,1,1,1,1,21]', 1), "too long"),
+        (lambda t: t.replace('"shape":[21],', "", 1), "tensor sizes: without its shape"),
+        (lambda t: t.replace('"shape":[21]', '"shape":[21],"shape":[21]', 1), "repeated fields"),
+        (lambda t: t.replace('"data_offsets":[0,168]', '"data_offsets":[8,176]', 1), "not at a multiple of 64"),
+        (lambda t: t.replace('"data_offsets":[0,168]', '"data_offsets":[168,0]', 1), "beyond the end"),
+        (lambda t: t.replace('"data_offsets":[0,168]', '"data_offsets":[0,99999999999]', 1), "beyond the end"),
         (lambda t: t.replace('"variants"', '"sizes"'), "tensor sizes: there twice"),
         (lambda t: t[:-1], "expected }"),
         (lambda t: t + "{", "goes on after its end"),
@@ -123,7 +123,7 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("sizes", SIZE["action_dim"], -1, "action_dim: found -1"),
         ("sizes", SIZE["observation_dim"], 2**40, "observation_dim: found"),
         ("sizes", SIZE["rows"], 0, "rows: found 0"),
-        ("sizes", SIZE["rows"], 5, "tensor rows.guide_steps: found 6 numbers, expected 5"),
+        ("sizes", SIZE["rows"], 5, "choices"),
         ("sizes", SIZE["guided"], 0, ""),
         ("sizes", SIZE["variants"], 2, "tensor variants: found 7 numbers, expected 14"),
         ("sizes", SIZE["weights"], 2, "programs.0.denoiser.weights"),
@@ -132,6 +132,18 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("sizes", SIZE["actions_at"], 1, "actions_at: found 1, expected 3 to 3"),
         ("sizes", SIZE["observations_at"], 0, "observations_at: found 0, expected 2 to 2"),
         ("sizes", SIZE["batch"], 0, "batch: found 0"),
+        ("sizes", SIZE["menu_rows"], 5, "menu_rows: found 5"),
+        ("sizes", SIZE["menu_rows"], 7, "tensor rows.guide_steps"),
+        ("sizes", SIZE["table_steps"], 1, "tensor tables.denoiser"),
+        ("sizes", SIZE["choices"], 1, "tensor choices.at"),
+        ("sizes", SIZE["paths"], 1, "tensor paths.at"),
+        ("rows.t", 0, 6, "rows.t: found 6, expected 0 to 5"),
+        ("choices.at", 1, 0, "choices.at: found 0, expected 1 to 6"),
+        ("choices.rows", 0, -1, "choices.rows: found -1"),
+        ("paths.first", 0, 3, "schedule: paths do not begin at 0"),
+        ("paths.first", 2, 2**30, "schedule: first_path"),
+        ("paths.at", 1, 0, "schedule: path_at"),
+        ("paths.rows", 0, 999999, "schedule: path_rows"),
         ("variants", VARIANT["batch"], 5, "batch: no variant has it"),
         ("variants", VARIANT["horizon"], 16, "programs.0: denoiser: x: length"),
         ("variants", VARIANT["denoiser_size"], 2**26, "programs.0.denoiser: size: more than its values need"),
@@ -196,6 +208,9 @@ def test_what_cannot_be_exported(tmp_path):
         dfx.export(dfx.Planner(conditioned, "cpu"), tmp_path / "x.dfb")
     with pytest.raises(ValueError, match="planner: it has 257 guide steps"):
         dfx.export(planner(guide=dfx.Guide(n_steps=257)), tmp_path / "x.dfb")
+    clipped = replace(planner(clip=True).checkpoint, sampling=Sampling(final=True))
+    with pytest.raises(ValueError, match="planner: its last clip is of what is given"):
+        dfx.export(dfx.Planner(clipped, "cpu"), tmp_path / "x.dfb")
     quiet = replace(planner().checkpoint, sampling=Sampling(first_noise=0.5))
     with pytest.raises(ValueError, match=r"planner: its first noise is multiplied by 0\.5"):
         dfx.export(dfx.Planner(quiet, "cpu"), tmp_path / "x.dfb")

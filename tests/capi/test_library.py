@@ -78,7 +78,7 @@ def test_layout_of_structs(tmp_path):
         "#include <diffuser_fast.h>\n#include <stdio.h>\nint main(void) {\n" + "\n".join(offsets) + "\n  return 0;\n}\n"
     )
     run("gcc", "-std=c99", "-I", HEADER.parent, source, "-o", tmp_path / "sizes")
-    assert run(tmp_path / "sizes").split() == ["48", "40", "24", "40", "80", "48", "16"]
+    assert run(tmp_path / "sizes").split() == ["48", "40", "24", "56", "104", "56", "16"]
 
 
 def test_flags_are_those_of_the_python_package():

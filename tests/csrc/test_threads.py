@@ -29,11 +29,12 @@ def same(a, b):
 
 
 def pool(least=0):
-    """The pool's threads: their numbers. They have names when they have begun to run; there will be ``least``."""
+    """The pool's threads: their numbers, the first worker's first. They have names when they have begun to run; there
+    will be ``least``."""
     deadline = time.monotonic() + 10
     while True:
         names = {int(t.name): (t / "comm").read_text().strip() for t in Path("/proc/self/task").iterdir()}
-        found = sorted(t for t, name in names.items() if name.startswith("dfx-"))
+        found = sorted((t for t, name in names.items() if name.startswith("dfx-")), key=lambda t: int(names[t][4:]))
         if len(found) >= least or time.monotonic() > deadline:
             return found
         time.sleep(0.001)
@@ -87,7 +88,7 @@ STATE = np.zeros((1, 12, 7), np.float32)
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (1, 2), (4, 2)])
 def test_an_engine_that_is_busy_says_so(batch, threads):
     """Three threads, one engine: each gets a right plan or the error, never a wrong plan, never a hang."""
-    loop = random_loop(SMALL, rows=6)
+    loop = random_loop(SMALL, rows=LONG // 10)  # longer than Python lets a thread run, so that they meet
     inpainting, engine = random_inpainting(loop), cpu.ready(loop, batch=batch, threads=threads)
     truth = [engine(inpainting, Seeded(0, n)) for n in range(3)]
     right, wrong, busy, begin = [], [], [], threading.Barrier(3)

@@ -273,7 +273,7 @@ def test_arguments_that_belong_to_bare_diffusions():
     with pytest.raises(TypeError, match="guide, sample_kwargs: of a bare diffusion; the policy has its own"):
         dfx.accelerate(policy, guide=policy.guide, sample_kwargs={})
     with pytest.raises(
-        TypeError, match=r"as the original's GuidedPolicy and Policy have, or its GaussianDiffusion; found"
+        TypeError, match=r"as the original's GuidedPolicy and Policy have, or its GaussianDiffusion; .*found ValueGuide"
     ):
         dfx.accelerate(policy.guide)
 

@@ -187,7 +187,7 @@ def cleandiffuser(
         torch.save({"model": dict(value), "model_ema": dict(value)}, folder / "classifier_ckpt_latest.pt")
         value = double(value)
     unet = double(unet)
-    tape, observation = numbers(seed + 2, p.n_steps, batch, horizon, o + a), 0.5 * numbers(seed + 3, o)
+    tape, observation = numbers(seed + 2, p.n_steps, batch, horizon, o + a), numbers(seed + 3, o)
 
     def plan():
         x, y = plans.clean(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from formats import relatives, relatives_conditional
+from oracle.relative_objects import pipeline
 
 from diffuser_fast import cli
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "migrating.md"
+OBJECTS = "accelerate(pipeline)"
 FOLDERS = {
     "hopper-pipeline": relatives.diffusers, "cleandiffuser": relatives.cleandiffuser,
     "pusht": relatives_conditional.diffusion_policy, "lerobot-policy": relatives_conditional.lerobot,
@@ -25,13 +27,18 @@ def snippets(kind):
 
 def subject(text):
     """The folder that a snippet speaks of."""
-    return next(name for name in FOLDERS if name in text)
+    return next(name for name in (OBJECTS, *FOLDERS) if name in text)
 
 
 @pytest.mark.parametrize("snippet", snippets("python"), ids=subject)
 def test_a_snippet(snippet, tmp_path, monkeypatch):
     torch.set_grad_enabled(True)
     monkeypatch.chdir(tmp_path)
+    if subject(snippet) == OBJECTS:
+        names = {"pipeline": pipeline(), "obs": np.zeros(4, np.float32)}
+        exec(snippet, names)  # our own document
+        assert names["action"].shape == (2,)
+        return
     relative = FOLDERS[subject(snippet)](tmp_path / subject(snippet))
     (tmp_path / "stats.json").write_text(json.dumps(relative.statistics))
     names = {"obs": relative.observation, "history": relative.observation}
@@ -51,7 +58,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
 
 
 def test_every_library_has_a_snippet():
-    assert {subject(snippet) for snippet in snippets("python")} == set(FOLDERS)
+    assert {subject(snippet) for snippet in snippets("python")} == {OBJECTS, *FOLDERS}
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -4,6 +4,8 @@ Networks have random weights; each variant turns something that a library lets i
 """
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,3 +124,14 @@ def test_seeded_plans_are_the_engines_own_noise(relative):
     shape = (2, planner.horizon, checkpoint.unet.spec.transition_dim)
     tape = np.stack([draw(3, 0, entry, *shape) for entry in range(planner.loop.rows + 1)])
     np.testing.assert_allclose(planner.plan(given[0], noise=tape, **given[1]).actions, found.actions, rtol=0, atol=1e-6)
+
+
+def test_no_engine_knows_who_trained_a_network():
+    """What a library means is decided where its files are read."""
+    root, names = Path(dfx.__file__).parent, r"diffusers\b|lerobot|cleandiffuser|diffusion_policy|decision.?diffuser"
+    top = root.parent
+    sources = [*(root / "core").rglob("*.py"), *(root / "backends").rglob("*.py"), *(top / "kernels").glob("*.py")]
+    sources += [path for path in (top / "csrc").rglob("*") if path.suffix in (".h", ".cc")]
+    assert len(sources) > 60
+    found = [path.name for path in sources if re.search(names, path.read_text(encoding="utf-8"), re.IGNORECASE)]
+    assert not found

@@ -70,7 +70,7 @@ def test_every_kernel_ran():
             mode = Mode(candidates=case.candidates or case.batch, **tables)
             launches += triton.launch_list(case.loop, batch=case.batch, capability=None, mode=mode).launches
     kernels = {launch.kernel for launch in launches}
-    alone = {"group_norm", "pointwise"}  # which fused networks do not need; the op cases do
+    alone = {"group_norm"}  # which fused networks do not need; the op cases do
     assert kernels == set(KERNELS) - alone
     convolutions = [launch.constants for launch in launches if launch.kernel == "conv"]
     assert {one["MODE"] for one in convolutions} == {"none", "norm_act", "act", "norm_act_vjp", "act_vjp"}

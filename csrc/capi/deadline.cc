@@ -1,0 +1,164 @@
+// Which denoising steps a plan begins with, and what became of it (diffuser_fast/planner/budget.py).
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "../cpu/clock.h"
+#include "../cpu/floating_point.h"
+#include "ops.gen.h"
+#include "planner.h"
+
+namespace df {
+namespace {
+
+constexpr int kTimed = 3;                    // plans of each kind that is measured
+constexpr int64_t kLongest = 2'000'000'000;  // nanoseconds of measuring, but for rests, of a large network
+
+void sleep_ns(int64_t ns) {
+  const int64_t until = now_ns() + ns;
+  const timespec at{static_cast<time_t>(until / 1000000000), static_cast<long>(until % 1000000000)};
+#if defined(__linux__)
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr) == EINTR) continue;
+#else
+  (void)at;
+  const timespec left{static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)};
+  nanosleep(&left, nullptr);
+#endif
+}
+
+}  // namespace
+
+const int32_t* Planner::begin_with(int32_t choice, int32_t* n) {
+  const Bundle::Choices& c = choices_;
+  *n = c.at[choice + 1] - c.at[choice];
+  std::copy_n(c.all + c.at[choice], *n, rows_.begin());
+  std::fill(rows_.begin() + *n, rows_.begin() + bundle_.rows(), -1);
+  schedule_.n_schedules = 1;
+  choice_ = choice;
+  return rows_.data();
+}
+
+// The best that fits into so many nanoseconds; the cheapest there is if none does.
+int32_t Planner::choice_for(int64_t left, int32_t min_rows) const {
+  const Bundle::Choices& c = choices_;
+  const int64_t* const costs = mode_ == Costs::kAlone ? alone_cost_.data() : cost_.data();
+  int32_t found = 0;
+  for (int32_t i = 0; i < c.count; ++i) {
+    const int32_t n = c.at[i + 1] - c.at[i];
+    if (n < min_rows && i > 0) continue;
+    found = i;
+    if (costs_.plan(c.all + c.at[i], n, costs) <= left) break;
+  }
+  return found;
+}
+
+dfx_status Planner::choose(const dfx_request& request) {
+  int32_t n;
+  if (request.min_rows < 0) return say(DFX_ARGUMENT, "request.min_rows: found %d", request.min_rows);
+  if (request.deadline_ns < 0) return say(DFX_ARGUMENT, "request.deadline_ns: negative");
+  if (request.replay) {
+    const size_t most = bundle_.rows();
+    if (request.deadline_ns)
+      return say(DFX_ARGUMENT, "request.replay: it says what is run; no deadline with it");
+    if (request.n_replay != ran_.size())
+      return say(DFX_ARGUMENT, "request.n_replay: found %zu, expected %zu", request.n_replay, ran_.size());
+    std::copy_n(request.replay, request.n_replay, rows_.begin());
+    for (int32_t& row : rows_) {  // the engine refuses what is not of the menu, and none at all
+      if (row < -1 || row >= bundle_.menu_rows()) return say(DFX_ARGUMENT, "request.replay: found %d", row);
+    }
+    for (size_t at = 0; at < rows_.size(); at += most) {
+      if (rows_[at] == -1) return say(DFX_ARGUMENT, "request.replay: no denoising step");
+    }
+    schedule_.n_schedules = groups_;
+    choice_ = -1;
+    return DFX_OK;
+  }
+  if (!request.deadline_ns) {
+    begin_with(0, &n);
+    return DFX_OK;
+  }
+  if (!costs_.known())
+    return say(DFX_ARGUMENT, "request.deadline_ns: dfx_planner_calibrate has to be called first");
+  mode_ = df_intra_op(engine_) && !df_shares(engine_) ? Costs::kAlone : Costs::kShared;
+  costs_.rows(Costs::kShared, cost_.data());
+  costs_.rows(Costs::kAlone, alone_cost_.data());
+  begin_with(choice_for(request.deadline_ns - after_ - now_ns(), std::max(request.min_rows, 1)), &n);
+  return DFX_OK;
+}
+
+int32_t Planner::finish_of(const int32_t* ran, int32_t n) const {
+  const Bundle::Choices& c = choices_;
+  const auto is = [&](int32_t i) {
+    return c.at[i + 1] - c.at[i] == n && std::equal(ran, ran + n, c.all + c.at[i]);
+  };
+  if (choice_ < 0 ? is(0) : is(choice_)) return choice_ > 0 ? DFX_STRIDED : DFX_FULL;
+  for (int32_t i = 1; choice_ < 0 && i < c.count; ++i) {
+    if (is(i)) return DFX_STRIDED;
+  }
+  const int32_t last = ran[n - 1];
+  const bool clean = last >= bundle_.rows() && columns_[int64_t{last} * kColumns + kColumnB] == 0;
+  const bool jumps = clean && training_steps_[last] > 0;
+  return n == 1 || jumps ? DFX_FINISHING : DFX_RESTRIDED;
+}
+
+void Planner::ended(dfx_plan* plan) const {
+  const int32_t most = bundle_.rows();
+  plan->rows = most;
+  plan->finish = DFX_FULL;
+  for (int32_t g = 0; g < groups_; ++g) {
+    const int32_t* const ran = ran_.data() + int64_t{g} * most;
+    const int32_t n = static_cast<int32_t>(std::find(ran, ran + most, -1) - ran);
+    plan->rows = std::min(plan->rows, n);
+    plan->finish = std::max(plan->finish, finish_of(ran, n));  // the better first
+  }
+  if (plan->ran) std::copy(ran_.begin(), ran_.end(), plan->ran);
+  plan->exactness =
+      plan->finish == DFX_FULL ? static_cast<int32_t>(bundle_.size(kSizeExactness)) : DFX_APPROXIMATE;
+}
+
+void Planner::learn(double ns) {
+  if (groups_ != 1 || df_dissolved(engine_) != dissolved_) return;
+  const int32_t n = static_cast<int32_t>(std::find(ran_.begin(), ran_.end(), -1) - ran_.begin());
+  costs_.learn(ran_.data(), n, ns, mode_);
+}
+
+dfx_status Planner::calibrate(int64_t rest_ns) {
+  const FloatingPoint mode;
+  if (rest_ns < 0 || rest_ns > 60'000'000'000) return say(DFX_ARGUMENT, "rest_ns: expected 0 to a minute");
+  std::fill(mask_.begin(), mask_.end(), 0);
+  const Bundle::Choices& c = choices_;
+  const int32_t* const guide_steps = bundle_.tensors().i32("rows.guide_steps", bundle_.menu_rows());
+  // The shortest (but of one row), some in between, the longest strided, and all denoising steps.
+  std::vector<int32_t> kinds;
+  for (int32_t i = c.count - 1; i >= 0; --i) {
+    const int32_t n = c.at[i + 1] - c.at[i];
+    if ((n >= 2 && n <= 8 && kinds.size() < 4) || i <= 1) kinds.push_back(i);
+  }
+  if (kinds.empty()) kinds.push_back(0);
+  std::vector<Measured> measured;
+  const int64_t began = now_ns();
+  int32_t n;
+  begin_with(kinds[0], &n);
+  if (const dfx_status status = run(0, 0, 0); status != DFX_OK) return status;  // touches its memory
+  for (const int32_t kind : kinds) {
+    int64_t times[kTimed];
+    const int32_t* const rows = begin_with(kind, &n);
+    for (int64_t& time : times) {
+      if (rest_ns) sleep_ns(rest_ns);
+      const int64_t start = now_ns();
+      if (const dfx_status status = run(0, 0, 0); status != DFX_OK) return status;
+      time = now_ns() - start;
+    }
+    std::sort(times, times + kTimed);
+    double guides = 0;
+    for (int32_t i = 0; i < n; ++i) guides += guide_steps[rows[i]];
+    measured.push_back({static_cast<double>(n), guides, static_cast<double>(times[kTimed / 2])});
+    if (now_ns() - began > kLongest + 20 * kTimed * rest_ns && measured.size() > 2) break;
+  }
+  costs_ = Costs({guide_steps, guide_steps + bundle_.menu_rows()}, df_threads(engine_));
+  costs_.fit(measured);
+  return DFX_OK;
+}
+
+}  // namespace df
