@@ -183,6 +183,11 @@ class Acting:
         self.counts[step.source] += 1
         return step
 
+    def expected(self, step: Step) -> NDArray[np.float32]:
+        """The observation ``[O]`` that the plan in use has for the step after this one: a model, or a check."""
+        observations = self._plan.observations[0]
+        return observations[min(step.index + 1, len(observations) - 1)].copy()
+
     @property
     def idle(self) -> bool:
         """Whether no plan is being made: none was begun, or the last one has come and waits for its step."""
