@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from .samplers import StepTable
 
 WINDOW = 64  # plans that a margin is taken from
-# Of the cost. A plan that is held up takes fewer steps for its rest, so the margin need not cover the worst there was: then
-# one hiccup would take half of the steps from all plans after it.
+# Of the cost. A plan that is held up takes fewer steps for its rest, so the margin need not cover the worst there was:
+# then one hiccup would take half of the steps from all plans after it.
 LEAST_MARGIN, MOST_MARGIN = 0.05, 0.5
 RATE = 1 / 8  # of the newest plan in the running mean
 
