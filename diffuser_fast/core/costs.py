@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from .samplers import StepTable
 
-WINDOW = 256  # plans that a margin is taken from
-LEAST_MARGIN = 0.05  # of the cost
+WINDOW = 64  # plans that a margin is taken from
+# Of the cost. A plan that is held up takes fewer steps for its rest, so the margin need not cover the worst there was:
+# then one hiccup would take half of the steps from all plans after it.
+LEAST_MARGIN, MOST_MARGIN = 0.05, 0.5
 RATE = 1 / 8  # of the newest plan in the running mean
 
 
@@ -27,7 +29,7 @@ class Costs:
     """Seconds of each row of a table, for one size of batch and horizon, where threads share ops or one goes alone.
 
     A row costs ``base + guide_steps * gradient``, fitted to measured plans. A running mean of what plans took over what
-    was predicted corrects all of it; the margin is the 99th percentile of what they took beyond that.
+    was predicted corrects all of it; the margin is the 90th percentile of what they took beyond that.
     """
 
     def __init__(self, steps: StepTable, measured: Sequence[Measured], *, threads: int = 1) -> None:
@@ -46,7 +48,7 @@ class Costs:
     def margin(self, mode: str) -> float:
         """The part of the cost that is added for what cannot be known."""
         beyond = self._beyond[mode]
-        return max(LEAST_MARGIN, float(np.percentile(beyond, 99)) if beyond else 0.0)
+        return float(np.clip(np.percentile(beyond, 90) if beyond else 0.0, LEAST_MARGIN, MOST_MARGIN))
 
     def plan(self, rows: Sequence[int], mode: str) -> float:
         """Seconds of a plan of these rows, margin included."""
