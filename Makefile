@@ -142,7 +142,7 @@ SANE_PRELOAD_address  := libasan.so libstdc++.so.6
 SANE_TESTS_address    := tests/csrc
 SANE_FLAGS_thread     := thread
 SANE_PRELOAD_thread   := libtsan.so
-SANE_TESTS_thread     := tests/csrc/test_threads.py tests/csrc/test_plans.py
+SANE_TESTS_thread     := tests/csrc/test_threads.py tests/csrc/test_plans.py tests/csrc/test_schedules.py
 sanitize: sanitize-address  ## the C++ tests on the scalar engine under AddressSanitizer, UBSan, then ThreadSanitizer
 	@if setarch -R true 2>/dev/null; then $(MAKE) --no-print-directory sanitize-thread; \
 	else echo "make sanitize: without ThreadSanitizer, for addresses cannot be fixed here (setarch -R)"; fi
