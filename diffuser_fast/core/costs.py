@@ -40,6 +40,7 @@ class Costs:
         self._rows = row + gradient * steps.guide_steps
         self._scale = {"shared": 1.0, "alone": float(threads)}
         self._beyond: dict[str, deque[float]] = {mode: deque(maxlen=WINDOW) for mode in self._scale}
+        self._margin = dict.fromkeys(self._scale, LEAST_MARGIN)  # made after a plan, not while one waits for it
 
     def rows(self, mode: str) -> NDArray[np.float64]:
         """Seconds of each row, margin included. mode: "shared" or "alone"."""
@@ -47,8 +48,7 @@ class Costs:
 
     def margin(self, mode: str) -> float:
         """The part of the cost that is added for what cannot be known."""
-        beyond = self._beyond[mode]
-        return float(np.clip(np.percentile(beyond, 90) if beyond else 0.0, LEAST_MARGIN, MOST_MARGIN))
+        return self._margin[mode]
 
     def plan(self, rows: Sequence[int], mode: str) -> float:
         """Seconds of a plan of these rows, margin included."""
@@ -58,5 +58,6 @@ class Costs:
         """Of a plan that was run."""
         ratio = max(seconds - self.once, 0.0) / float(self._rows[list(rows)].sum() * self._scale[mode])
         self._beyond[mode].append(max(ratio - 1, 0.0))
+        self._margin[mode] = float(np.clip(np.percentile(self._beyond[mode], 90), LEAST_MARGIN, MOST_MARGIN))
         # One plan that was held up says nothing about the next: that is what the margin is for.
         self._scale[mode] *= 1 + RATE * (float(np.clip(ratio, 0.5, 1.5)) - 1)

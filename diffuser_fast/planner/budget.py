@@ -113,12 +113,12 @@ class Budget:
 
     def choose(self, costs: Costs, left: float, mode: str, min_rows: int, start: int) -> Choice:
         """The best schedule that fits into so many seconds; the cheapest there is if none does."""
-        fits = None
+        fits, cost = None, costs.rows(mode)
         for choice in self.choices(start):
             if len(choice.rows) < min_rows and fits is not None:
                 continue
             fits = choice
-            if costs.plan(choice.rows, mode) <= left:
+            if costs.once + cost[choice.rows].sum() <= left:
                 break
         return fits
 
