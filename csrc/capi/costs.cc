@@ -8,8 +8,8 @@
 namespace df {
 namespace {
 
-constexpr double kLeastMargin = 0.05;  // of the cost
-constexpr double kRate = 1.0 / 8;      // of the newest plan in the running mean
+constexpr double kLeastMargin = 0.05, kMostMargin = 0.5;  // of the cost; diffuser_fast/core/costs.py says why
+constexpr double kRate = 1.0 / 8;                         // of the newest plan in the running mean
 
 // The solution of a x = b, both overwritten, by elimination; a is symmetric and made definite by its caller.
 void solve(double (&a)[3][3], double (&b)[3]) {
@@ -54,9 +54,9 @@ double Costs::margin(Mode mode) const {
   if (n == 0) return kLeastMargin;
   float sorted[kWindow];
   std::copy_n(beyond_[mode], n, sorted);
-  const int at = std::min(n - 1, static_cast<int>(std::ceil(0.99 * (n - 1))));
+  const int at = std::min(n - 1, static_cast<int>(std::ceil(0.9 * (n - 1))));
   std::nth_element(sorted, sorted + at, sorted + n);
-  return std::max(kLeastMargin, static_cast<double>(sorted[at]));
+  return std::clamp(static_cast<double>(sorted[at]), kLeastMargin, kMostMargin);
 }
 
 void Costs::rows(Mode mode, int64_t* out) const {

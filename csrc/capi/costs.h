@@ -20,14 +20,14 @@ class Costs {
   bool known() const { return row_ > 0; }
   // A row costs base + guide steps * gradient, a plan `once` beside its rows; fitted by least squares.
   void fit(const std::vector<Measured>& measured);
-  // Nanoseconds of each row and of a plan, with a margin: the 99th percentile of what plans took beyond their cost.
+  // Nanoseconds of each row and of a plan, with a margin: the 90th percentile of what plans took beyond their cost.
   void rows(Mode mode, int64_t* out) const;
   int64_t plan(const int32_t* rows, int n, const int64_t* costs) const;
   // Of a plan that was run.
   void learn(const int32_t* rows, int n, double ns, Mode mode);
 
  private:
-  static constexpr int kWindow = 256;
+  static constexpr int kWindow = 64;
   double margin(Mode mode) const;
   double of(const int32_t* rows, int n) const;
 

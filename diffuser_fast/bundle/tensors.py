@@ -6,15 +6,15 @@ byte before it, the header included; it finds damage and names a bundle, it is n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..core.whole_file import write_whole
 
 LINE = 64  # bytes: a cache line, and the widest vector
 LANES = 512  # 64-bit words that are mixed side by side, so that a digest costs a few milliseconds
@@ -32,17 +32,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray], metadata
     head, parts = _laid_out(tensors, metadata)
     data = b"".join([head, *parts])
     data += digest(data).to_bytes(8, "little").ljust(LINE, b"\0")
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+    write_whole(path, data)
     return path
 
 

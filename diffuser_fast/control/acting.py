@@ -82,7 +82,7 @@ class Record:
     finish: str | None = None
 
 
-class Acting:
+class ActingLoop:
     """What ``Executor`` and ``Stepped`` share.
 
     dt: seconds of a control step. conditions: beside the observation at time 0, a mapping or a function of the step.

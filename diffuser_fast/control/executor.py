@@ -16,18 +16,18 @@ from typing import Any
 
 from ..core.scalars import real
 from ..planner import Planner
-from .acting import Acting, Answer, Record, Request
+from .acting import ActingLoop, Answer, Record, Request
 
 SWITCH = 1e-4  # seconds after which Python's threads take turns while an executor runs; else 5 ms
 
 
-class Executor(Acting):
+class Executor(ActingLoop):
     """Plans in a thread of its own while the caller acts: ``start(obs)`` once, then ``step(obs)`` every ``dt``.
 
     ``step`` waits for nothing and nobody: it looks into a mailbox. It needs the interpreter, as all of Python does: the
     engine runs without it, and while an executor runs threads take turns every 0.1 ms. What it takes besides the
-    planner is told by ``Acting``. Nothing in it reads a clock, so a clock that jumps changes nothing; only budgets of
-    plans are of time, the monotonic one.
+    planner is told by ``ActingLoop``. Nothing in it reads a clock, so a clock that jumps changes nothing; only budgets
+    of plans are of time, the monotonic one.
 
     with dfx.Executor(planner, dt=0.02) as ex:
         ex.start(obs)
@@ -93,7 +93,7 @@ class Executor(Acting):
             answers.put(self.made(request))
 
 
-class Stepped(Acting):
+class Stepped(ActingLoop):
     """The same in simulated time: a plan that was begun at step r has come at step ``r + cost(n)``, n counting plans.
 
     cost: a number of steps, or a function of n (None: every plan comes when it is due). log: of an Executor instead;

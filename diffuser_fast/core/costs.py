@@ -50,9 +50,9 @@ class Costs:
         """The part of the cost that is added for what cannot be known."""
         return self._margin[mode]
 
-    def plan(self, rows: Sequence[int], mode: str) -> float:
-        """Seconds of a plan of these rows, margin included."""
-        return self.once + float(self.rows(mode)[list(rows)].sum())
+    def plan(self, rows: Sequence[int], cost: NDArray[np.float64]) -> float:
+        """Seconds of a plan of these rows, each at its ``cost`` (``rows(mode)``)."""
+        return self.once + float(cost[np.asarray(rows)].sum())
 
     def learn(self, rows: Sequence[int], seconds: float, mode: str) -> None:
         """Of a plan that was run."""

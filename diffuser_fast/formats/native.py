@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +35,7 @@ from ..core.samplers import Sampling
 from ..core.schedule import BUFFERS, Schedule
 from ..core.spec import spec_from_json, spec_to_json
 from ..core.spelling import setting
+from ..core.whole_file import write_whole
 from . import statistics
 
 NETWORKS = ("unet", "value", "inverse")
@@ -214,7 +214,7 @@ def _save(
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata: must be plain JSON values, to be written to a file ({error})") from None
-    _write(path, safetensors.save(tensors, metadata={FORMAT: text}))
+    write_whole(path, safetensors.save(tensors, metadata={FORMAT: text}))
     return path
 
 
@@ -296,28 +296,3 @@ def _narrow(name: str, array: NDArray[np.float32], dtype: str) -> NDArray:
         largest = float(np.abs(array).max())
         raise ValueError(f"dtype: {name} holds {largest:.6g}, {dtype} ends at {np.finfo(narrow.dtype).max}")
     return narrow
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole content under a temporary name beside ``path``, on the disk, then renamed: readers see old or new."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder, expected the name of a file to write")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:  # not tempfile: its files are closed to other users
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    if os.name == "posix":  # the rename itself must survive a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

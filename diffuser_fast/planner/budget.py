@@ -118,7 +118,7 @@ class Budget:
             if len(choice.rows) < min_rows and fits is not None:
                 continue
             fits = choice
-            if costs.once + cost[choice.rows].sum() <= left:
+            if costs.plan(choice.rows, cost) <= left:
                 break
         return fits
 

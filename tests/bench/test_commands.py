@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import layers, roofline, suite
+from bench import layers, roofline, suite, tails
 from bench.__main__ import main
 from bench.peers import Settings
 from bench.records import Case, Sheet, read
@@ -138,3 +138,27 @@ def test_a_checkout_is_handed_all_words(monkeypatch):
     words = ["--quick", "--only", "hopper", "--candidates", "!cpu", "--json"]
     assert CliRunner().invoke(command.command, words).exit_code == 3
     assert commands == [(["-m", "bench", *words], ROOT)]
+
+
+@needs_engine
+def test_tails_with_deadlines_and_jitter(tmp_path, capsys):
+    """The command in small: every table and the picture."""
+    picture = tmp_path / "tails.png"
+    small = [
+        "--calls",
+        "20",
+        "--threads",
+        "1",
+        "--busy",
+        "0",
+        "--budget-calls",
+        "20",
+        "--budgets",
+        "50",
+        "--steps",
+        "20",
+    ]
+    tails.main(["tiny/guided/b1", *small, "--period-ms", "0", "--plot", str(picture)])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("tails: 1 thread, 0 busy", "late, %", "wakes late", "a step takes"))
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -35,7 +35,7 @@ def conditions(planner):
 def test_rows(planner):
     rows = latency.engine_vs_eager(planner, conditions(planner), seconds=0.05)
     assert [row["name"] for row in rows] == ["diffuser-fast (reference)", "torch eager"]
-    assert all(row["count"] >= 1 and 0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
+    assert all(row["count"] >= 1 and 0 < row["p50_ms"] <= row["p90_ms"] for row in rows)
 
 
 def test_without_torch_the_engine_is_alone(planner, monkeypatch):

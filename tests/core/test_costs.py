@@ -24,19 +24,21 @@ def test_costs_are_those_of_the_measured_plans():
     costs = made()
     np.testing.assert_allclose(costs.rows("shared"), (1 + LEAST_MARGIN) * (ROW + GRADIENT * np.array(GUIDED)))
     np.testing.assert_allclose(costs.rows("alone"), 2 * costs.rows("shared"))
-    assert costs.plan([0, 7], "shared") == pytest.approx(ONCE + (1 + LEAST_MARGIN) * (2 * ROW + 2 * GRADIENT))
+    assert costs.plan([0, 7], costs.rows("shared")) == pytest.approx(
+        ONCE + (1 + LEAST_MARGIN) * (2 * ROW + 2 * GRADIENT)
+    )
 
 
 def test_a_hiccup_is_no_rule_and_a_slower_machine_is():
     costs, rows = made(), range(8)
-    before = costs.plan(rows, "shared")
+    before = costs.plan(rows, costs.rows("shared"))
     for n in range(100):
         costs.learn(rows, seconds(rows, 20.0 if n == 50 else 1.0), "shared")
-    assert costs.plan(rows, "shared") < 1.1 * before
+    assert costs.plan(rows, costs.rows("shared")) < 1.1 * before
     for _ in range(100):
         costs.learn(rows, seconds(rows, 3.0), "shared")
-    assert costs.plan(rows, "shared") == pytest.approx(seconds(rows, 3 * (1 + LEAST_MARGIN)), rel=0.1)
-    assert costs.plan(rows, "alone") == pytest.approx(2 * before, rel=0.1)
+    assert costs.plan(rows, costs.rows("shared")) == pytest.approx(seconds(rows, 3 * (1 + LEAST_MARGIN)), rel=0.1)
+    assert costs.plan(rows, costs.rows("alone")) == pytest.approx(2 * before, rel=0.1)
 
 
 def test_the_margin_is_bounded():

@@ -51,6 +51,16 @@ def costs(steps):
     return (COST * (1 + steps.guide_steps)).astype(np.int64)
 
 
+def rows_alone(whole, rows):
+    """A loop that has these rows of another and nothing else."""
+    loop = replace(whole, steps=whole.steps.only(rows.tolist()), table_steps=whole.table_steps[rows])
+    if loop.table_count == whole.table_count:
+        return loop
+    nets = {name: getattr(loop, name) for name in ("denoiser", "guide")}
+    seen = slice(loop.table_count)  # no row looks at the other steps of the tables
+    return replace(loop, **{n: replace(net, tables=net.tables.steps(seen)) for n, net in nets.items()})
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("prediction", ["x0", "epsilon"])
 def test_choices_are_loops_of_their_own(prediction, threads):
@@ -61,26 +71,21 @@ def test_choices_are_loops_of_their_own(prediction, threads):
     truth = cpu.ready(loop, batch=2, threads=1)(inpainting, noise)
     assert same(engine(inpainting, noise, schedule=Schedule(found.choices[0].rows)), truth)
     for choice in found.choices[1:]:
-        alone = replace(whole, steps=whole.steps.only(choice.rows.tolist()), table_steps=whole.table_steps[choice.rows])
-        if alone.table_count != whole.table_count:  # tables that no row looks at
-            count = alone.table_count
-            nets = {name: getattr(alone, name) for name in ("denoiser", "guide")}
-            alone = replace(
-                alone, **{n: replace(net, tables=net.tables.steps(slice(count))) for n, net in nets.items()}
-            )
         scheduled = engine(inpainting, noise, schedule=Schedule(choice.rows))
-        assert same(scheduled, cpu.ready(alone, batch=2, threads=1)(inpainting, noise)), choice
+        alone = cpu.ready(rows_alone(whole, choice.rows), batch=2, threads=1)
+        assert same(scheduled, alone(inpainting, noise)), choice
         assert scheduled.rows[0].tolist() == choice.rows.tolist()
 
 
 def test_the_reference_runs_the_same_rows():
+    """As a loop that has them alone, to the bit: how near the C++ engine is to that, conformance says."""
     _, whole, found = made()
     inpainting, noise = no_inpainting(12, 7), Seeded(3, 5)
-    ours, truth = cpu.ready(whole, batch=2), reference.ready(whole, batch=2, precision="float64")
+    ready = partial(reference.ready, batch=2, precision="float64")
     for choice in found.choices:
-        a, b = (engine(inpainting, noise, schedule=Schedule(choice.rows)) for engine in (ours, truth))
-        np.testing.assert_allclose(a.x, b.x, rtol=0, atol=1e-3)  # the same rows; conformance holds both to the digits
-        assert b.rows.tolist() == [choice.rows.tolist()]
+        scheduled = ready(whole)(inpainting, noise, schedule=Schedule(choice.rows))
+        assert same(scheduled, ready(rows_alone(whole, choice.rows))(inpainting, noise))
+        assert scheduled.rows.tolist() == [choice.rows.tolist()]
 
 
 def decisions(found, begun, budget, late):
@@ -123,8 +128,8 @@ def test_a_deadline_is_kept_by_a_scripted_clock(guide, threads, late):
         ran = result.rows[0][result.rows[0] >= 0].tolist()
         assert ran == rows, percent
         assert found.terminal[ran[-1]] and not found.terminal[ran[:-1]].any()
-        last = cost[ran[-1]] * late
-        assert end <= budget + last or len(ran) == 1 or late > 1
+        # A late step makes itself and the finishing one late at the most; else a plan is over by less than a step.
+        assert end <= budget + (1 + 2 * (late - 1)) * cost.max()
         assert same(alone(inpainting, noise, schedule=Schedule(result.rows)), result)
         assert np.isfinite(result.x).all() and (not guide or result.values.any())
 
