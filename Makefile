@@ -22,7 +22,7 @@ PY        := $(VENV)/bin/python
 PIP       := $(PY) -m pip --disable-pip-version-check -qq
 CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
-FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
+FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
 .PHONY: help venv build demo test margins test-oldest test-pythons lint format capi capi-installed fuzz-bundle bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 

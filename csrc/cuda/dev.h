@@ -1,0 +1,86 @@
+// The names that kernels are written with, and no others: no threadIdx, no __shared__, no assembly elsewhere.
+//
+//   nvcc                     each is a CUDA built-in, an intrinsic or one line of PTX
+//   g++ -DDF_EMULATE         each is the host emulator's (emu.h), which runs every CUDA thread as a fiber and watches
+//                            every access to shared and global memory
+//
+// Arithmetic is the same on both sides: products and sums are rounded as they are written (nvcc gets -fmad=false), a
+// fused multiply-add is fmaf, and division and square root are IEEE's.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+
+#ifdef DF_EMULATE
+#include "emu.h"
+#else
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define DF_DEVICE static __device__ __forceinline__
+#define DF_HOST_DEVICE static __host__ __device__ __forceinline__
+#define DF_KERNEL(name, Arguments, threads) \
+  __global__ void __launch_bounds__(threads, 1) name(const Arguments a)
+
+namespace df {
+namespace cuda {
+
+DF_DEVICE int thread() { return threadIdx.x; }
+DF_DEVICE int lane() { return threadIdx.x & 31; }
+DF_DEVICE int warp() { return threadIdx.x >> 5; }
+DF_DEVICE int block() { return blockIdx.x; }
+DF_DEVICE int blocks() { return gridDim.x; }
+
+template <class T>
+DF_DEVICE T* shared_memory() {
+  extern __shared__ __align__(128) unsigned char df_shared[];
+  return reinterpret_cast<T*>(df_shared);
+}
+
+// Every thread of the block, or of the warp, has come here, and sees what the others wrote before.
+DF_DEVICE void sync_block() { __syncthreads(); }
+DF_DEVICE void sync_warp() { __syncwarp(); }
+
+// The value of the lane whose number differs by `mask`. Every lane takes part; it orders no memory.
+DF_DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+
+// *p += v; the value before. What a thread wrote, or had seen written, before its own is seen by whoever adds later.
+DF_DEVICE int atomic_add(int* p, int v) {
+  int before;
+  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;" : "=r"(before) : "l"(p), "r"(v) : "memory");
+  return before;
+}
+
+// *p = the lesser of the two. It orders nothing.
+DF_DEVICE void atomic_min(int* p, int v) { atomicMin(p, v); }
+
+// d += a b for a 16 x 16 of rows and b 16 x 8 of columns, in halves, sums in float32 (PTX ISA, mma.m16n8k16). With
+// g = lane / 4 and t = lane % 4: a = rows g, g + 8, g, g + 8 at columns (2t, 2t + 1) twice, then those 8 further on;
+// b = rows (2t, 2t + 1) and those 8 further on of column g; d = rows g, g, g + 8, g + 8 at columns 2t, 2t + 1.
+DF_DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Two numbers as halves, rounded to nearest; the first in the low bits.
+DF_DEVICE uint32_t halves(float x, float y) {
+  const __half2 v = __floats2half2_rn(x, y);
+  return *reinterpret_cast<const uint32_t*>(&v);
+}
+
+DF_DEVICE float approximate_exp(float x) { return __expf(x); }
+DF_DEVICE float bits_to_float(uint32_t v) { return __uint_as_float(v); }
+DF_DEVICE uint32_t float_to_bits(float v) { return __float_as_uint(v); }
+DF_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+
+// Memory that no kernel writes.
+DF_DEVICE float4 read_only(const float4* p) { return __ldg(p); }
+DF_DEVICE uint2 read_only(const uint2* p) { return __ldg(p); }
+
+}  // namespace cuda
+}  // namespace df
+
+#endif
