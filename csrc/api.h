@@ -67,13 +67,17 @@ typedef struct {
   int32_t table_count;
   const float *clip_low, *clip_high;    // [depth], or NULL
   int32_t batch, horizon, depth, rows;  // N, H, D, R
+} df_loop;
+
+// How the CPU engine runs it; copied.
+typedef struct {
   int32_t threads;
   const int32_t*
       cores;        // [threads]: thread i runs on core cores[i] alone, the caller being thread 0; or NULL
   int32_t group;    // most trajectories of one group; 0: the engine's choice
   int32_t profile;  // keep the time of every op (df_profile)
   const char* isa;  // "scalar", "avx2", "avx512"; NULL: the widest this CPU has
-} df_desc;
+} df_cpu_options;
 
 // One plan.
 typedef struct {
@@ -102,7 +106,7 @@ typedef struct {
 typedef struct df_engine df_engine;
 
 // NULL and a sentence in `error` if it cannot be opened.
-df_engine* df_open(const df_desc* desc, char* error, int32_t error_size);
+df_engine* df_open(const df_loop* loop, const df_cpu_options* options, char* error, int32_t error_size);
 // A df_status. `detail`, unless NULL: of DF_NOT_FINITE the first such denoising step, else -1. `sentence`, unless NULL:
 // what is wrong with which argument, static, or NULL. After anything but DF_OK what lies in the outputs is not a plan.
 int32_t df_plan(df_engine* engine, const df_args* args, int32_t* detail, const char** sentence);

@@ -132,30 +132,31 @@ class Engine {
                               : std::make_unique<ProgramArrays>(py::reinterpret_borrow<py::object>(parts)));
     }
     programs_.resize(3);
-    desc_.denoiser = program(0);
-    desc_.gradient = program(1);
-    desc_.value = program(2);
-    desc_.columns = array<float>(columns, int64_t{rows} * df::kColumns, "columns");
-    desc_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
-    desc_.rows = rows;
+    loop_.denoiser = program(0);
+    loop_.gradient = program(1);
+    loop_.value = program(2);
+    loop_.columns = array<float>(columns, int64_t{rows} * df::kColumns, "columns");
+    loop_.guide_steps = array<int32_t>(guide_steps, rows, "guide_steps");
+    loop_.rows = rows;
     if (!table_steps.is_none()) {
-      desc_.table_steps = array<int32_t>(table_steps, rows, "table_steps");
-      desc_.table_count = table_count;
+      loop_.table_steps = array<int32_t>(table_steps, rows, "table_steps");
+      loop_.table_count = table_count;
     }
-    desc_.batch = batch;
-    desc_.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
-    desc_.guide_tables = tables(guide_tables, 1, "guide_tables");
-    desc_.clip_low = optional_array<float>(clip_low, depth, "clip_low");
-    desc_.clip_high = optional_array<float>(clip_high, depth, "clip_high");
-    desc_.horizon = horizon;
-    desc_.depth = depth;
-    desc_.threads = threads;
-    desc_.cores = cores.empty() ? nullptr : cores.data();
-    desc_.group = group;
-    desc_.profile = profile;
-    desc_.isa = isa ? isa->c_str() : nullptr;
+    loop_.batch = batch;
+    loop_.denoiser_tables = tables(denoiser_tables, 0, "denoiser_tables");
+    loop_.guide_tables = tables(guide_tables, 1, "guide_tables");
+    loop_.clip_low = optional_array<float>(clip_low, depth, "clip_low");
+    loop_.clip_high = optional_array<float>(clip_high, depth, "clip_high");
+    loop_.horizon = horizon;
+    loop_.depth = depth;
+    df_cpu_options options{};
+    options.threads = threads;
+    options.cores = cores.empty() ? nullptr : cores.data();
+    options.group = group;
+    options.profile = profile;
+    options.isa = isa ? isa->c_str() : nullptr;
     char error[256] = "";
-    engine_.reset(df_open(&desc_, error, sizeof error));
+    engine_.reset(df_open(&loop_, &options, error, sizeof error));
     if (!engine_) throw py::value_error(error);
   }
 
@@ -167,12 +168,12 @@ class Engine {
                            int candidates, const py::object& x_out, const py::object& values,
                            const py::object& order, const py::object& chain, const py::object& schedule,
                            bool interruptible) {
-    const int64_t elements = int64_t{desc_.horizon} * desc_.depth, n = desc_.batch;
+    const int64_t elements = int64_t{loop_.horizon} * loop_.depth, n = loop_.batch;
     df_args a{};
     a.mask = array<uint8_t>(mask, elements, "mask");
     a.inpaint_values = array<float>(inpaint_values, inpaint_batch * elements, "inpaint_values");
     a.inpaint_batch = inpaint_batch;
-    a.tape = optional_array<float>(tape, (desc_.rows + 1) * n * elements, "noise");
+    a.tape = optional_array<float>(tape, (loop_.rows + 1) * n * elements, "noise");
     a.seed = seed;
     a.plan = plan;
     a.x = optional_array<float>(x, n * elements, "x");
@@ -183,14 +184,14 @@ class Engine {
     a.x_out = array<float>(x_out, n * elements, "x_out", true);
     a.values = array<float>(values, n, "values", true);
     a.order = array<int64_t>(order, n, "order", true);
-    if (start < 0 || start > desc_.rows) throw py::value_error("start: must be in 0 .. R");
+    if (start < 0 || start > loop_.rows) throw py::value_error("start: must be in 0 .. R");
     df_schedule rows{};
     Script script;
     if (!schedule.is_none()) {
       rows = schedule_of(py::cast<py::dict>(schedule), script);
       a.schedule = &rows;
     }
-    const int64_t entries = a.schedule ? rows.most + 1 : desc_.rows + 1 - start;
+    const int64_t entries = a.schedule ? rows.most + 1 : loop_.rows + 1 - start;
     a.chain = optional_array<float>(chain, n * entries * elements, "chain", true);
     Interrupts interrupts;
     if (interruptible) {
@@ -218,15 +219,15 @@ class Engine {
     std::vector<float*> out;
     for (int i = 0; i < arrays->program.n_inputs; ++i) {
       in.push_back(
-          array<float>(inputs[i], desc_.batch * arrays->elements(arrays->program.inputs[i]), "input"));
+          array<float>(inputs[i], loop_.batch * arrays->elements(arrays->program.inputs[i]), "input"));
     }
     for (int i = 0; i < arrays->program.n_outputs; ++i) {
-      out.push_back(array<float>(outputs[i], desc_.batch * arrays->elements(arrays->program.outputs[i]),
+      out.push_back(array<float>(outputs[i], loop_.batch * arrays->elements(arrays->program.outputs[i]),
                                  "output", true));
     }
     const int64_t width = arrays->program.table_width;
     const bool each = !table_row.is_none() && py::cast<py::buffer>(table_row).request().size != width;
-    const int samples = each ? desc_.batch : 1;
+    const int samples = each ? loop_.batch : 1;
     if (width && table_row.is_none()) throw py::value_error("table_row: None, and the program reads it");
     const float* const row = optional_array<float>(table_row, samples * width, "table_row");
     const py::gil_scoped_release release;
@@ -275,9 +276,9 @@ class Engine {
     s.ran = array<int32_t>(given["ran"], int64_t{df_groups(engine_.get())} * s.most, "schedule: ran", true);
     if (!given.contains("deadline")) return s;
     s.deadline = py::cast<int64_t>(given["deadline"]);
-    s.cost = array<int64_t>(given["cost"], desc_.rows, "schedule: cost");
-    s.alone_cost = array<int64_t>(given["alone_cost"], desc_.rows, "schedule: alone_cost");
-    s.first_path = array<int32_t>(given["first_path"], desc_.rows + 1, "schedule: first_path");
+    s.cost = array<int64_t>(given["cost"], loop_.rows, "schedule: cost");
+    s.alone_cost = array<int64_t>(given["alone_cost"], loop_.rows, "schedule: alone_cost");
+    s.first_path = array<int32_t>(given["first_path"], loop_.rows + 1, "schedule: first_path");
     s.n_paths = static_cast<int32_t>(size("path_at")) - 1;
     s.path_at = array<int32_t>(given["path_at"], s.n_paths + 1, "schedule: path_at");
     s.n_path_rows = static_cast<int32_t>(size("path_rows"));
@@ -296,13 +297,13 @@ class Engine {
   df_tables tables(const py::object& object, int role, const char* name) const {
     df_tables found{};
     const int64_t width = programs_[role] ? programs_[role]->program.table_width : 0;
-    if (object.is_none() || width == 0 || desc_.rows == 0) return found;
+    if (object.is_none() || width == 0 || loop_.rows == 0) return found;
     const auto pair = py::cast<py::tuple>(object);
     const py::ssize_t size = py::cast<py::buffer>(pair[0]).request().size;
-    const int64_t steps = desc_.table_steps ? desc_.table_count : desc_.rows;
-    found.samples = size == steps * width ? 1 : desc_.batch;
+    const int64_t steps = loop_.table_steps ? loop_.table_count : loop_.rows;
+    found.samples = size == steps * width ? 1 : loop_.batch;
     found.per_step = array<float>(pair[0], steps * found.samples * width, name);
-    found.per_sample = optional_array<float>(pair[1], desc_.batch * width, name);
+    found.per_sample = optional_array<float>(pair[1], loop_.batch * width, name);
     return found;
   }
 
@@ -315,7 +316,7 @@ class Engine {
 
   std::vector<py::object> keep_;
   std::vector<std::unique_ptr<ProgramArrays>> programs_;
-  df_desc desc_{};
+  df_loop loop_{};
   std::unique_ptr<df_engine, Close> engine_;
 };
 

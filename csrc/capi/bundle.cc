@@ -147,7 +147,7 @@ void Bundle::read_variants() {
       made.networks[role] = network(name, row[kVariantDenoiserSize + role], row[width]);
     }
     variants.push_back(std::move(made));
-    const df_desc found = desc(variants.back(), variants.back().batch ? variants.back().batch : 1);
+    const df_loop found = loop(variants.back(), variants.back().batch ? variants.back().batch : 1);
     if (const std::string error = verify(found); !error.empty())
       refuse(DFX_FILE, "programs." + std::to_string(i) + ": " + error);
   }
@@ -197,8 +197,8 @@ const Variant* Bundle::variant(int32_t batch, int32_t horizon) const {
   return nullptr;
 }
 
-df_desc Bundle::desc(const Variant& variant, int32_t batch) const {
-  df_desc d{};
+df_loop Bundle::loop(const Variant& variant, int32_t batch) const {
+  df_loop d{};
   const df_program** const programs[] = {&d.denoiser, &d.gradient, &d.value};
   for (int role = 0; role < 3; ++role)
     *programs[role] = variant.networks[role] ? &variant.networks[role]->program : nullptr;
@@ -220,7 +220,6 @@ df_desc Bundle::desc(const Variant& variant, int32_t batch) const {
   }
   d.batch = batch;
   d.horizon = variant.horizon;
-  d.threads = 1;
   return d;
 }
 

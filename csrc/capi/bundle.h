@@ -43,7 +43,7 @@ class Bundle {
   // NULL: there is none for these.
   const Variant* variant(int32_t batch, int32_t horizon) const;
   // What an engine of it is opened with, but for threads, cores and instruction set.
-  df_desc desc(const Variant& variant, int32_t batch) const;
+  df_loop loop(const Variant& variant, int32_t batch) const;
 
   const Tensors& tensors() const { return tensors_; }
   const void* memory() const { return memory_.data(); }

@@ -47,19 +47,20 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   if (options.threads < 0 || options.threads > 4096)
     refuse(DFX_ARGUMENT, "options.threads: found " + std::to_string(options.threads));
   if (options.flags & ~uint32_t{DFX_LOCK_MEMORY}) refuse(DFX_ARGUMENT, "options.flags: an unknown one");
-  df_desc desc = bundle.desc(variant_for(bundle, batch_, horizon_), batch_);
-  desc.threads = or_default(options.threads, 1);
-  if (options.n_cores < 0 || (options.n_cores > 0 && (!options.cores || options.n_cores < desc.threads)) ||
+  const df_loop loop = bundle.loop(variant_for(bundle, batch_, horizon_), batch_);
+  df_cpu_options cpu{};
+  cpu.threads = or_default(options.threads, 1);
+  if (options.n_cores < 0 || (options.n_cores > 0 && (!options.cores || options.n_cores < cpu.threads)) ||
       (options.n_cores == 0 && options.cores)) {
-    refuse(DFX_ARGUMENT, "options.cores: expected one for each of " + std::to_string(desc.threads) +
+    refuse(DFX_ARGUMENT, "options.cores: expected one for each of " + std::to_string(cpu.threads) +
                              " threads, found " + std::to_string(options.n_cores));
   }
-  desc.cores = options.n_cores ? options.cores : nullptr;
+  cpu.cores = options.n_cores ? options.cores : nullptr;
   for (int32_t i = 0; i < options.n_cores; ++i) {
     if (options.cores[i] < 0)
       refuse(DFX_ARGUMENT, "options.cores: found " + std::to_string(options.cores[i]));
   }
-  desc.isa = options.isa;
+  cpu.isa = options.isa;
   const int64_t elements = int64_t{horizon_} * depth_;
   mask_.resize(elements);
   inpaint_.resize(elements);
@@ -68,7 +69,7 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   values_.resize(batch_);
   order_.resize(batch_);
   char error[256] = "";
-  engine_ = df_open(&desc, error, sizeof error);
+  engine_ = df_open(&loop, &cpu, error, sizeof error);
   // All else has been checked: what is left is what this machine has not, cores and instruction sets, or memory.
   if (!engine_) refuse(std::strstr(error, "alloc") ? DFX_MEMORY : DFX_UNSUPPORTED, error);
   groups_ = df_groups(engine_);
@@ -76,7 +77,7 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   ran_ = rows_;
   cost_.resize(bundle.menu_rows());
   alone_cost_.resize(bundle.menu_rows());
-  costs_ = Costs({desc.guide_steps, desc.guide_steps + desc.rows}, desc.threads);
+  costs_ = Costs({loop.guide_steps, loop.guide_steps + loop.rows}, cpu.threads);
   schedule_.cost = cost_.data();
   schedule_.alone_cost = alone_cost_.data();
   schedule_.rows = rows_.data();

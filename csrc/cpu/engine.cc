@@ -10,8 +10,8 @@
 
 namespace df {
 
-const df_program* program_of(const df_desc& desc, int role) {
-  return role == kDenoiser ? desc.denoiser : role == kGradient ? desc.gradient : desc.value;
+const df_program* program_of(const df_loop& loop, int role) {
+  return role == kDenoiser ? loop.denoiser : role == kGradient ? loop.gradient : loop.value;
 }
 
 namespace {
@@ -21,15 +21,17 @@ int natural_group(int horizon) { return std::clamp(1024 / std::max(horizon, 1), 
 
 }  // namespace
 
-Engine::Engine(const df_desc& d) : desc(d), kernels(kernel_table_named(d.isa)) {
-  if (!kernels) throw std::runtime_error("isa: this CPU does not have " + std::string(d.isa));
+Engine::Engine(const df_loop& d, const df_cpu_options& o)
+    : desc(d), options(o), kernels(kernel_table_named(o.isa)) {
+  if (!kernels) throw std::runtime_error("isa: this CPU does not have " + std::string(o.isa));
   if (const std::string error = verify(d); !error.empty()) throw std::runtime_error(error);
+  if (const std::string error = verify(o); !error.empty()) throw std::runtime_error(error);
   elements = static_cast<int64_t>(d.horizon) * d.depth;
-  threads_ = d.threads;
+  threads_ = o.threads;
   columns.assign(d.columns, d.columns + static_cast<int64_t>(d.rows) * kColumns);
   guide_steps.assign(d.guide_steps, d.guide_steps + d.rows);
   if (d.table_steps) table_steps.assign(d.table_steps, d.table_steps + d.rows);
-  if (d.cores) cores.assign(d.cores, d.cores + threads_);
+  if (o.cores) cores.assign(o.cores, o.cores + threads_);
   check_cores(cores);
   if (d.clip_low) {
     clip.assign(d.clip_low, d.clip_low + d.depth);
@@ -68,7 +70,7 @@ std::vector<Group> Engine::divide(int count, int threads) {
 // Batch parallelism if trajectories divide well among the threads, else intra-op parallelism.
 void Engine::make_groups() {
   const int n = desc.batch, t = threads_;
-  const int most = desc.group > 0 ? desc.group : natural_group(desc.horizon);
+  const int most = options.group > 0 ? options.group : natural_group(desc.horizon);
   intra_op_ = t > 1 && 5 * ceil_div(n, t) * t > 6 * n;
   if (intra_op_) intra_op_groups = divide(ceil_div(n, most), t);
   batch_groups = divide(intra_op_ ? ceil_div(n, most) : std::min(n, t * ceil_div(n, t * most)), 1);
@@ -99,7 +101,7 @@ void Engine::compile_groups() {
   const auto space = [&](int threads) {
     auto made = std::make_unique<Space>(shared_at + shared, noise_at + noise, threads, 2 * largest * elements,
                                         largest * table, desc.rows);
-    for (int role = 0; desc.profile && role < kRoles; ++role) {
+    for (int role = 0; options.profile && role < kRoles; ++role) {
       made->times[role].assign(networks_[0]->compiled[role].ops.size(), 0);
     }
     return made;
@@ -130,7 +132,7 @@ bool Engine::evaluate(Role role, const Group& group, Space& space, int thread, T
                   table.stride,
                   barrier(),
                   group.threads()};
-  int64_t* const ns = desc.profile && thread == 0 ? space.times[role].data() : nullptr;
+  int64_t* const ns = options.profile && thread == 0 ? space.times[role].data() : nullptr;
   for (size_t i = 0; i < c.ops.size(); ++i) {
     const CompiledOp& op = c.ops[i];
     if (op.barrier && !wait_for_all(barrier(), group.threads())) return false;
@@ -172,10 +174,12 @@ bool Engine::lock() const {
 
 }  // namespace df
 
-extern "C" df_engine* df_open(const df_desc* desc, char* error, int32_t error_size) {
+extern "C" df_engine* df_open(const df_loop* loop, const df_cpu_options* options, char* error,
+                              int32_t error_size) {
   try {
-    if (!desc) throw std::invalid_argument("desc: NULL");
-    return reinterpret_cast<df_engine*>(new df::Engine(*desc));
+    if (!loop) throw std::invalid_argument("loop: NULL");
+    if (!options) throw std::invalid_argument("options: NULL");
+    return reinterpret_cast<df_engine*>(new df::Engine(*loop, *options));
   } catch (const std::exception& e) {
     if (error && error_size > 0) {
       std::strncpy(error, e.what(), error_size - 1);

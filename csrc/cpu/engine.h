@@ -18,7 +18,7 @@ namespace df {
 
 enum Role { kDenoiser, kGradient, kValue, kRoles };
 
-const df_program* program_of(const df_desc& desc, int role);
+const df_program* program_of(const df_loop& loop, int role);
 
 // What the trajectories of a group see of the time-embedding tables: the first one's numbers, and from one to the next.
 struct TableRow {
@@ -106,7 +106,8 @@ struct Team {
 
 class Engine {
  public:
-  explicit Engine(const df_desc& desc);  // throws std::runtime_error with a sentence, std::bad_alloc, ...
+  Engine(const df_loop& loop,
+         const df_cpu_options& options);  // throws std::runtime_error with a sentence, std::bad_alloc, ...
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -128,7 +129,8 @@ class Engine {
   bool lock() const;  // its memory, into memory; false: refused, see errno
   Barrier* barrier() { return team_ ? &team_->barrier : nullptr; }
 
-  df_desc desc;  // its arrays are copies below, except tables
+  df_loop desc;  // its arrays are copies below, except tables
+  df_cpu_options options;
   const KernelTable* kernels;
   int64_t elements;  // H * D
   int64_t shared_at = 0, noise_at = 0;

@@ -43,7 +43,7 @@ const char* wrong_tables(const df_program* program, const df_tables& given, cons
   return nullptr;
 }
 
-const char* wrong(const df_desc& d, const df_args& a) {
+const char* wrong(const df_loop& d, const df_args& a) {
   if (!a.mask) return "mask: NULL";
   if (!a.inpaint_values) return "inpaint_values: NULL";
   if (a.inpaint_batch != 1 && a.inpaint_batch != d.batch) return "inpaint_batch: must be 1 or N";

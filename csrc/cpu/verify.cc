@@ -316,7 +316,7 @@ void shaped(const df_program& p, int32_t value, int64_t channels, int64_t length
 }
 
 // A sampling loop's networks: x -> y, (x, dy) -> (y, dx) of one number y, and x -> y of that number.
-void verify_roles(const df_desc& d) {
+void verify_roles(const df_loop& d) {
   if (!d.denoiser) fail("denoiser: NULL");
   equal("denoiser: inputs", d.denoiser->n_inputs, 1);
   equal("denoiser: outputs", d.denoiser->n_outputs, 1);
@@ -352,15 +352,13 @@ void verify_roles(const df_desc& d) {
   }
 }
 
-void verify_desc(const df_desc& d) {
+void verify_loop(const df_loop& d) {
   in_range("batch", d.batch, 1, 1 << 24);
   in_range("horizon", d.horizon, 1, kMostLength);
   in_range("depth", d.depth, 1, kMostChannels);
   in_range("rows", d.rows, 0, 1 << 24);
   for (int k = 0; d.table_steps && k < d.rows; ++k)
     in_range("table_steps", d.table_steps[k], 0, d.table_count - 1);
-  in_range("threads", d.threads, 1, 4096);
-  in_range("group", d.group, 0, 1 << 24);
   if (!d.clip_low != !d.clip_high) fail("clip: both ends, or none");
   if (d.rows && (!d.columns || !d.guide_steps)) fail("columns: NULL");
   if (d.rows) verify_roles(d);
@@ -382,7 +380,7 @@ std::string verify(const df_program& program, const char* name) {
   return wrong(name, [&] { verify_program(program); });
 }
 
-std::string verify(const df_desc& d) {
+std::string verify(const df_loop& d) {
   const df_program* const programs[] = {d.denoiser, d.gradient, d.value};
   const char* const names[] = {"denoiser", "gradient", "value"};
   for (int i = 0; i < 3; ++i) {
@@ -390,7 +388,14 @@ std::string verify(const df_desc& d) {
     const std::string error = verify(*programs[i], names[i]);
     if (!error.empty()) return error;
   }
-  return wrong("", [&] { verify_desc(d); });
+  return wrong("", [&] { verify_loop(d); });
+}
+
+std::string verify(const df_cpu_options& options) {
+  return wrong("", [&] {
+    in_range("threads", options.threads, 1, 4096);
+    in_range("group", options.group, 0, 1 << 24);
+  });
 }
 
 }  // namespace df

@@ -12,8 +12,9 @@ PROGRAM = """
 #include "api.h"
 int main(void) {
   df_args args = {0};
-  df_desc desc = {0};
-  return (int)(sizeof args + sizeof desc) * 0 + DF_OK;
+  df_loop loop = {0};
+  df_cpu_options options = {0};
+  return (int)(sizeof args + sizeof loop + sizeof options) * 0 + DF_OK;
 }
 """
 
