@@ -32,7 +32,7 @@ LAYERS = {
 # backends/ has one package or module per engine, none of which imports another, and modules that they share; only its
 # __init__, the registry, imports engines.
 ENGINES = {"reference", "cpu", "triton", "cuda"}
-SHARED = {"driver", "engine", "graph", "pack"}
+SHARED = {"driver", "engine", "gpu", "pack"}
 
 COMPILED = {"_cpu", "_cuda"}  # packages without source in Python
 STDLIB = set(sys.stdlib_module_names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.conditions import Inpainting
 from ..core.loop import PlanTables, Result, SamplingLoop
 from ..core.menu import Menu
+from ..core.program import Program
 from ..core.verify import Support
 
 
@@ -108,18 +109,23 @@ class Engine(Protocol):
 class Backend(Protocol):
     """The module-level interface of every backend.
 
-    NAME: as in the registry. PRECISIONS: what ``ready`` takes. OPTIONS: keyword arguments of ``ready`` that not every
-    backend has. SUPPORT: what it has kernels for. SCHEDULES: of a plan,
-    whether it may bring its own "rows", and a "deadline".
+    NAME: as in the registry. PRECISIONS: what ``ready`` takes. INVARIANT: those in which a plan's bits do not depend on
+    what it is planned with. OPTIONS: keyword arguments of ``ready`` that not every backend has. SUPPORT: what it has
+    kernels for. SCHEDULES: of a plan, whether it may bring its own "rows", and a "deadline".
     """
 
     NAME: str
     PRECISIONS: Collection[str]
+    INVARIANT: frozenset[str]
     OPTIONS: frozenset[str]
     SUPPORT: Support
     SCHEDULES: frozenset[str]
 
-    def why_not(self, loop: SamplingLoop, device: str | None) -> str | None:
+    def isas(self) -> list[str]:
+        """The instruction sets that it can be told to use (``ready(isa=...)``), narrowest first; or none."""
+        ...
+
+    def why_not(self, loop: SamplingLoop | None, device: str | None) -> str | None:
         """A sentence a person understands, or None if this backend can run the loop here."""
         ...
 
@@ -133,4 +139,14 @@ class Backend(Protocol):
         threads: int | None = None,
     ) -> Engine:
         """All that happens at load: lowering, packing, memory planning, capture."""
+        ...
+
+    def evaluate(
+        self, program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray],
+        table: NDArray | None = None, *, precision: str, threads: int | None = None,
+    ) -> dict[str, NDArray]:  # fmt: skip
+        """One Program by itself, fused or not; inputs, outputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``.
+
+        For tests. Further keywords say where, as those of ``ready`` do: ``device``, ``isa``.
+        """
         ...

@@ -24,6 +24,7 @@ from .engine import CancelledError, Noise, Schedule, Seeded
 NAME = "reference"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PRECISIONS = tuple(DTYPES)
+INVARIANT: frozenset[str] = frozenset()
 OPTIONS: frozenset[str] = frozenset()
 SCHEDULES = frozenset({"rows"})
 
@@ -178,6 +179,11 @@ OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 SUPPORT = Support(kinds=frozenset(OPS), acts=frozenset(ACTS) & frozenset(ACT_SLOPES))
 
 
+def isas() -> list[str]:
+    """None: torch chooses."""
+    return []
+
+
 def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
     """A sentence, or None: the reference runs everything that is written above and torch can put on the device."""
     try:
@@ -201,6 +207,21 @@ def ready(
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
     return ReferenceEngine(loop, torch.device(device or "cpu"), batch, DTYPES[precision])
+
+
+def evaluate(
+    program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
+    *, device: str | None = None, precision: str = "float32", threads: int | None = None,
+) -> dict[str, NDArray]:  # fmt: skip
+    """Evaluate one Program by itself, fused or not; see backends/engine.py."""
+
+    def tensor(array: NDArray) -> Tensor:
+        return torch.from_numpy(np.asarray(array)).to(device or "cpu", DTYPES[precision])
+
+    named = ({name: tensor(array) for name, array in arrays.items()} for arrays in (weights, inputs))
+    with torch.no_grad():
+        outputs = run(program, *named, None if table is None else tensor(table))
+    return {name: y.cpu().numpy() for name, y in outputs.items()}
 
 
 def scheduled(schedule: Schedule) -> list[int]:

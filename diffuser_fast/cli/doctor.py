@@ -80,7 +80,7 @@ def examine() -> dict[str, Any]:
         "not_auto": dict(backends.NOT_AUTO),
     }
     running = [backends.get(name) for name, reason in found.items() if reason is None]
-    if sets := [isa for backend in running if "isa" in backend.OPTIONS for isa in backend.isas()]:
+    if sets := [isa for backend in running for isa in backend.isas()]:
         record["instruction_sets"] = sets
     return record
 

@@ -103,7 +103,7 @@ def _targets(loop: SamplingLoop, names: Iterable[str] | None) -> Iterator[Target
     for name in backends.NAMES if names is None else names:
         if backends.why_not(name, loop) is None:
             module = backends.get(name)
-            isas = module.isas() if hasattr(module, "isas") else (None,)
+            isas = module.isas() or [None]
             for precision in module.PRECISIONS:
                 if precision != EXACT.precision:  # which judges the others
                     yield from (Target(name, isa, precision) for isa in isas)

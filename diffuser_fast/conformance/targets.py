@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .. import backends
@@ -52,28 +51,11 @@ class Target:
     def evaluate(self, case: OpCase) -> dict[str, NDArray]:
         """The outputs of an op case by name, ``[B, C, H]`` each."""
         module = backends.get(self.backend)
-        if self.backend != "reference":
-            where = {"isa": self.isa} if "isa" in module.OPTIONS else {"device": self.device}
-            return module.run(
-                case.program, case.weights, case.inputs, case.table,
-                precision=self.precision, threads=self.threads, **where,
-            )  # fmt: skip
-        import torch
-
-        dtype = module.DTYPES[self.precision]
-
-        def tensor(array: NDArray) -> torch.Tensor:
-            return torch.from_numpy(np.asarray(array)).to(dtype)
-
-        weights = {name: tensor(array) for name, array in case.weights.items()}
-        with torch.no_grad():
-            outputs = module.run(
-                case.program,
-                weights,
-                {name: tensor(x) for name, x in case.inputs.items()},
-                None if case.table is None else tensor(case.table),
-            )
-        return {name: y.numpy() for name, y in outputs.items()}
+        where = {"isa": self.isa} if "isa" in module.OPTIONS else {"device": self.device}
+        return module.evaluate(
+            case.program, case.weights, case.inputs, case.table,
+            precision=self.precision, threads=self.threads, **where,
+        )  # fmt: skip
 
 
 REFERENCE = Target("reference")
@@ -88,7 +70,7 @@ def targets(names: Iterable[str] | None = None) -> list[Target]:
     for name in backends.NAMES if names is None else names:
         if backends.why_not(name, loop_cases()[0].loop) is None:
             module = backends.get(name)
-            isas = module.isas() if hasattr(module, "isas") else (None,)
+            isas = module.isas() or [None]
             judged = [p for p in module.PRECISIONS if p in CLASSES and p != EXACT.precision]  # which judges the others
             found += [Target(name, isa, precision) for precision in judged for isa in isas]
     return found

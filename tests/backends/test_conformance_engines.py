@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.core.conditions import Inpainting, no_inpainting
@@ -36,8 +37,8 @@ def within(found, implied, target):
 
 
 def to_the_bit(target):
-    """Whether results do not depend on the batch: in float32 on the CPU engine. Others choose their algorithm by it."""
-    return target.backend == "cpu" and target.exactness == "exact"
+    """Whether results do not depend on the batch. Other engines choose their algorithm by it."""
+    return target.precision in backends.get(target.backend).INVARIANT
 
 
 def of_sample(tables, n):

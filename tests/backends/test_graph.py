@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from diffuser_fast.backends.graph import Replay
+from diffuser_fast.backends.gpu.graph import Replay
 
 DEVICE = torch.device("cuda", 1)
 

@@ -48,10 +48,10 @@ def test_conv(isa, channels, out, length, k, stride, pad, transposed):
     x = np.random.default_rng(1).standard_normal((5, channels, length)).astype(np.float32)
     seen = {"c.weight": rounded(weights["c.weight"]), "c.bias": weights["c.bias"]}
     bound = implied.by_program(program, seen, {"x": rounded(x) if isa == "avx512_bf16" else x})["y"]
-    found = [cpu.run(program, weights, {"x": x}, precision="bf16", threads=n, isa=isa)["y"] for n in (1, 2, 3)]
+    found = [cpu.evaluate(program, weights, {"x": x}, precision="bf16", threads=n, isa=isa)["y"] for n in (1, 2, 3)]
     assert judge(found[0], bound).passed
     assert all(np.array_equal(y, found[0]) for y in found)
-    alone = cpu.run(program, weights, {"x": x[3:4]}, precision="bf16", isa=isa)["y"]
+    alone = cpu.evaluate(program, weights, {"x": x[3:4]}, precision="bf16", isa=isa)["y"]
     assert np.array_equal(alone[0], found[0][3])
 
 
@@ -62,5 +62,5 @@ def test_narrow_inputs_keep_their_digits(isa, channels, wide):
     b = Builder((channels, 6))
     program = b.done(b.conv(0, "c", 8, k=5))
     weights, x = random_weights(program.weights), np.ones((1, channels, 6), np.float32)
-    exact, found = (cpu.run(program, weights, {"x": x}, precision=p, isa=isa)["y"] for p in ("float32", "bf16"))
+    exact, found = (cpu.evaluate(program, weights, {"x": x}, precision=p, isa=isa)["y"] for p in ("float32", "bf16"))
     assert np.array_equal(exact, found) != wide

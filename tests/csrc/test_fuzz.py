@@ -30,8 +30,8 @@ def test_valid_programs(isa, seed):
         table = np.random.default_rng(seed).standard_normal((batch, *table.shape)).astype(np.float32)
     bounds = implied.by_program(program, weights, inputs, table)
     for each in (program, fuse(program)):
-        found = cpu.run(each, weights, inputs, table, isa=isa)
-        again = cpu.run(each, weights, inputs, table, threads=2, isa=isa)
+        found = cpu.evaluate(each, weights, inputs, table, isa=isa)
+        again = cpu.evaluate(each, weights, inputs, table, threads=2, isa=isa)
         for name, bound in bounds.items():
             verdict = judge(found[name], bound)
             assert verdict.passed, f"{name}: {verdict}\n{each}"
@@ -48,7 +48,7 @@ def test_broken_programs_are_refused(seed):
         assert len(str(error)) > 10
         return
     weights, inputs, table, bounds = implied.drawn(program, 1, seed)
-    for name, found in cpu.run(program, weights, inputs, table).items():
+    for name, found in cpu.evaluate(program, weights, inputs, table).items():
         assert judge(found, bounds[name]).passed
 
 

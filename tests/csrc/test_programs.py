@@ -20,17 +20,17 @@ SEEDS = 3  # of which each output is judged together
 
 def check(program, batch, isa, threads=(1, 2, 3)):
     cases, first = [implied.drawn(program, batch, seed) for seed in range(SEEDS)], None
-    all_found = [cpu.run(program, *case[:3], threads=1, isa=isa) for case in cases]
+    all_found = [cpu.evaluate(program, *case[:3], threads=1, isa=isa) for case in cases]
     for name in program.outputs:
         verdict = judge([found[name] for found in all_found], [case[3][name] for case in cases])
         assert verdict.passed, f"output {name}: {verdict}"
     weights, inputs, table, _ = cases[0]
     for n in threads:
-        found = cpu.run(program, weights, inputs, table, threads=n, isa=isa)
+        found = cpu.evaluate(program, weights, inputs, table, threads=n, isa=isa)
         first = first or found
         assert all(np.array_equal(found[name], first[name]) for name in first), f"{n} threads differ"
     for b in range(0, batch, max(1, batch // 3)):  # by itself, a trajectory gives the same bits
-        alone = cpu.run(program, weights, {name: x[b : b + 1] for name, x in inputs.items()}, table, isa=isa)
+        alone = cpu.evaluate(program, weights, {name: x[b : b + 1] for name, x in inputs.items()}, table, isa=isa)
         assert all(np.array_equal(alone[name][0], first[name][b]) for name in first), f"trajectory {b} differs"
 
 
@@ -138,6 +138,6 @@ def test_large_means_do_not_hurt_the_variance(isa):
     program = b.done(b.group_norm(0, "norm", 4))
     weights = {"norm.weight": np.ones(16, np.float32), "norm.bias": np.zeros(16, np.float32)}
     x = (1e4 + np.round(np.random.default_rng(0).standard_normal((2, 16, 24)) * 64) / 64).astype(np.float32)
-    found, bounds = cpu.run(program, weights, {"x": x}, isa=isa), implied.by_program(program, weights, {"x": x})
+    found, bounds = cpu.evaluate(program, weights, {"x": x}, isa=isa), implied.by_program(program, weights, {"x": x})
     verdict = judge(found["y"], bounds["y"])
     assert verdict.passed, verdict

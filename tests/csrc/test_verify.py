@@ -145,7 +145,7 @@ def test_a_program_that_reads_a_table_runs_with_one():
     b = Builder((3, 4))
     program = b.done(b.step_bias(0))
     with pytest.raises(ValueError, match="table_row: None, and the program reads it"):
-        cpu.run(program, {}, {"x": np.zeros((1, 3, 4), np.float32)})
+        cpu.evaluate(program, {}, {"x": np.zeros((1, 3, 4), np.float32)})
     loop = random_loop(SMALL, guided=False)
     network = replace(loop.denoiser, tables=None)
     with pytest.raises(ValueError, match="denoiser_tables: NULL, and the network reads them"):
@@ -176,7 +176,7 @@ def test_a_transposed_block_that_shares_its_weight(large, precision, monkeypatch
     numbers = random_weights(weights)
     x = np.random.default_rng(0).standard_normal((8, 48, 9)).astype(np.float32)
     exact = interpreter.run(program, numbers, {"x": x})["y"]
-    found = cpu.run(program, numbers, {"x": x}, precision=precision)["y"]
+    found = cpu.evaluate(program, numbers, {"x": x}, precision=precision)["y"]
     assert np.abs(found - exact).max() < (0.1 if precision == "bf16" else 1e-4)
     # Both programs together, as a guide's are: one weight in as many layouts as there are algorithms.
     both = records([(gradient, numbers), (program, numbers)], precision, 8)

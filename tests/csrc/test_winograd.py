@@ -66,7 +66,7 @@ def _check(program, batch, isa):
     weights, inputs, table, bounds = implied.drawn(program, batch)
 
     def run(inputs, threads):
-        return cpu.run(program, weights, inputs, table, precision="float32-close", threads=threads, isa=isa)
+        return cpu.evaluate(program, weights, inputs, table, precision="float32-close", threads=threads, isa=isa)
 
     first = run(inputs, 1)
     for name, bound in bounds.items():

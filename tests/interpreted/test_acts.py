@@ -8,7 +8,7 @@ import triton.language as tl
 from interpreted.judged import launched
 
 from diffuser_fast import conformance as c
-from diffuser_fast.backends.triton.launches import Ref, ValueRef
+from diffuser_fast.backends.gpu.refs import Ref, ValueRef
 from diffuser_fast.backends.triton.network import network_launches
 from diffuser_fast.backends.triton.target import Target
 from diffuser_fast.backends.triton.tiling import Tiling

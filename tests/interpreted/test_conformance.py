@@ -60,8 +60,8 @@ def test_plans_are_within_their_bounds(name):
 def test_every_kernel_ran():
     """The cases above launch every kernel there is, every mode of a convolution, every activation, and tables in every
     form."""
+    from diffuser_fast.backends.gpu.staging import Mode, TableForm
     from diffuser_fast.backends.triton.launches import KERNELS
-    from diffuser_fast.backends.triton.staging import Mode, TableForm
 
     launches = []
     for case in c.loop_cases():

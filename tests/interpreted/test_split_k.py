@@ -7,7 +7,7 @@ import pytest
 from interpreted.judged import launched
 
 from diffuser_fast import conformance as c
-from diffuser_fast.backends.triton.fusion_groups import fusion_groups
+from diffuser_fast.backends.gpu.fusion_groups import fusion_groups
 from diffuser_fast.backends.triton.target import Target
 from diffuser_fast.backends.triton.tiling import Tiling, gpu_tiling
 from diffuser_fast.core.passes import fuse

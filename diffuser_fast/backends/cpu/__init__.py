@@ -24,6 +24,7 @@ from .records import INPUTS, OUTPUTS, ordered, records
 
 NAME = "cpu"
 PRECISIONS = ("float32", "float32-close", "bf16")
+INVARIANT = frozenset({"float32", "bf16"})
 OPTIONS = frozenset({"cores", "isa"})
 SCHEDULES = frozenset({"rows", "deadline"})
 SUPPORT = Support(
@@ -68,7 +69,7 @@ def ready(
     return CpuEngine(loop, batch, precision=precision, isa=isa or SETTINGS.isa, **_placed(threads, cores))
 
 
-def run(
+def evaluate(
     program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
     *, precision: str = "float32", threads: int = 1, isa: str | None = None,
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip

@@ -3,15 +3,27 @@
 None of its kernels has run on a GPU yet: they are proven in Triton's interpreter and compiled offline.
 """
 
-from .engine import OPTIONS, SCHEDULES, launch_list, program_specialisations, ready, run, specialisations, why_not
+from ..gpu.staging import TableForm
+from .engine import (
+    INVARIANT,
+    OPTIONS,
+    SCHEDULES,
+    evaluate,
+    isas,
+    launch_list,
+    program_specialisations,
+    ready,
+    specialisations,
+    why_not,
+)
 from .launches import Specialisation
-from .staging import TableForm
 from .support import SUPPORT
 from .target import PRECISIONS
 
 NAME = "triton"
 
 __all__ = [
+    "INVARIANT",
     "NAME",
     "OPTIONS",
     "PRECISIONS",
@@ -19,10 +31,11 @@ __all__ = [
     "SUPPORT",
     "Specialisation",
     "TableForm",
+    "evaluate",
+    "isas",
     "launch_list",
     "program_specialisations",
     "ready",
-    "run",
     "specialisations",
     "why_not",
 ]  # fmt: skip

@@ -15,29 +15,34 @@ from ...core.loop import PlanTables, Result, SamplingLoop, not_finite
 from ...core.program import Program
 from ...core.verify import unsupported
 from ..engine import Noise, Seeded
-from ..graph import Replay
+from ..gpu.graph import Replay
+from ..gpu.refs import Ref, ValueRef
+from ..gpu.staging import Mode, TableForm, row_words
 from . import loop as loops
-from .evaluate import evaluate
 from .launches import (
     Launch,
-    Ref,
     Specialisation,
-    ValueRef,
     bind,
     compile_all,
     distinct,
     without_overlap,
 )
 from .network import TableRef, at_denoising_step, network_launches
-from .staging import Mode, TableForm, row_words
+from .one_program import launched
 from .support import SUPPORT
 from .target import INTERPRETED, PRECISIONS, Target
 from .weights import Store
 
+INVARIANT: frozenset[str] = frozenset()  # how a convolution is cut depends on the batch
 OPTIONS: frozenset[str] = frozenset()  # of ``ready``, beside those of every backend
 SCHEDULES: frozenset[str] = frozenset()  # a graph is captured with its rows
 MODES = 8  # graphs that an engine keeps: the least recently used goes first
 LEAST_CAPABILITY = 80
+
+
+def isas() -> list[str]:
+    """None: kernels are made for the device."""
+    return []
 
 
 def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
@@ -77,16 +82,16 @@ def ready(
     return TritonEngine(loop, _device(device), batch, precision)
 
 
-def run(
+def evaluate(
     program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
     *, device: str | None = None, precision: str = "float32", threads: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
-    """Evaluate one Program by itself, fused or not; see evaluate.py. For tests."""
+    """Evaluate one Program by itself, fused or not; see one_program.py. For tests."""
     _check(precision)
     if (reason := why_not(None, device) or unsupported(program, SUPPORT)) is not None:
         raise RuntimeError(reason)
     chosen = _device(device)
-    return evaluate(program, weights, inputs, table, Target(precision, _capability(chosen)), chosen)
+    return launched(program, weights, inputs, table, Target(precision, _capability(chosen)), chosen)
 
 
 def launch_list(

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.loop import SamplingLoop, TimeTables
-from . import staging
-from .launches import Launch, Ref, ValueRef
+from ..gpu import staging
+from ..gpu.refs import Ref, ValueRef
+from ..gpu.staging import Mode, StagingBuffer, TableForm, row_words
+from .launches import Launch
 from .network import NetworkLaunches, TableRef, at_denoising_step, network_launches
-from .staging import Mode, StagingBuffer, TableForm, row_words
 from .target import Target
 from .tiling import power
 from .weights import Store

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from ...core.ops import CONVS
 from ...core.passes import plan_memory
 from ...core.program import Op, Program
-from .fusion_groups import FusionGroup, GroupedProgram, fusion_groups
-from .launches import Launch, Ref, ValueRef
+from ..gpu.fusion_groups import FusionGroup, GroupedProgram, fusion_groups
+from ..gpu.refs import Ref, ValueRef
+from .launches import Launch
 from .target import Target
 from .tiling import ProblemSize, power
 from .weights import Store

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .launches import Ref
+from ..gpu.refs import Ref
 
 ALIGN = 64  # elements
 

@@ -9,8 +9,8 @@ Two values that are concatenated are written straight into the columns of the wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..program import Program
 
@@ -38,24 +38,38 @@ class Arena:
     aliases: frozenset[int]
 
 
-def plan_memory(program: Program) -> Arena:
+def whole_lines(channels: int) -> int:
+    """Floats from one row to the next, where rows begin at cache lines."""
+    return -(-channels // ALIGN) * ALIGN
+
+
+def plan_memory(
+    program: Program, *, row: Callable[[int], int] = whole_lines, placed: Mapping[int, View] | None = None,
+    settled: Sequence[int] | None = None,
+) -> Arena:  # fmt: skip
     """Assign every value its memory. Inputs and outputs are kept from the first op to the last.
 
-    An op never writes where one of its own inputs lies, so engines need not think about aliasing.
+    An op never writes where one of its own inputs lies, so engines need not think about aliasing. row: channels of a
+    buffer -> floats from one row to the next. placed: inputs that lie elsewhere, which take no room here. settled: of
+    each op the op, itself or a later one, by whose end all that take part in computing it are known to have done so;
+    what it touches is not used again before (default: itself).
     """
+    placed = {} if placed is None else placed
     root, column, aliases = _join(program)
     width: dict[int, int] = {}
     for value, (channels, _) in enumerate(program.shapes):
         home = root[value]
         width[home] = max(width.get(home, 0), column[value] + channels)
-    ld = {home: -(-channels // ALIGN) * ALIGN for home, channels in width.items()}
+    ld = {home: row(channels) for home, channels in width.items()}
     buffers = [
         Buffer(home, ld[home] * program.shapes[home][1], born, dies)
-        for home, (born, dies) in _lifetimes(program, root).items()
+        for home, (born, dies) in _lifetimes(program, root, settled).items()
+        if home not in placed
     ]
-    offsets, size = allocate(buffers)
+    offsets, size = allocate(buffers) if buffers else ({}, 0)
+    homes = {home: View(offset, ld[home], 0) for home, offset in offsets.items()} | dict(placed)
     views = tuple(
-        View(offsets[root[v]], ld[root[v]], column[v]) if root[v] in offsets else None
+        replace(homes[root[v]], channel=homes[root[v]].channel + column[v]) if root[v] in homes else None
         for v in range(len(program.shapes))
     )
     return Arena(views, size, aliases)
@@ -87,16 +101,17 @@ def _join(program: Program) -> tuple[list[int], list[int], frozenset[int]]:
     return root, column, frozenset(aliases)
 
 
-def _lifetimes(program: Program, root: list[int]) -> dict[int, tuple[int, int]]:
+def _lifetimes(program: Program, root: list[int], settled: Sequence[int] | None) -> dict[int, tuple[int, int]]:
     """First and last op (by index) at which each buffer is touched; inputs from the start, outputs to the end."""
     born, dies = {}, {}
+    settled = range(len(program.ops)) if settled is None else settled
     end = len(program.ops)
     for v in program.inputs.values():
         born[root[v]], dies[root[v]] = -1, end
     for n, op in enumerate(program.ops):
         for v in (*op.outs, *op.ins):
             born.setdefault(root[v], n)
-            dies[root[v]] = n if root[v] not in dies else max(dies[root[v]], n)
+            dies[root[v]] = max(dies.get(root[v], -1), settled[n])
     for v in program.outputs.values():
         dies[root[v]] = end
     return {home: (born[home], dies[home]) for home in born}

@@ -11,8 +11,10 @@ import pytest
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import triton
-from diffuser_fast.backends.triton import engine, fusion_groups, launches, loop, network, staging, tiling, weights
-from diffuser_fast.backends.triton.staging import Mode, TableForm
+from diffuser_fast.backends.gpu import fusion_groups, staging
+from diffuser_fast.backends.gpu.refs import Ref, ValueRef
+from diffuser_fast.backends.gpu.staging import Mode, TableForm
+from diffuser_fast.backends.triton import engine, launches, loop, network, tiling, weights
 from diffuser_fast.backends.triton.target import Target
 from diffuser_fast.core import verify
 from diffuser_fast.core.guidance import Guide
@@ -281,7 +283,7 @@ def test_every_kind_has_launches_and_what_is_new_is_refused(hopper, monkeypatch)
     assert set(cases) == triton.SUPPORT.kinds == set(KINDS) and triton.SUPPORT.acts == set(ACTS)
     for case in cases.values():
         assert unsupported(case.program, triton.SUPPORT) is None
-        refs = {name: launches.ValueRef(launches.Ref(name), 1) for name in case.program.inputs}
+        refs = {name: ValueRef(Ref(name), 1) for name in case.program.inputs}
         network.network_launches(
             case.program, case.weights, 2, refs, arena="arena", store=weights.Store("float32"),
             target=Target("float32", 90),

@@ -11,7 +11,7 @@ from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cpu
 from diffuser_fast.backends.engine import Seeded
-from diffuser_fast.backends.triton import staging
+from diffuser_fast.backends.gpu import staging
 from diffuser_fast.core import noise
 
 REASON = backends.why_not("triton", c.loop_cases()[0].loop)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.loop import SamplingLoop, TimeTables
-from .launches import Ref
+from .refs import Ref
 
 ALIGN = 16  # words: every field begins at a multiple of 64 bytes
 

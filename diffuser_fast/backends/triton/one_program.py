@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.program import Program
-from .launches import Ref, ValueRef, bind
+from ..gpu.refs import Ref, ValueRef
+from .launches import bind
 from .network import TableRef, at_denoising_step, network_launches
 from .target import Target
 from .weights import Store
@@ -18,7 +19,7 @@ from .weights import Store
 GUARD = 64  # elements of NaN on either side of every input and output
 
 
-def evaluate(
+def launched(
     program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None,
     target: Target, device: torch.device,
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
