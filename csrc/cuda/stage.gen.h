@@ -104,11 +104,63 @@ enum Flag : int {
   kFlagLast = 2,
 };
 
+struct Stage {
+  int32_t kind;
+  int32_t network;
+  int32_t x;
+  int32_t x_ld;
+  int32_t y;
+  int32_t y_ld;
+  int32_t r;
+  int32_t r_ld;
+  int32_t u;
+  int32_t u_ld;
+  int32_t p;
+  int32_t p_ld;
+  int32_t ci;
+  int32_t h_in;
+  int32_t co;
+  int32_t h;
+  int32_t cr;
+  int32_t k;
+  int32_t stride;
+  int32_t pad;
+  int32_t transposed;
+  int32_t w;
+  int32_t skip_w;
+  int32_t bias;
+  int32_t skip_bias;
+  int32_t gamma;
+  int32_t beta;
+  int32_t residual;
+  int32_t tail;
+  int32_t act;
+  int32_t groups;
+  float eps;
+  int32_t table;
+  int32_t bias_at;
+  int32_t heads;
+  float scalar;
+  int32_t io;
+  int32_t handover;
+};
+
+struct Step {
+  int32_t first;
+  int32_t count;
+  int32_t k;
+  int32_t flags;
+};
+
 struct Arguments {
   // what is run (stages.py): rows, the script, and an engine's own division of the work
   const int32_t* stages;
   const int32_t* script;
   const int32_t* tiles;
+  // the same in the host's memory
+  const int32_t* host_stages;
+  const int32_t* host_script;
+  const int32_t* host_tiles;
   // weights: convolutions as the engine packs them, where each begins, vectors
   const uint32_t* packed;
   const int32_t* places;
@@ -129,6 +181,8 @@ struct Arguments {
   int32_t guide_step;
   int32_t guide_ld;
   int32_t guide_added_ld;
+  // [R], which step of these tables each denoising step sees
+  const int32_t* table_steps;
   // what a plan is made from: where it is inpainted [H, D], the values [1 or N, H, D] (inpaint_ld floats from
   // sample to sample, 0: the same for all); the seed's halves, the first plan's number and the candidates
   // [4], or a tape, entry 0 being the first noise and entry i that of the i-th step that is run; x [N, H, D]
@@ -139,10 +193,12 @@ struct Arguments {
   const float* tape;
   const float* given;
   int32_t inpaint_ld;
-  // memory to work in, floats of it for one trajectory, and trajectories of a group
+  // memory to work in, floats of it for one trajectory, trajectories of a group; a counter of blocks, 0
+  // between plans
   float* arena;
   int32_t arena_floats;
   int32_t group;
+  int32_t* arrived;
   // what a plan is: x [N, H, D], values [N], order [N], the first step that was not finite (at first R), and
   // the states [N, R + 1 - start, H, D], or NULL
   float* x;
@@ -153,7 +209,7 @@ struct Arguments {
   // inputs and outputs of one Program by itself [N, H, C], by number
   float* const* io;
   // N, H, D, R, the first denoising step, plans that are ranked together; how many rows stages and script
-  // have
+  // have; whether products are of float32, not of halves
   int32_t batch;
   int32_t horizon;
   int32_t depth;
@@ -162,6 +218,7 @@ struct Arguments {
   int32_t candidates;
   int32_t stage_count;
   int32_t script_count;
+  int32_t exact;
 };
 
 }  // namespace df
