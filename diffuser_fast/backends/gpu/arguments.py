@@ -36,7 +36,8 @@ ARGUMENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("mask", _WHOLE), ("inpaint", _FLOATS), ("address", _WORDS), ("tape", _FLOATS), ("given", _FLOATS),
         ("inpaint_ld", "int32_t"),
     ),
-    "memory to work in, floats of it for one trajectory, trajectories of a group; a counter of blocks, 0 between plans": (
+    "memory to work in, floats of it for one trajectory, trajectories of a group; a counter of blocks, 0 between "
+    "plans": (
         ("arena", "float*"), ("arena_floats", "int32_t"), ("group", "int32_t"), ("arrived", "int32_t*"),
     ),
     "what a plan is: x [N, H, D], values [N], order [N], the first step that was not finite (at first R), and the "
@@ -44,8 +45,8 @@ ARGUMENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("x", "float*"), ("values", "float*"), ("order", "int32_t*"), ("bad", "int32_t*"), ("chain", "float*"),
     ),
     "inputs and outputs of one Program by itself [N, H, C], by number": (("io", "float* const*"),),
-    "N, H, D, R, the first denoising step, plans that are ranked together; how many rows stages and script have; whether "
-    "products are of float32, not of halves": (
+    "N, H, D, R, the first denoising step, plans that are ranked together; how many rows stages and script have; "
+    "whether products are of float32, not of halves": (
         ("batch", "int32_t"), ("horizon", "int32_t"), ("depth", "int32_t"), ("rows", "int32_t"), ("start", "int32_t"),
         ("candidates", "int32_t"), ("stage_count", "int32_t"), ("script_count", "int32_t"),
         ("exact", "int32_t"),
