@@ -42,6 +42,7 @@ typedef struct {
   const int32_t* rows;  // [n_schedules, most]: rows in the order in which they are run, -1 after the last
   int32_t n_schedules;  // 1, or one for each group (df_groups)
   int32_t most;         // 1 .. R
+  int32_t skipped;      // entries of noise: that of its i-th row is entry skipped + i + 1
   int64_t deadline;     // CLOCK_MONOTONIC, nanoseconds; 0: none, and what follows is not read
   const int64_t* cost;  // [R]: nanoseconds of each row for a group of trajectories,
   const int64_t* alone_cost;  // and where one thread does the work that is shared otherwise
@@ -127,6 +128,9 @@ int32_t df_group(const df_engine* engine);
 // How many groups, and whether the next plan's threads share each op.
 int32_t df_groups(const df_engine* engine);
 int32_t df_shares(const df_engine* engine);
+// The noise of an entry for one sample [H, D], as a plan draws it: entry 0 is the first noise.
+void df_noise(const df_engine* engine, uint64_t seed, uint32_t plan, uint32_t entry, uint32_t sample,
+              float* out);
 // How many plans the caller has finished alone because its threads lost too much time waiting for each other.
 int64_t df_dissolved(const df_engine* engine);
 // The denoising step from which the caller made the last of those; what came before it was the threads' work. -1: none.

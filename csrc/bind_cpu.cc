@@ -236,6 +236,15 @@ class Engine {
 
   void cancel() { df_cancel(engine_.get()); }
 
+  // The first noise of all trajectories [N, H, D].
+  void first_noise(uint64_t seed, uint32_t plan, int candidates, const py::object& out) const {
+    const int64_t elements = int64_t{desc_.horizon} * desc_.depth;
+    float* const x = array<float>(out, desc_.batch * elements, "out", true);
+    if (candidates < 1) throw py::value_error("candidates: expected 1 or more");
+    for (int n = 0; n < desc_.batch; ++n)
+      df_noise(engine_.get(), seed, plan + n / candidates, 0, n % candidates, x + n * elements);
+  }
+
   std::vector<int64_t> profile(int role) {
     std::vector<int64_t> ns(programs_[role] ? programs_[role]->program.n_ops : 0);
     df_profile(engine_.get(), role, ns.data(), static_cast<int32_t>(ns.size()));
@@ -273,6 +282,7 @@ class Engine {
     s.most = py::cast<int32_t>(given["most"]);
     if (s.n_schedules < 1 || s.most < 1) throw py::value_error("schedule: rows: there are none");
     s.rows = array<int32_t>(given["rows"], int64_t{s.n_schedules} * s.most, "schedule: rows");
+    s.skipped = py::cast<int32_t>(given["skipped"]);
     s.ran = array<int32_t>(given["ran"], int64_t{df_groups(engine_.get())} * s.most, "schedule: ran", true);
     if (!given.contains("deadline")) return s;
     s.deadline = py::cast<int64_t>(given["deadline"]);
@@ -377,6 +387,7 @@ PYBIND11_MODULE(_cpu, m) {
            py::arg("interruptible"))
       .def("run", &Engine::run)
       .def("cancel", &Engine::cancel)
+      .def("first_noise", &Engine::first_noise)
       .def("profile", &Engine::profile)
       .def_property_readonly("isa", &Engine::isa)
       .def_property_readonly("threads", &Engine::threads)

@@ -125,13 +125,25 @@ typedef struct dfx_request {
   int64_t deadline_ns;             /* of dfx_now(); 0: none, all denoising steps are run */
   const int32_t* replay;           /* [n_replay]: what `ran` said of a plan, to make it again; or NULL */
   size_t n_replay;
+  /* Rows prefix_at .. prefix_at + prefix_length - 1 of the plan are given: what has been promised. They come back
+   * exactly as they are, in every one of the B plans. */
+  const double* prefix_actions;      /* [prefix_length, A], or NULL: they are free */
+  const double* prefix_observations; /* [prefix_length, O], or NULL */
+  int32_t prefix_at, prefix_length;
+  /* The plan starts from an earlier one, moved on by `shift` steps and noised, and runs the last warm_rows denoising steps
+   * only. With a deadline that not one step fits into the answer is that plan, moved on (DFX_SHIFTED). */
+  const float* last; /* [H * (A + O)]: what dfx_plan.last said; or NULL */
+  size_t n_last;
+  int32_t warm_rows; /* 1 .. R with `last`, else 0 */
+  int32_t shift;
 } dfx_request;
 
 typedef enum dfx_finish {
   DFX_FULL = 0,      /* all denoising steps */
   DFX_STRIDED = 1,   /* fewer, from the beginning */
   DFX_RESTRIDED = 2, /* it had got late: fewer of what was left */
-  DFX_FINISHING = 3  /* it ended at once, with what the network said */
+  DFX_FINISHING = 3, /* it ended at once, with what the network said */
+  DFX_SHIFTED = 4 /* no denoising step: the last plan, moved on, under the new conditions; values are zeros */
 } dfx_finish;
 
 enum {
@@ -151,6 +163,8 @@ typedef struct dfx_plan {
   int64_t started_ns, ended_ns; /* out: of dfx_now() */
   int32_t finish;               /* out: dfx_finish */
   int32_t deadline_met;         /* out: it ended before its deadline, or had none */
+  float* last; /* [H * (A + O)]: the best plan as the network sees it, for dfx_request.last */
+  size_t n_last;
 } dfx_plan;
 
 /* One plan. The same bits as Planner.plan of Python gives for the same numbers, on the same instruction set, however
@@ -200,6 +214,98 @@ typedef struct dfx_thread {
 /* Makes the calling thread one that plans on time. Before dfx_planner_open, so that its other threads follow. All that
  * can be done is done; DFX_SYSTEM if something was refused, and `error` says what to raise. */
 DFX_API dfx_status dfx_thread_apply(const dfx_thread* thread, char* error, size_t error_size);
+
+/* ---- executors ---- */
+
+/* Acts while a thread of its own plans: dfx_executor_start once, then dfx_executor_step in every control step.
+ *
+ * A plan of the observation at step r is used from step r + delay on, from its row `delay`: counted in steps, never by a
+ * clock, so the same steps give the same actions (Stepped of Python, to the bit). Meanwhile the plan in use goes on, and
+ * what it will do until then is frozen in the new one. Where a plan does not come, the one in use goes on to its end,
+ * whose last row is then held. */
+typedef struct dfx_executor dfx_executor;
+
+typedef enum dfx_freeze {
+  DFX_FREEZE_AUTO = 0,    /* actions; states if they are what is followed */
+  DFX_FREEZE_ACTIONS = 1, /* rows 0 .. delay - 1 */
+  DFX_FREEZE_STATES = 2,  /* rows 1 .. delay + 1 */
+  DFX_FREEZE_NONE = 3
+} dfx_freeze;
+
+typedef struct dfx_executor_options {
+  uint32_t struct_size;
+  int32_t delay;     /* control steps; 0: as many as hold the longest of three plans and a quarter more */
+  int64_t period_ns; /* of a control step: for a delay or budget that is to be found */
+  int64_t budget_ns; /* of a plan; 0: none; -1: nine tenths of delay * period_ns */
+  int32_t min_rows;  /* of a plan with a budget; 0: 4 */
+  int32_t replan;    /* steps between two plans' observations at least; 0: 1 */
+  int32_t freeze;    /* dfx_freeze */
+  int32_t follows;   /* not 0: the planned observations are followed by the caller, and seams are theirs */
+  int32_t warm_rows; /* plans start from the last one and run so many denoising steps; 0: they do not */
+  int32_t watchdog;  /* a plan that is so many steps overdue is cancelled; 0: never */
+  double max_seam;   /* a late plan with a larger seam is dropped; 0: none is */
+  uint64_t seed;     /* plans are numbered from 0 */
+  const dfx_thread* thread; /* what the planning thread asks of the system, or NULL */
+} dfx_executor_options;
+
+/* options: period_ns or delay has to be said. The planner must stay open for longer, and is not to be used meanwhile. */
+DFX_API dfx_status dfx_executor_open(dfx_planner* planner, const dfx_executor_options* options, char* error,
+                                     size_t error_size, dfx_executor** executor);
+/* Ends its thread after the denoising step at hand. */
+DFX_API void dfx_executor_close(dfx_executor* executor);
+/* Plans once, in the calling thread, and begins; a thread is started. Again: another episode. conditions: beside the
+ * observation at time 0, for every plan until others are given; copied. */
+DFX_API dfx_status dfx_executor_start(dfx_executor* executor, const double* observation,
+                                      const dfx_condition* conditions, int32_t n_conditions, char* error,
+                                      size_t error_size);
+/* Others from the next plan on. For the thread that calls step; allocates nothing, and takes all of them or none. */
+DFX_API dfx_status dfx_executor_set_conditions(dfx_executor* executor, const dfx_condition* conditions,
+                                               int32_t n_conditions);
+
+typedef enum dfx_source {
+  DFX_SOURCE_PLAN = 0,    /* the plan in use is in time */
+  DFX_SOURCE_SHIFTED = 1, /* one is overdue, or was dropped or failed; the older one goes on */
+  DFX_SOURCE_HOLD = 2     /* that has ended */
+} dfx_source;
+
+typedef struct dfx_step {
+  uint32_t struct_size;
+  int32_t source;      /* dfx_source */
+  int32_t index;       /* row of the plan in use */
+  int32_t age;         /* steps since its observation */
+  int32_t late;        /* steps that the plan being made is overdue */
+  int32_t came_status; /* dfx_status of the plan that has come in this step */
+  int64_t number;      /* of the plan in use */
+  int64_t began, came; /* numbers of plans that were begun in this step, and that have come; -1: none */
+  double
+      seam; /* where a new plan is taken over: how far it departs from the old one in its first row that is not
+                           frozen, the largest difference in normalised units; else NaN */
+  const float* action;                 /* [A]: what to do now */
+  const float *actions, *observations; /* [H, A], [H, O] of the plan in use. All three until the next step */
+} dfx_step;
+
+/* The next step, given its observation [O], or NULL where there is no new one; one that is not finite is taken as none.
+ * Wait-free, in constant time, without allocation; the only system call wakes the planning thread when a plan is begun. */
+DFX_API dfx_status dfx_executor_step(dfx_executor* executor, const double* observation, dfx_step* step);
+/* Whether no plan is being made: none was begun, or the last one has come. */
+DFX_API int32_t dfx_executor_idle(const dfx_executor* executor);
+/* Ends the thread; start begins anew. */
+DFX_API void dfx_executor_stop(dfx_executor* executor);
+
+typedef struct dfx_executor_info {
+  uint32_t struct_size;
+  int32_t delay;                       /* control steps */
+  int64_t budget_ns;                   /* of a plan; 0: none */
+  int64_t by_source[3];                /* steps since start, by dfx_source */
+  int64_t used, late, dropped, failed; /* plans; late: used after their step */
+  int64_t observations_not_taken, watchdog;
+  int64_t longest_ns; /* of the plans that came */
+  int32_t error;      /* dfx_status of the last plan that failed, or DFX_OK; dfx_executor_error says why */
+} dfx_executor_info;
+
+/* For the thread that calls step. */
+DFX_API dfx_status dfx_executor_get_info(const dfx_executor* executor, dfx_executor_info* info);
+DFX_API const char* dfx_executor_error(const dfx_executor* executor);
 
 #ifdef __cplusplus
 }

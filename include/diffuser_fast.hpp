@@ -5,7 +5,11 @@
 //   dfx::Plan plan(planner);                              // arrays of the right size, to be used again
 //   planner.plan({{0, now}, {-1, goal}}, seed, n, plan);  // throws dfx::Error
 //
-// Planner::try_plan is for control loops: it allocates nothing and throws nothing.
+//   dfx::Executor executor(planner, options);             // or acts while it plans
+//   executor.start(now, {{-1, goal}});
+//   while (acting) act(executor.step(observe().data()).action);
+//
+// Planner::try_plan and Executor::step are for control loops: they allocate nothing and throw nothing.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -148,5 +152,42 @@ inline dfx_status Planner::try_plan(const Condition* conditions, int32_t n, uint
   out.n_values = plan.values.size();
   return dfx_planner_plan(handle_, &request, &out);
 }
+
+// Closed before its planner: declare it after.
+class Executor : public Handle<dfx_executor, dfx_executor_close> {
+ public:
+  Executor(const Planner& planner, const dfx_executor_options& options) {
+    char error[256] = "";
+    check(dfx_executor_open(planner.get(), &options, error, sizeof error, &handle_), error);
+  }
+  // Plans once, in this thread. conditions: beside the observation, for all plans until others are given.
+  void start(const double* observation, std::initializer_list<Condition> conditions = {}) {
+    char error[256] = "";
+    check(dfx_executor_start(handle_, observation, conditions.begin(),
+                             static_cast<int32_t>(conditions.size()), error, sizeof error),
+          error);
+  }
+  void start(const std::vector<double>& observation, std::initializer_list<Condition> conditions = {}) {
+    start(observation.data(), conditions);
+  }
+  void stop() noexcept { dfx_executor_stop(handle_); }
+  // observation: [O], or NULL where there is no new one. Its arrays are good until the next step. Before start there is no
+  // action in it.
+  dfx_step step(const double* observation) noexcept {
+    auto found = sized<dfx_step>();
+    dfx_executor_step(handle_, observation, &found);
+    return found;
+  }
+  dfx_status set_conditions(std::initializer_list<Condition> conditions) noexcept {
+    return dfx_executor_set_conditions(handle_, conditions.begin(), static_cast<int32_t>(conditions.size()));
+  }
+  bool idle() const noexcept { return dfx_executor_idle(handle_) != 0; }
+  dfx_executor_info info() const {
+    auto found = sized<dfx_executor_info>();
+    check(dfx_executor_get_info(handle_, &found));
+    return found;
+  }
+  const char* error() const noexcept { return dfx_executor_error(handle_); }
+};
 
 }  // namespace dfx

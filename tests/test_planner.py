@@ -326,7 +326,8 @@ def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
     again = engine(parse_conditions({0: given[0]}, H, normalizers)[0], Seeded(3, 0))
     best = again.x[again.order[0]]
     ahead = np.repeat(np.concatenate((best[1:], best[-1:]))[None], 3, axis=0)
-    x = steps.sqrt_abar[T - k] * ahead + steps.sqrt_one_minus_abar[T - k] * drawn(3, 1, T, 3, H, A + O)[0]
+    drawn_there = engine.first_noise(Seeded(3, 1), 3) if backend == "cpu" else drawn(3, 1, T, 3, H, A + O)[0]
+    x = steps.sqrt_abar[T - k] * ahead.astype(np.float64) + steps.sqrt_one_minus_abar[T - k] * drawn_there
     wanted = engine(
         parse_conditions({0: given[1]}, H, normalizers)[0], Seeded(3, 1), x=x.astype(np.float32), start=T - k
     )  # fmt: skip
@@ -430,6 +431,28 @@ def test_a_budget_is_spent_and_told(backend):
         assert (again.observations == plans.observations).all() and (again.values == plans.values).all()
     assert rows[0] == T and rows[1] <= 2
     assert plans.finish == ("strided" if backend == "reference" else "finishing")
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_budget_for_a_warm_start(backend):
+    """Enough of it: the bits of a warm start without one. None: the last plan, moved on, under the new conditions."""
+    one, other = (planner(backend, warm_start=4) for _ in range(2))
+    for made in (one, other):
+        made.calibrate()
+        made.plan({0: obs()})
+    plenty = one.plan({0: obs(1)}, warm=True, budget_ms=1e6)
+    assert (plenty.observations == other.plan({0: obs(1)}, warm=True).observations).all()
+    assert plenty.finish == "full" and plenty.exactness == "approximate" and plenty.denoising_steps == 4
+    nothing = one.plan({0: obs(2)}, warm=True, shift=3, budget_ms=0.0)
+    assert nothing.finish == "shifted" and nothing.exactness == "approximate" and nothing.deadline_met is False
+    assert nothing.denoising_steps == len(nothing.rows) == 0 and not nothing.values.any()
+    for b in range(3):
+        np.testing.assert_array_equal(nothing.actions[b, :-3], plenty.actions[0, 3:])
+        np.testing.assert_array_equal(nothing.observations[b, 1:-3], plenty.observations[0, 4:])
+    np.testing.assert_allclose(nothing.observations[:, 0], np.tile(obs(2), (3, 1)), atol=1e-5)
+    again = one.plan({0: obs(2)}, replay=nothing.replay)
+    assert (again.observations == nothing.observations).all() and again.finish == "shifted"
+    assert one.plan({}, budget_ms=0.0).finish != "shifted"  # from noise there is none to move on
 
 
 def test_replays_of_plans_without_a_budget():

@@ -11,9 +11,8 @@
 #include <utility>
 
 #include "../cpu/clock.h"
-#include "bundle.h"
 #include "diffuser_fast.h"
-#include "planner.h"
+#include "handles.h"
 #include "refused.h"
 #include "self_test.h"
 #include "structs.h"
@@ -23,53 +22,11 @@
 #define DFX_LIBRARY_VERSION "unknown"
 #endif
 
-namespace {
-
-// What a handle begins with, so that another pointer is told apart, and one that was closed, mostly.
-constexpr uint64_t kBundle = 0x646678'62756e646cULL, kPlanner = 0x646678'706c616e6eULL;
-
-}  // namespace
-
-struct dfx_bundle {
-  uint64_t magic = kBundle;
-  df::Bundle bundle;
-};
-
-struct dfx_planner {
-  uint64_t magic = kPlanner;
-  const dfx_bundle* bundle;
-  df::Planner planner;
-};
+using df::guarded;
+using df::is;
+using df::told;
 
 namespace {
-
-bool is(const dfx_bundle* bundle) { return bundle && bundle->magic == kBundle; }
-bool is(const dfx_planner* planner) { return planner && planner->magic == kPlanner; }
-
-dfx_status told(dfx_status status, const char* text, char* error, size_t error_size) {
-  if (error && error_size > 0) {
-    std::strncpy(error, text, error_size - 1);
-    error[error_size - 1] = 0;
-  }
-  return status;
-}
-
-// What `work` does; whatever it throws becomes a status and a text.
-template <class Work>
-dfx_status guarded(char* error, size_t error_size, Work&& work) {
-  try {
-    work();
-    return DFX_OK;
-  } catch (const df::Refused& refused) {
-    return told(refused.status, refused.text.c_str(), error, error_size);
-  } catch (const std::bad_alloc&) {
-    return told(DFX_MEMORY, "there is not enough memory", error, error_size);
-  } catch (const std::exception& e) {
-    return told(DFX_SYSTEM, e.what(), error, error_size);
-  } catch (...) {
-    return told(DFX_SYSTEM, "unknown", error, error_size);
-  }
-}
 
 void release(const dfx_bundle* bundle) {
   if (bundle->bundle.references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
@@ -111,7 +68,7 @@ df::Memory contents(const char* path, int64_t* size) {
 }
 
 dfx_bundle* opened(df::Memory memory, int64_t size) {
-  return new dfx_bundle{kBundle, {std::move(memory), size}};
+  return new dfx_bundle{df::kBundleHandle, {std::move(memory), size}};
 }
 
 }  // namespace
@@ -222,7 +179,7 @@ dfx_status dfx_planner_open(const dfx_bundle* bundle, const dfx_options* options
   if (!planner) return told(DFX_ARGUMENT, "planner: NULL", error, error_size);
   return guarded(error, error_size, [&] {
     const dfx_options chosen = options ? df::taken(options, sizeof *options, "options") : dfx_options{};
-    *planner = new dfx_planner{kPlanner, bundle, {bundle->bundle, chosen}};
+    *planner = new dfx_planner{df::kPlannerHandle, bundle, {bundle->bundle, chosen}};
     bundle->bundle.references.fetch_add(1, std::memory_order_relaxed);
   });
 }

@@ -50,7 +50,7 @@ enum NormalizerKind : int {
 
 constexpr int kExactnessClasses = 4;
 constexpr int kMostGuideSteps = 256;  // of a denoising step
-constexpr int kBundleVersion = 1;
+constexpr int kBundleVersion = 2;
 constexpr int kTestSeed = 20220517;
 constexpr int kTestNumber = 7;
 constexpr int kLine = 64;  // bytes: tensors lie at multiples of it

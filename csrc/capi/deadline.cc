@@ -29,53 +29,50 @@ void sleep_ns(int64_t ns) {
 
 }  // namespace
 
-const int32_t* Planner::begin_with(int32_t choice, int32_t* n) {
-  const Bundle::Choices& c = choices_;
-  *n = c.at[choice + 1] - c.at[choice];
-  std::copy_n(c.all + c.at[choice], *n, rows_.begin());
-  std::fill(rows_.begin() + *n, rows_.begin() + bundle_.rows(), -1);
+// Of a plan from noise those of the bundle; of one that starts on the way its own denoising steps, then what leads from the
+// first of them to the end in fewer.
+int32_t Planner::choices() const {
+  if (start_ == 0) return choices_.count;
+  return 1 + schedule_.first_path[start_ + 1] - schedule_.first_path[start_];
+}
+
+Planner::Rows Planner::choice(int32_t i) const {
+  if (start_ == 0) return {choices_.all + choices_.at[i], choices_.at[i + 1] - choices_.at[i]};
+  if (i == 0) return {all_rows_.data() + start_, bundle_.rows() - start_};
+  const int32_t path = schedule_.first_path[start_] + i - 1;
+  return {schedule_.path_rows + schedule_.path_at[path],
+          schedule_.path_at[path + 1] - schedule_.path_at[path]};
+}
+
+void Planner::begin_with(int32_t i) {
+  const Rows begun = choice(i);
+  std::copy_n(begun.rows, begun.n, rows_.begin());
+  std::fill(rows_.begin() + begun.n, rows_.begin() + bundle_.rows(), -1);
   schedule_.n_schedules = 1;
-  choice_ = choice;
-  return rows_.data();
+  schedule_.skipped = start_;
+  choice_ = i;
 }
 
 // The best that fits into so many nanoseconds; the cheapest there is if none does.
-int32_t Planner::choice_for(int64_t left, int32_t min_rows) const {
-  const Bundle::Choices& c = choices_;
+bool Planner::choice_for(int64_t left, int32_t min_rows, int32_t* found) const {
   const int64_t* const costs = mode_ == Costs::kAlone ? alone_cost_.data() : cost_.data();
-  int32_t found = 0;
-  for (int32_t i = 0; i < c.count; ++i) {
-    const int32_t n = c.at[i + 1] - c.at[i];
-    if (n < min_rows && i > 0) continue;
-    found = i;
-    if (costs_.plan(c.all + c.at[i], n, costs) <= left) break;
+  *found = 0;
+  const int32_t all = choice(0).n;
+  for (int32_t i = 0; i < choices(); ++i) {
+    const Rows rows = choice(i);
+    if (i > 0 && (rows.n < min_rows || (start_ > 0 && rows.n >= all))) continue;
+    *found = i;
+    if (costs_.plan(rows.rows, rows.n, costs) <= left) return true;
   }
-  return found;
+  return false;
 }
 
 dfx_status Planner::choose(const dfx_request& request) {
-  int32_t n;
   if (request.min_rows < 0) return say(DFX_ARGUMENT, "request.min_rows: found %d", request.min_rows);
   if (request.deadline_ns < 0) return say(DFX_ARGUMENT, "request.deadline_ns: negative");
-  if (request.replay) {
-    const size_t most = bundle_.rows();
-    if (request.deadline_ns)
-      return say(DFX_ARGUMENT, "request.replay: it says what is run; no deadline with it");
-    if (request.n_replay != ran_.size())
-      return say(DFX_ARGUMENT, "request.n_replay: found %zu, expected %zu", request.n_replay, ran_.size());
-    std::copy_n(request.replay, request.n_replay, rows_.begin());
-    for (int32_t& row : rows_) {  // the engine refuses what is not of the menu, and none at all
-      if (row < -1 || row >= bundle_.menu_rows()) return say(DFX_ARGUMENT, "request.replay: found %d", row);
-    }
-    for (size_t at = 0; at < rows_.size(); at += most) {
-      if (rows_[at] == -1) return say(DFX_ARGUMENT, "request.replay: no denoising step");
-    }
-    schedule_.n_schedules = groups_;
-    choice_ = -1;
-    return DFX_OK;
-  }
+  if (request.replay) return replay(request);
   if (!request.deadline_ns) {
-    begin_with(0, &n);
+    begin_with(0);
     return DFX_OK;
   }
   if (!costs_.known())
@@ -83,17 +80,44 @@ dfx_status Planner::choose(const dfx_request& request) {
   mode_ = df_intra_op(engine_) && !df_shares(engine_) ? Costs::kAlone : Costs::kShared;
   costs_.rows(Costs::kShared, cost_.data());
   costs_.rows(Costs::kAlone, alone_cost_.data());
-  begin_with(choice_for(request.deadline_ns - after_ - now_ns(), std::max(request.min_rows, 1)), &n);
+  int32_t found;
+  const int64_t left = request.deadline_ns - after_ - now_ns();
+  const bool fits = choice_for(left, std::max(request.min_rows, 1), &found);
+  begin_with(found);
+  if (!fits && request.last) choice_ = kShifted;
+  return DFX_OK;
+}
+
+dfx_status Planner::replay(const dfx_request& request) {
+  const size_t most = bundle_.rows();
+  if (request.deadline_ns)
+    return say(DFX_ARGUMENT, "request.replay: it says what is run; no deadline with it");
+  if (request.n_replay != ran_.size())
+    return say(DFX_ARGUMENT, "request.n_replay: found %zu, expected %zu", request.n_replay, ran_.size());
+  std::copy_n(request.replay, request.n_replay, rows_.begin());
+  for (int32_t& row : rows_) {  // the engine refuses what is not of the menu
+    if (row < -1 || row >= bundle_.menu_rows()) return say(DFX_ARGUMENT, "request.replay: found %d", row);
+  }
+  schedule_.n_schedules = groups_;
+  schedule_.skipped = start_;
+  choice_ = kReplay;
+  if (request.last && std::all_of(rows_.begin(), rows_.end(), [](int32_t row) { return row == -1; })) {
+    choice_ = kShifted;
+    return DFX_OK;
+  }
+  for (size_t at = 0; at < rows_.size(); at += most) {
+    if (rows_[at] == -1) return say(DFX_ARGUMENT, "request.replay: no denoising step");
+  }
   return DFX_OK;
 }
 
 int32_t Planner::finish_of(const int32_t* ran, int32_t n) const {
-  const Bundle::Choices& c = choices_;
   const auto is = [&](int32_t i) {
-    return c.at[i + 1] - c.at[i] == n && std::equal(ran, ran + n, c.all + c.at[i]);
+    const Rows rows = choice(i);
+    return rows.n == n && std::equal(ran, ran + n, rows.rows);
   };
-  if (choice_ < 0 ? is(0) : is(choice_)) return choice_ > 0 ? DFX_STRIDED : DFX_FULL;
-  for (int32_t i = 1; choice_ < 0 && i < c.count; ++i) {
+  if (choice_ == kReplay ? is(0) : is(choice_)) return choice_ > 0 ? DFX_STRIDED : DFX_FULL;
+  for (int32_t i = 1; choice_ == kReplay && i < choices(); ++i) {
     if (is(i)) return DFX_STRIDED;
   }
   const int32_t last = ran[n - 1];
@@ -104,17 +128,18 @@ int32_t Planner::finish_of(const int32_t* ran, int32_t n) const {
 
 void Planner::ended(dfx_plan* plan) const {
   const int32_t most = bundle_.rows();
-  plan->rows = most;
-  plan->finish = DFX_FULL;
-  for (int32_t g = 0; g < groups_; ++g) {
+  plan->rows = choice_ == kShifted ? 0 : most;
+  plan->finish = choice_ == kShifted ? DFX_SHIFTED : DFX_FULL;
+  for (int32_t g = 0; g < groups_ && choice_ != kShifted; ++g) {
     const int32_t* const ran = ran_.data() + int64_t{g} * most;
     const int32_t n = static_cast<int32_t>(std::find(ran, ran + most, -1) - ran);
     plan->rows = std::min(plan->rows, n);
     plan->finish = std::max(plan->finish, finish_of(ran, n));  // the better first
   }
   if (plan->ran) std::copy(ran_.begin(), ran_.end(), plan->ran);
-  plan->exactness =
-      plan->finish == DFX_FULL ? static_cast<int32_t>(bundle_.size(kSizeExactness)) : DFX_APPROXIMATE;
+  plan->exactness = plan->finish == DFX_FULL && start_ == 0
+                        ? static_cast<int32_t>(bundle_.size(kSizeExactness))
+                        : DFX_APPROXIMATE;
 }
 
 void Planner::learn(double ns) {
@@ -127,33 +152,33 @@ dfx_status Planner::calibrate(int64_t rest_ns) {
   const FloatingPoint mode;
   if (rest_ns < 0 || rest_ns > 60'000'000'000) return say(DFX_ARGUMENT, "rest_ns: expected 0 to a minute");
   std::fill(mask_.begin(), mask_.end(), 0);
-  const Bundle::Choices& c = choices_;
+  start_ = 0;
   const int32_t* const guide_steps = bundle_.tensors().i32("rows.guide_steps", bundle_.menu_rows());
   // The shortest (but of one row), some in between, the longest strided, and all denoising steps.
   std::vector<int32_t> kinds;
-  for (int32_t i = c.count - 1; i >= 0; --i) {
-    const int32_t n = c.at[i + 1] - c.at[i];
+  for (int32_t i = choices() - 1; i >= 0; --i) {
+    const int32_t n = choice(i).n;
     if ((n >= 2 && n <= 8 && kinds.size() < 4) || i <= 1) kinds.push_back(i);
   }
   if (kinds.empty()) kinds.push_back(0);
   std::vector<Measured> measured;
   const int64_t began = now_ns();
-  int32_t n;
-  begin_with(kinds[0], &n);
-  if (const dfx_status status = run(0, 0, 0); status != DFX_OK) return status;  // touches its memory
+  begin_with(kinds[0]);
+  if (const dfx_status status = run(0, 0, 0, nullptr); status != DFX_OK) return status;  // touches its memory
   for (const int32_t kind : kinds) {
     int64_t times[kTimed];
-    const int32_t* const rows = begin_with(kind, &n);
+    begin_with(kind);
     for (int64_t& time : times) {
       if (rest_ns) sleep_ns(rest_ns);
       const int64_t start = now_ns();
-      if (const dfx_status status = run(0, 0, 0); status != DFX_OK) return status;
+      if (const dfx_status status = run(0, 0, 0, nullptr); status != DFX_OK) return status;
       time = now_ns() - start;
     }
     std::sort(times, times + kTimed);
+    const Rows rows = choice(kind);
     double guides = 0;
-    for (int32_t i = 0; i < n; ++i) guides += guide_steps[rows[i]];
-    measured.push_back({static_cast<double>(n), guides, static_cast<double>(times[kTimed / 2])});
+    for (int32_t i = 0; i < rows.n; ++i) guides += guide_steps[rows.rows[i]];
+    measured.push_back({static_cast<double>(rows.n), guides, static_cast<double>(times[kTimed / 2])});
     if (now_ns() - began > kLongest + 20 * kTimed * rest_ns && measured.size() > 2) break;
   }
   costs_ = Costs({guide_steps, guide_steps + bundle_.menu_rows()}, df_threads(engine_));

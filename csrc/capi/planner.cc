@@ -7,6 +7,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 
 #include "../cpu/clock.h"
 #include "../cpu/floating_point.h"
@@ -37,6 +38,7 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
       batch_(or_default(options.batch, static_cast<int32_t>(bundle.size(kSizeBatch)))),
       horizon_(or_default(options.horizon, bundle.variants[0].horizon)),
       depth_(bundle.depth()),
+      entries_(bundle.tensors().f64("rows.entries", int64_t{bundle.rows()} * 2)),
       choices_(bundle.choices()),
       columns_(bundle.tensors().f32("rows.columns", int64_t{bundle.menu_rows()} * kColumns)),
       training_steps_(bundle.training_steps()),
@@ -66,6 +68,10 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   inpaint_.resize(elements);
   timed_.resize(horizon_);
   x_.resize(batch_ * elements);
+  noised_.resize(batch_ * elements);
+  moved_.resize(elements);
+  all_rows_.resize(bundle.rows());
+  std::iota(all_rows_.begin(), all_rows_.end(), 0);
   values_.resize(batch_);
   order_.resize(batch_);
   char error[256] = "";
@@ -163,7 +169,8 @@ dfx_status Planner::fits(const dfx_plan& plan) {
   } all[] = {{"actions", plan.actions, plan.n_actions, steps * bundle_.action_dim()},
              {"observations", plan.observations, plan.n_observations, steps * bundle_.observation_dim()},
              {"values", plan.values, plan.n_values, static_cast<size_t>(batch_)},
-             {"ran", reinterpret_cast<const float*>(plan.ran), plan.n_ran, ran_.size()}};
+             {"ran", reinterpret_cast<const float*>(plan.ran), plan.n_ran, ran_.size()},
+             {"last", plan.last, plan.n_last, moved_.size()}};
   for (const auto& one : all) {
     if (one.given && one.found < one.needed) {
       return say(DFX_ARGUMENT, "plan.n_%s: found %zu, expected at least %zu", one.name, one.found,
@@ -185,16 +192,25 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   uint32_t notes = 0;
   if (const dfx_status status = inpaint(conditions, request.n_conditions, &notes); status != DFX_OK)
     return status;
+  if (const dfx_status status = freeze(request, &notes); status != DFX_OK) return status;
+  if (const dfx_status status = starts(request); status != DFX_OK) return status;
   if (const dfx_status status = choose(request); status != DFX_OK) return status;
   const int64_t began = now_ns();
-  const int64_t deadline = request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_, 1) : 0;
-  if (const dfx_status status = run(request.seed, request.number, deadline); status != DFX_OK) return status;
+  if (choice_ == kShifted) {
+    shifted(request);
+  } else {
+    const int64_t deadline = request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_, 1) : 0;
+    const float* const x = request.last ? noised(request) : nullptr;
+    const dfx_status status = run(request.seed, request.number, deadline, x);
+    if (status != DFX_OK) return status;
+  }
   const int64_t ran = now_ns();
-  if (request.deadline_ns) learn(static_cast<double>(ran - began));
+  if (request.deadline_ns && choice_ != kShifted) learn(static_cast<double>(ran - began));
   for (const float value : values_) {
     if (!std::isfinite(value)) return say(DFX_NOT_FINITE, "the value of a plan is not finite");
   }
   give(*plan);
+  restore(request, *plan);
   ended(plan);
   plan->notes = notes;
   plan->started_ns = started;
@@ -204,7 +220,7 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   return DFX_OK;
 }
 
-dfx_status Planner::run(uint64_t seed, uint32_t number, int64_t deadline) {
+dfx_status Planner::run(uint64_t seed, uint32_t number, int64_t deadline, const float* x) {
   schedule_.deadline = deadline;
   dissolved_ = df_dissolved(engine_);
   df_args args{};
@@ -214,6 +230,7 @@ dfx_status Planner::run(uint64_t seed, uint32_t number, int64_t deadline) {
   args.seed = seed;
   args.plan = number;
   args.candidates = batch_;
+  args.x = x;
   args.schedule = &schedule_;
   args.x_out = x_.data();
   args.values = values_.data();
@@ -255,6 +272,7 @@ void Planner::give(const dfx_plan& plan) {
     }
     if (plan.values) plan.values[b] = values_[order_[b]];
   }
+  if (plan.last) std::copy_n(x_.data() + order_[0] * elements, elements, plan.last);
 }
 
 dfx_planner_info Planner::info() const {

@@ -26,8 +26,10 @@ class Planner {
 
   // Held. Says what was wrong by say().
   dfx_status plan(const dfx_request& request, const dfx_condition* conditions, dfx_plan* plan);
+  static constexpr int32_t kReplay = -1, kShifted = -2;  // instead of a choice
   // Held. Measures the costs that a deadline needs.
   dfx_status calibrate(int64_t rest_ns);
+  bool calibrated() const { return costs_.known(); }
   void cancel() { df_cancel(engine_); }
   dfx_status say(dfx_status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
   const char* error() const { return error_; }
@@ -36,12 +38,31 @@ class Planner {
  private:
   dfx_status inpaint(const dfx_condition* conditions, int32_t n, uint32_t* notes);
   dfx_status inpaint(const dfx_condition& condition, int32_t index, uint32_t* notes);
+  // start.cc: rows that are given, and an earlier plan to start from.
+  dfx_status freeze(const dfx_request& request, uint32_t* notes);
+  dfx_status freeze(const char* name, const double* given, const Normalizer& normalizer, int32_t width,
+                    int64_t column, const dfx_request& request, uint32_t* notes);
+  void restore(const dfx_request& request, const dfx_plan& plan) const;
+  dfx_status starts(const dfx_request& request);
+  void move(const dfx_request& request, float* out) const;
+  const float* noised(const dfx_request& request);
+  void shifted(const dfx_request& request);
   dfx_status fits(const dfx_plan& plan);
   // What is to be run: all denoising steps, those of a replay, or what fits until the deadline.
   dfx_status choose(const dfx_request& request);
-  const int32_t* begin_with(int32_t choice, int32_t* n);
-  int32_t choice_for(int64_t left, int32_t min_rows) const;
-  dfx_status run(uint64_t seed, uint32_t number, int64_t deadline);
+  dfx_status replay(const dfx_request& request);
+  // A schedule that a plan may begin with; choice 0 has all denoising steps.
+  struct Rows {
+    const int32_t* rows;
+    int32_t n;
+  };
+  int32_t choices() const;
+  Rows choice(int32_t i) const;
+  void begin_with(int32_t choice);
+  // false: none fits.
+  bool choice_for(int64_t left, int32_t min_rows, int32_t* found) const;
+  // x: at entry of the first of them, or NULL.
+  dfx_status run(uint64_t seed, uint32_t number, int64_t deadline, const float* x);
   void ended(dfx_plan* plan) const;
   int32_t finish_of(const int32_t* ran, int32_t n) const;
   void learn(double ns);
@@ -56,8 +77,13 @@ class Planner {
   std::vector<uint8_t> timed_;     // [H]: there is a condition
   std::vector<float> x_, values_;  // [B, H, D], [B]
   std::vector<int64_t> order_;     // [B]
+  // Where a plan starts from an earlier one: at denoising step start_, moved on, and with noise [B, H, D].
+  int32_t start_ = 0;
+  std::vector<float> moved_, noised_;
+  const double* const entries_;    // [R, 2]: of x0 and of noise, at entry of each denoising step
+  std::vector<int32_t> all_rows_;  // 0 .. R - 1
   // The schedule, and what is known of its cost.
-  const Bundle::Choices choices_;
+  const Bundle::Choices choices_;        // of a plan from noise
   const float* const columns_;           // [R', kColumns]
   const int64_t* const training_steps_;  // [R']
   Costs costs_;
@@ -65,7 +91,7 @@ class Planner {
   df_schedule schedule_;
   std::vector<int32_t> rows_, ran_;         // [groups, R]: to be run, and run; -1 after the last
   std::vector<int64_t> cost_, alone_cost_;  // [R']
-  int32_t choice_ = 0, groups_ = 1;         // choice -1: a replay
+  int32_t choice_ = 0, groups_ = 1;
   int64_t dissolved_ = 0, after_ = 0;  // before the plan; nanoseconds from the engine's end to the answer's
   std::atomic<uint32_t> held_{0};
   char error_[256] = "";

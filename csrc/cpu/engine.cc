@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "clock.h"
+#include "floating_point.h"
 #include "verify.h"
 
 namespace df {
@@ -215,6 +216,13 @@ extern "C" int32_t df_shares(const df_engine* engine) {
 
 extern "C" int64_t df_dissolved(const df_engine* engine) {
   return reinterpret_cast<const df::Engine*>(engine)->dissolved_plans.load(std::memory_order_relaxed);
+}
+
+extern "C" void df_noise(const df_engine* engine, uint64_t seed, uint32_t plan, uint32_t entry,
+                         uint32_t sample, float* out) {
+  const df::Engine* const e = reinterpret_cast<const df::Engine*>(engine);
+  const df::FloatingPoint mode;
+  e->kernels->noise(seed, plan, entry, sample, 0, static_cast<int>(e->elements), out);
 }
 
 extern "C" int64_t df_resumed(const df_engine* engine) {

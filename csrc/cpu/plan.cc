@@ -54,6 +54,7 @@ const char* wrong(const df_loop& d, const df_args& a) {
   if (!a.order) return "order: NULL";
   if (a.start == d.rows) return nullptr;
   if (a.schedule && a.start != 0) return "start: must be 0 with a schedule";
+  if (a.schedule && a.tape && a.schedule->skipped != 0) return "tape: a schedule may not skip any of it";
   const char* found = wrong_tables(d.denoiser, a.denoiser_tables, d.denoiser_tables, d.batch);
   return found ? found : wrong_tables(d.gradient, a.guide_tables, d.guide_tables, d.batch);
 }

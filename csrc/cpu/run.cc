@@ -66,6 +66,8 @@ class Sampler {
   int steps() const { return a_.schedule ? space_.schedule.steps() : e_.desc.rows; }
   int row(int i) const { return a_.schedule ? space_.schedule.row(i) : i; }
 
+  int skipped() const { return a_.schedule ? a_.schedule->skipped : 0; }
+
   bool schedule(bool resumes) {
     if (!a_.schedule) return true;
     if (thread_ == 0) {
@@ -269,7 +271,7 @@ class Sampler {
       // Noise that is multiplied by zero is not drawn; a zero stands for it.
       const bool drawn = a_.tape || column[kColumnS] != 0;
       if (!drawn) std::fill_n(noise_, count_, 0.0f);
-      const float* const z = drawn ? noise(i + 1, b) : noise_;
+      const float* const z = drawn ? noise(skipped() + i + 1, b) : noise_;
       finite &= e_.kernels->update(s, coefficients, low, high, z, previous_x0(b), x(b));
       record(b, i + 1 - a_.start);
       keep(b, i);

@@ -62,6 +62,7 @@ void Schedule::tell(int group) const {
 const char* wrong_schedule(const df_schedule& s, int rows, int groups, int most) {
   const auto outside = [&](int32_t row) { return row < 0 || row >= rows; };
   if (!s.rows || s.most < 1 || s.most > most) return "schedule: rows: NULL, or not 1 .. R of them";
+  if (s.skipped < 0) return "schedule: skipped: negative";
   if (s.n_schedules != 1 && s.n_schedules != groups) return "schedule: must be one, or one for each group";
   for (int g = 0; g < s.n_schedules; ++g) {
     const int32_t* const own = s.rows + g * int64_t{s.most};

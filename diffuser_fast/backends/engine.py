@@ -60,10 +60,15 @@ class Deadline:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Which rows of the loop a plan runs: int32 ``[1 or groups, most]``, in order, -1 after the last of each."""
+    """Which rows of the loop a plan runs: int32 ``[1 or groups, most]``, in order, -1 after the last of each.
+
+    skipped: entries of noise that a plan leaves out which starts on the way: the noise of its i-th row is entry
+    ``skipped + i + 1``.
+    """
 
     rows: NDArray[np.int32]
     deadline: Deadline | None = None
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         rows = np.atleast_2d(np.ascontiguousarray(self.rows, np.int32))
@@ -96,9 +101,12 @@ class Engine(Protocol):
         all trajectories or of each, where they depend on a condition (``core/loop.py``); ValueError if they do not fit.
         candidates: plans are ranked within groups of this many (default N). A number that is not finite raises
         FloatingPointError naming the denoising step, a call while another is under way BusyError. schedule: rows of the
-        loop that are run instead of all (``Backend.SCHEDULES``); entry i + 1 of the noise is then that of its i-th row,
-        and the result says which rows were run.
+        loop that are run instead of all (``Backend.SCHEDULES``); the result says which rows were run.
         """
+        ...
+
+    def first_noise(self, noise: Seeded, candidates: int) -> NDArray[np.float32]:
+        """Entry 0 of it, ``[N, H, D]``, as the engine draws it: what a plan that starts on the way is noised with."""
         ...
 
     def cancel(self) -> None:

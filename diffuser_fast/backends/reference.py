@@ -248,6 +248,7 @@ class ReferenceEngine:
         """See backends/engine.py. A schedule is run as it is given: this engine looks at no clock and has one group."""
         loop, steps = self.loop, self.loop.steps
         rows = list(range(start, loop.rows)) if schedule is None else scheduled(schedule)
+        skipped = 0 if schedule is None else schedule.skipped
         net_tables, guide_tables = loop.plan_tables(tables, self.batch)
         self._cancelled = False
         mask, given = torch.tensor(inpainting.mask, device=self.device), self._tensor(inpainting.values)
@@ -279,7 +280,7 @@ class ReferenceEngine:
                 if i == start:
                     previous_x0 = x0
                 update = steps.a[k] * x0 + steps.b[k] * state + steps.d[k] * previous_x0 + steps.u[k] * unclipped
-                state = inpaint(update + steps.s[k] * self._noise(noise, i + 1, candidates))
+                state = inpaint(update + steps.s[k] * self._noise(noise, skipped + i + 1, candidates))
                 previous_x0 = x0
                 if not torch.isfinite(state).all():
                     raise not_finite(steps, k)

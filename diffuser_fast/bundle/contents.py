@@ -4,7 +4,8 @@
 ``weights.<number>`` float32, packed (backends/pack.py), each once, in no instruction set's own layout;
 ``programs.<variant>.<role>.{ops, values, inputs, outputs, weights, layouts}`` int32 (core/passes/serialize.py), where
 ``weights`` are the numbers above; ``rows.columns`` float32 [R', 9], ``rows.{t, guide_steps, table_steps}``: all rows of
-the planner's menu (core/menu.py), its own R first; ``tables.{denoiser, guide}`` float32 [steps, S], where row k reads
+the planner's menu (core/menu.py), its own R first; ``rows.entries`` float64 [R, 2]: what of x0 and of noise is in x at
+entry of each of those; ``tables.{denoiser, guide}`` float32 [steps, S], where row k reads
 that of ``table_steps[k]``; ``choices.{at, rows}``: schedules to begin with, best first, the first being the planner's
 own; ``paths.{first, at, rows}``: what leads from each row to the end; ``schedule.<buffer>`` float64 [T];
 ``clip`` float32 [2, D]; ``normalizer.{observations, actions}.*`` float64; ``test.*``: see selftest.py.
@@ -24,7 +25,7 @@ from ..core.samplers import ENGINE_COLUMNS
 from ..core.schedule import BUFFERS
 from ..planner import Planner
 
-VERSION = 1
+VERSION = 2
 SIZES = (
     "version", "action_dim", "observation_dim", "training_steps", "rows", "guided", "batch", "variants", "weights",
     "exactness", "clip_array", "observations_kind", "actions_kind", "test_batch", "test_conditions",
@@ -94,6 +95,7 @@ def tensors(planner: Planner, loops: Sequence[SamplingLoop], batch_sizes: Sequen
         "sizes": np.array([sizes[name] for name in SIZES], np.int64),
         "variants": np.array(variants, np.int64),
         "rows.columns": np.stack([getattr(steps, name) for name in ENGINE_COLUMNS], axis=1).astype(np.float32),
+        "rows.entries": np.stack([steps.sqrt_abar[: menu.own], steps.sqrt_one_minus_abar[: menu.own]], axis=1),
         "rows.t": np.array(steps.t, np.int64),
         "rows.guide_steps": np.array(steps.guide_steps, np.int32),
         "rows.table_steps": menu.table_steps,

@@ -21,7 +21,7 @@ from ..core.samplers import StepTable, ddim_path
 
 KEPT = 4  # loops, engines and costs: for the sizes asked for last
 TIMED = 3  # plans of each kind, to begin with
-ORDER = ("full", "strided", "restrided", "finishing")  # the better first
+ORDER = ("full", "strided", "restrided", "finishing", "shifted")  # the better first
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +85,13 @@ class Budget:
         return self._costs[key]
 
     def run(
-        self, call: Callable[..., Result], timed: tuple[float, int], count: int, horizon: int, start: int, began: float
+        self, call: Callable[..., Result], timed: tuple[float, int], count: int, horizon: int, start: int, began: float,
+        shifted: Callable[[], Result] | None = None,
     ) -> tuple[float, Ended, Result]:  # fmt: skip
         """A plan from a denoising step of the sampler on: when it began, how it ended, and its result.
 
         call: the engine, given all but the schedule. timed: seconds from ``began``, and the fewest rows to begin with.
+        shifted: the last plan moved on, where there is one: it is the answer where not one step fits.
         """
         if (count, horizon) not in self._costs:
             self.costs(count, horizon, lambda _, schedule: call(schedule=schedule))
@@ -97,9 +99,12 @@ class Budget:
         costs, engine = self._costs[count, horizon], self.engine(count, horizon)
         mode = "alone" if getattr(engine, "intra_op", False) and not engine.shares else "shared"
         end = began + timed[0] - self._after
-        choice = self.choose(costs, end - time.perf_counter(), mode, timed[1], start)
+        choice, fits = self.choose(costs, end - time.perf_counter(), mode, timed[1], start)
+        if not fits and shifted is not None:
+            self._ended = time.perf_counter()
+            return began, Ended("shifted", self.menu.steps.t[:0], np.full((1, 1), -1, np.int32)), shifted()
         dissolved, started = getattr(engine, "dissolved", 0), time.perf_counter()
-        schedule = self.schedule(choice, costs, time.monotonic_ns() + int((end - started) * 1e9))
+        schedule = self.schedule(choice, costs, time.monotonic_ns() + int((end - started) * 1e9), start)
         result = call(schedule=schedule)
         self._ended = time.perf_counter()
         ended = self.ended(choice, result)
@@ -111,16 +116,16 @@ class Budget:
         """The planner has made its answer of the result."""
         self._after = max(time.perf_counter() - self._ended, 0.9 * self._after)
 
-    def choose(self, costs: Costs, left: float, mode: str, min_rows: int, start: int) -> Choice:
-        """The best schedule that fits into so many seconds; the cheapest there is if none does."""
-        fits, cost = None, costs.rows(mode)
+    def choose(self, costs: Costs, left: float, mode: str, min_rows: int, start: int) -> tuple[Choice, bool]:
+        """The best schedule that fits into so many seconds; the cheapest there is if none does, and False."""
+        found, cost = None, costs.rows(mode)
         for choice in self.choices(start):
-            if len(choice.rows) < min_rows and fits is not None:
+            if len(choice.rows) < min_rows and found is not None:
                 continue
-            fits = choice
+            found = choice
             if costs.plan(choice.rows, cost) <= left:
-                break
-        return fits
+                return found, True
+        return found, False
 
     def choices(self, start: int) -> list[Choice]:
         """Schedules of a plan that begins at a denoising step of the sampler, best first."""
@@ -131,12 +136,12 @@ class Budget:
         found = [Choice(m.path_rows[m.path_at[p] : m.path_at[p + 1]], "strided") for p in paths]
         return [Choice(rows, "full"), *(choice for choice in found if len(choice.rows) < len(rows))]
 
-    def schedule(self, choice: Choice, costs: Costs, at: int) -> Schedule:
-        """With its deadline, nanoseconds, where the engine can keep one."""
+    def schedule(self, choice: Choice, costs: Costs, at: int, start: int) -> Schedule:
+        """Of a plan from denoising step ``start`` on, with its deadline, nanoseconds, where the engine can keep one."""
         if not self.deadline:
-            return Schedule(choice.rows)
+            return Schedule(choice.rows, skipped=start)
         shared, alone = (np.ceil(costs.rows(mode) * 1e9).astype(np.int64) for mode in ("shared", "alone"))
-        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu))
+        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu), start)
 
     def ended(self, begun: Choice | str, result: Result) -> Ended:
         """What was run. begun: what it began with, or the name that a replay has."""

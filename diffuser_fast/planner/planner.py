@@ -16,22 +16,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import backends
-from ..backends.engine import BusyError, Engine, Noise, Schedule, Seeded
+from ..backends.engine import BusyError, Engine, Schedule, Seeded
 from ..core.arrays import as_numbers
 from ..core.checkpoint import Checkpoint
 from ..core.conditioning import conditions_of
 from ..core.conditions import Inpainting, no_inpainting, parse_conditions
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
-from ..core.noise import draw
 from ..core.physical import Physical
 from ..core.prefix import Prefix
 from ..core.samplers import step_table
 from ..core.scalars import real, whole
 from ..core.spelling import setting
 from ..settings import SETTINGS
-from .budget import Budget
+from .budget import Budget, Ended
 from .plans import Plans, Replay
+from .start import Size, noised, other_noise, shifted, tape_of
 
 GUIDED_BATCH = 64  # the original's
 SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest number of a plan
@@ -230,7 +230,8 @@ class Planner:
 
         budget_ms: the plan is back after so many milliseconds and one denoising step, if the thread is not descheduled
         (docs/real_time.md). It begins with the most that fits: all denoising steps, fewer of DDIM, fewer guide steps,
-        down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always.
+        down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always. A warm
+        start that not even one step fits into is the last plan, moved on, under the new conditions ("shifted").
         ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new
         size the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
 
@@ -356,29 +357,35 @@ class Planner:
         count = batch_size * (situations or 1)
         first = replay.number if replay is not None else self._number if number is None else number
         seed = self.seed if replay is None else replay.seed
-        source = Seeded(seed, first) if noise is None else self._tape(noise, situations, batch_size, horizon)
+        size = Size(situations or 1, batch_size, horizon, self.checkpoint.unet.spec.transition_dim)
+        source = Seeded(seed, first) if noise is None else tape_of(noise, self._steps, size, several=bool(situations))
+        scheduled = timed is not None or (replay is not None and replay.rows is not None)
+        loop, engine = (self.budget.loop, self.budget.engine) if scheduled else (self._loop, self._engine)
+        self._working = engine(count, horizon)
         start, x, last = 0, None, replay.last if replay is not None else self._last if warm else None
         shift = replay.shift if replay is not None else shift
         if last is not None:
-            start, x = self._warm_start(last, shift, source, situations or 1, batch_size, horizon)
+            start = self._steps.rows - self.warm_start
+            x = noised(last, shift, self._steps, start, self._working, source, size)
         elif self._steps.first_noise != 1:
-            x = self._first_noise(source, count, batch_size, horizon)
-        scheduled = timed is not None or (replay is not None and replay.rows is not None)
-        loop, engine = (self.budget.loop, self.budget.engine) if scheduled else (self._loop, self._engine)
+            x = other_noise(self._steps, self._working, source, size)
         tables = None
         if conditioned is not None:
             each = np.repeat(conditioned, count // len(conditioned), axis=0)
             tables = PlanTables(loop(horizon).denoiser.conditioned(each))
         values = inpainting.values
         values = values if len(values) == 1 else np.repeat(values, batch_size, axis=0)
-        self._working = engine(count, horizon)
-        call = partial(self._working, Inpainting(inpainting.mask, values), source, x=x, tables=tables,
+        asked = Inpainting(inpainting.mask, values)
+        call = partial(self._working, asked, source, x=x, tables=tables,
                        candidates=batch_size, chain=return_chain)  # fmt: skip
         ended = None
         if timed is not None:
-            began, ended, result = self.budget.run(call, timed, count, horizon, start, began)
+            moved = None if last is None else partial(shifted, last, shift, asked, size)
+            began, ended, result = self.budget.run(call, timed, count, horizon, start, began, moved)
+        elif replay is not None and replay.finish == "shifted":
+            ended, result = Ended("shifted", self._steps.t[:0], replay.rows), shifted(last, shift, asked, size)
         elif scheduled:
-            result = call(schedule=Schedule(replay.rows))
+            result = call(schedule=Schedule(replay.rows, skipped=start))
             ended = self.budget.ended(replay.finish, result)
         else:
             result = call(start=start)
@@ -446,47 +453,6 @@ class Planner:
         if conditions:
             raise ValueError("conditions: the plans hold actions alone; give the last observations as condition")
         return no_inpainting(horizon, checkpoint.unet.spec.transition_dim), None
-
-    def _tape(self, noise: ArrayLike, situations: int | None, batch_size: int, horizon: int) -> NDArray[np.float32]:
-        """The caller's noise, checked: ``[R + 1, N, H, D]``. Rows without noise at the end may miss theirs."""
-        tape = np.ascontiguousarray(as_numbers("noise", noise, np.float32, finite=False))
-        lead = (situations, batch_size) if situations else (batch_size,)
-        expected = (self._steps.rows + 1, *lead, horizon, self.checkpoint.unet.spec.transition_dim)
-        drawn = 1 + max(np.flatnonzero(self._steps.s) + 1, default=0)  # entries that are used
-        if tape.shape[1:] == expected[1:] and drawn <= len(tape) < expected[0]:
-            tape = np.concatenate((tape, np.zeros((expected[0] - len(tape), *tape.shape[1:]), np.float32)))
-        if tape.shape != expected:
-            raise ValueError(f"noise: expected a tape of shape {list(expected)}, found {list(tape.shape)}")
-        if not np.isfinite(tape).all():
-            raise ValueError("noise: the tape holds numbers that are not finite")
-        return tape.reshape(expected[0], -1, *expected[-2:])
-
-    def _first_noise(self, source: Noise, count: int, batch_size: int, horizon: int) -> NDArray[np.float32]:
-        """``[N, H, D]``: where a sampler has another first noise than standard normal numbers."""
-        if isinstance(source, np.ndarray):
-            noise = source[0]
-        else:
-            shape = (count, horizon, self.checkpoint.unet.spec.transition_dim)
-            noise = draw(source.seed, source.plan, 0, *shape, candidates=batch_size)
-        return (self._steps.first_noise * noise).astype(np.float32)
-
-    def _warm_start(
-        self, last: NDArray, shift: int, source: Noise, situations: int, batch_size: int, horizon: int
-    ) -> tuple[int, NDArray[np.float32]]:
-        """The last best plans, moved on by ``shift`` steps and noised to the entry of denoising step R - k.
-
-        Ho et al. 2020, equation 4. At another horizon they are cut short, or their last state is held.
-        """
-        if len(last) != situations:
-            raise ValueError(f"warm: the last plan was for {len(last)} situations, this one is for {situations}")
-        start, steps = self._steps.rows - self.warm_start, self._steps
-        times = np.minimum(np.arange(shift, horizon + shift), last.shape[1] - 1)
-        ahead = last[:, times].repeat(batch_size, axis=0)
-        if isinstance(source, np.ndarray):
-            noise = source[0]
-        else:
-            noise = draw(source.seed, source.plan, 0, *ahead.shape, candidates=batch_size)
-        return start, (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
 
 
 def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:

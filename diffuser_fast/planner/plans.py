@@ -34,8 +34,9 @@ class Plans:
     exactness: "exact", "close", "fast" or "approximate" (another sampler than trained, or fewer denoising steps: a warm
     start is that too); denoising_steps: how many were run;
     rows: int64, the training steps that the network saw, in order (of the trajectories that had fewest); finish:
-    "full", or of a plan with a budget "strided" (fewer, from its beginning), "restrided" (it had got late) or
-    "finishing" (it ended at once with what the network said); deadline_met: None without a budget; replay: makes it
+    "full", or of a plan with a budget "strided" (fewer, from its beginning), "restrided" (it had got late),
+    "finishing" (it ended at once with what the network said) or "shifted" (not one fitted into a warm start: the last
+    plan moved on, under the new conditions, its values zeros); deadline_met: None without a budget; replay: makes it
     again.
     clipped: a condition lay beyond the limits of the data, and the plans hold the nearest values inside them.
     Planned for E situations at once, every array has a leading ``[E]``.

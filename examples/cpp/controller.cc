@@ -1,5 +1,6 @@
 // Drives a point that does what the plan's observations say, as a controller manager would: 50 updates a second.
 //   build/capi/controller umaze.dfb [steps]
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +12,7 @@
 int main(int argc, char** argv) {
   const std::string path = argc > 1 ? argv[1] : "umaze.dfb";
   const int steps = argc > 2 ? std::atoi(argv[2]) : 200;
-  PlanningController controller({path, {1.0, 1.0, 0.0, 0.0}, 4});
+  PlanningController controller({path, {1.0, 1.0, 0.0, 0.0}});
   if (controller.on_configure() != CallbackReturn::SUCCESS) {
     std::fprintf(stderr, "%s\n", controller.error().c_str());
     return 1;
@@ -30,12 +31,12 @@ int main(int argc, char** argv) {
   const auto period = std::chrono::milliseconds(20);
   auto next = Clock::now();
   double longest = 0;
-  int64_t oldest = 0;
+  int32_t oldest = 0;
   for (int i = 0; i < steps; ++i) {
     const auto began = Clock::now();
     controller.update();
     longest = std::max(longest, std::chrono::duration<double, std::micro>(Clock::now() - began).count());
-    oldest = std::max(oldest, controller.age());
+    oldest = std::max(oldest, controller.step().age);
     for (int d = 0; d < 2; ++d) {  // a point mass, hurried along by the commands
       state[2 + d] += 0.02 * controller.command()[d];
       state[d] += 0.02 * state[2 + d];
@@ -43,8 +44,12 @@ int main(int argc, char** argv) {
     std::this_thread::sleep_until(next += period);
   }
   controller.on_deactivate();
+  const dfx_executor_info info = controller.info();
   std::printf(
-      "%d steps: update() took %.0f us at most, plans were %lld steps old at most, %lld steps without one\n",
-      steps, longest, static_cast<long long>(oldest), static_cast<long long>(controller.held()));
+      "%d steps, delay %d: update() took %.0f us at most, plans were %d steps old at most\n"
+      "%lld plans used, %lld late, %lld dropped, %lld failed; %lld steps without one\n",
+      steps, info.delay, longest, oldest, static_cast<long long>(info.used),
+      static_cast<long long>(info.late), static_cast<long long>(info.dropped),
+      static_cast<long long>(info.failed), static_cast<long long>(info.by_source[DFX_SOURCE_HOLD]));
   return 0;
 }

@@ -25,6 +25,9 @@ STRUCTS = (
     "dfx_plan",
     "dfx_planner_info",
     "dfx_thread",
+    "dfx_executor_options",
+    "dfx_step",
+    "dfx_executor_info",
 )
 
 
@@ -78,7 +81,8 @@ def test_layout_of_structs(tmp_path):
         "#include <diffuser_fast.h>\n#include <stdio.h>\nint main(void) {\n" + "\n".join(offsets) + "\n  return 0;\n}\n"
     )
     run("gcc", "-std=c99", "-I", HEADER.parent, source, "-o", tmp_path / "sizes")
-    assert run(tmp_path / "sizes").split() == ["48", "40", "24", "56", "104", "56", "16"]
+    sizes = [48, 40, 24, 104, 120, 56, 16, 72, 80, 104]
+    assert list(map(int, run(tmp_path / "sizes").split())) == sizes
 
 
 def test_flags_are_those_of_the_python_package():
@@ -113,14 +117,39 @@ def test_examples(umaze, tmp_path):
     assert wrong.returncode == 1 and "No such file" in wrong.stderr
 
 
-@needs_engine
-def test_a_plan_allocates_nothing(umaze, tmp_path):
-    """Nor does it touch a page for the first time, or say no by an exception."""
-    folder = built("all")
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """tests/capi/steady.c, compiled."""
+    folder, program = built("all"), tmp_path_factory.mktemp("steady") / "steady"
     link = ["-L", folder, "-ldiffuser_fast", f"-Wl,-rpath,{folder}"]
-    run("gcc", "-std=c99", "-O1", "-I", HEADER.parent, HERE / "steady.c", *link, "-o", tmp_path / "steady")
-    opening, *plans = map(int, run(tmp_path / "steady", umaze).split())
-    assert opening > 20 and plans == [0, 0, 0]
+    run("gcc", "-std=gnu99", "-O1", "-I", HEADER.parent, HERE / "steady.c", *link, "-o", program)
+    return program
+
+
+@needs_engine
+def test_plans_and_steps_allocate_nothing(umaze, steady):
+    """Nor do they touch a page for the first time, or say no by an exception: plain plans, plans with a deadline, warm
+    ones with a prefix, and an executor's steps."""
+    opening, *kinds = run(steady, umaze).splitlines()
+    assert int(opening) > 20 and kinds == ["0 0 0"] * 4
+
+
+@needs_engine
+def test_plans_and_steps_make_no_system_call(umaze, steady, tmp_path):
+    """But that a step which begins a plan wakes the planning thread, which goes to sleep after it."""
+    tracer = tmp_path / "count_system_calls"
+    run("gcc", "-O1", HERE.parent / "csrc" / "count_system_calls.c", "-o", tracer)
+    done = subprocess.run([tracer, steady, umaze], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("this system does not let a process trace its child")
+    assert done.returncode == 0, done.stderr
+    counts = [dict(map(int, line.split()) for line in part.splitlines() if len(line.split()) == 2)
+              for part in done.stdout.split("end\n")[:-1]]  # fmt: skip
+    assert len(counts) == 3 * 20 + 96
+    assert not any(counts[: 3 * 20])
+    futex = 202
+    assert all(set(count) <= {futex} and count.get(futex, 0) <= 2 for count in counts[3 * 20 :])
+    assert 0 < sum(map(bool, counts[3 * 20 :])) < 96 * 3 // 4
 
 
 @needs_engine

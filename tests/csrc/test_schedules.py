@@ -180,6 +180,21 @@ def test_a_wrong_schedule_is_refused(change, said):
         engine(no_inpainting(12, 7), Seeded(0, 0), schedule=Schedule(rows, deadline))
 
 
+def test_noise_that_is_skipped():
+    """A plan from the middle on, by rows of its own: the bits of the loop from there; entry 0 is told by the engine."""
+    loop, whole, _found = made()
+    inpainting, noise = no_inpainting(12, 7), Seeded(3, 5)
+    engine, own = (cpu.ready(one, batch=4, threads=1) for one in (whole, loop))
+    x = own.first_noise(noise, 2)
+    assert np.array_equal(own(inpainting, noise, candidates=2, chain=True).chain[:, 0], x)
+    expected = own(inpainting, noise, x=x, start=5, candidates=2)
+    rows = np.arange(5, loop.rows)
+    assert same(engine(inpainting, noise, x=x, schedule=Schedule(rows, skipped=5), candidates=2), expected)
+    assert not same(engine(inpainting, noise, x=x, schedule=Schedule(rows), candidates=2), expected)
+    with pytest.raises(ValueError, match="skipped: negative"):
+        engine(inpainting, noise, x=x, schedule=Schedule(rows, skipped=-1), candidates=2)
+
+
 def test_a_schedule_begins_at_its_own_beginning():
     _, whole, found = made(guide=False)
     run = partial(cpu.ready(whole, batch=1), no_inpainting(12, 7), Seeded(0, 0))

@@ -116,6 +116,12 @@ class CpuEngine:
             raise not_finite(loop.steps, int(rows[step]))
         return result
 
+    def first_noise(self, noise: Seeded, candidates: int) -> NDArray[np.float32]:
+        """See backends/engine.py."""
+        x = np.empty((self.batch, self.loop.horizon, self.loop.transition_dim), np.float32)
+        self._engine.first_noise(noise.seed & 0xFFFFFFFFFFFFFFFF, noise.plan & 0xFFFFFFFF, candidates, x)
+        return x
+
     @property
     def dissolved(self) -> int:
         """How many plans the caller finished alone, its threads having lost too much time (csrc/cpu/barrier.h)."""
@@ -182,6 +188,7 @@ def dense(array: NDArray) -> NDArray[np.float32]:
 def _fields(schedule: Schedule, ran: NDArray[np.int32]) -> dict[str, object]:
     """As the binding takes a df_schedule (csrc/api.h)."""
     fields = {"rows": schedule.rows, "n_schedules": len(schedule.rows), "most": schedule.rows.shape[1], "ran": ran}
+    fields["skipped"] = schedule.skipped
     if (deadline := schedule.deadline) is not None:
         menu = deadline.menu
         fields |= {"deadline": deadline.at, "cost": deadline.cost, "alone_cost": deadline.alone_cost}
