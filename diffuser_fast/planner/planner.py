@@ -230,8 +230,8 @@ class Planner:
 
         budget_ms: the plan is back after so many milliseconds and one denoising step, if the thread is not descheduled
         (docs/real_time.md). It begins with the most that fits: all denoising steps, fewer of DDIM, fewer guide steps,
-        down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always. A warm
-        start that not even one step fits into is the last plan, moved on, under the new conditions ("shifted").
+        down to ``min_rows``; where it gets late it takes fewer for the rest, and ends with a finished plan always. A
+        warm start that not even one step fits into is the last plan, moved on, under the new conditions ("shifted").
         ``finish``, ``rows`` and ``deadline_met`` say what happened; ``replay`` makes it again, to the bit. At a new
         size the first such call measures what steps cost before its time begins; ``calibrate`` does it ahead.
 

@@ -240,7 +240,7 @@ def test_other_conditions_from_the_next_plan_on(tmp_path):
     assert step["number"] > 0 and abs(step["observations"][-1, 0] + 0.25) < 1e-5
     del keep
     for wrong in ({0: np.zeros(O)}, {-H: np.zeros(O)}, {H: np.zeros(O)}, {1: [np.nan, 0, 0]}):
-        request, keep = c.request(wrong)
+        request, _keep = c.request(wrong)
         assert lib.library().dfx_executor_set_conditions(executor.handle, request.conditions, 1) == ARGUMENT
         assert "conditions: " in executor.error()
     request, _keep = c.request({1: np.zeros(O), 1 - H: np.zeros(O)})
@@ -317,7 +317,7 @@ def test_arguments(tmp_path):
     executor.close()
     thread = lib.Thread(flags=lib.PIN, core=1000)
     refused = CExecutor(c, delay=D, thread=lib.ctypes.pointer(thread))
-    with pytest.raises(Refused, match="thread.core: this thread may not be on core 1000") as found:
+    with pytest.raises(Refused, match=r"thread\.core: this thread may not be on core 1000") as found:
         refused.start(np.zeros(O))
     assert found.value.status == SYSTEM
     refused.close()
