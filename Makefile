@@ -80,7 +80,7 @@ test-pythons:   ## all tests on Python 3.10 and 3.13, where these are
 	    $(MAKE) --no-print-directory test VENV=.venv-$$python || code=1; done; exit $$code
 .venv-python%/.ranges: pyproject.toml requirements/dev.txt
 	@test -x .venv-python$*/bin/python || python$* -m venv .venv-python$*
-	@grep -E '^(torch|triton)==' requirements/dev.txt > .venv-python$*/constraints.txt
+	@grep -E '^torch==' requirements/dev.txt > .venv-python$*/constraints.txt  # (which names its own triton)
 	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -c .venv-python$*/constraints.txt \
 	    $(TESTERS) "$$($(if $(wildcard $(PY)),$(PY),$(PYTHON)) tests/packaging/oldest.py --ranges)"
 	@touch .venv-python$*/.requirements $@

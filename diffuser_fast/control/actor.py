@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
+from ..core.whole_file import write_whole
+
 FORMAT, VERSION = "diffuser-fast-actors", 1
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 LOG_STD = (-20.0, 2.0)  # where the log-deviations are clipped, as soft actor-critic does
@@ -93,12 +95,7 @@ def save_actors(path: str | Path, actors: Sequence[Actor], card: Mapping[str, An
         "format": FORMAT, "version": VERSION, "actors": len(actors), "layers": len(first.weights),
         "activation": first.activation, "squash": first.squash, "card": dict(card),
     }  # fmt: skip
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(safetensors.save(tensors, metadata={FORMAT: json.dumps(record, allow_nan=False)}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, safetensors.save(tensors, metadata={FORMAT: json.dumps(record, allow_nan=False)}))
     return path
 
 

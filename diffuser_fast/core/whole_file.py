@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """The whole content under a temporary name beside ``path``, on the disk, then renamed: readers see old or new."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to: on the disk, then renamed, if nothing went wrong inside the block.
+
+    Readers see the old file or the new one; a full disk, an interrupt or a killed process leave the old one.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder, expected the name of a file to write")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # not tempfile: closed to other users
     try:
-        with open(temporary, "xb") as file:  # not tempfile: its files are closed to other users
-            file.write(content)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
@@ -31,3 +35,9 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The whole content, or what was there before."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)

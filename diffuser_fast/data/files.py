@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.contents import HDF5, START, ZIP, looks_like
+from ..core.whole_file import whole_file
 from .fields import FIELDS, Choice, choose, gathered
 from .hdf5 import import_h5py, read_flat
 from .minari import minari_folder, read_minari
@@ -48,28 +49,16 @@ def load_stream(path, fields: Choice | None = None) -> Stream:
 
 
 def save_stream(stream: Stream, path) -> Path:
-    """Write `stream` as HDF5, whole or not at all, and return the path.
-
-    A temporary file in the same folder takes the old file's place at the very end. Whatever goes wrong before
-    (a full disk, an interrupt) leaves the old file untouched.
-    """
+    """Write `stream` as HDF5, whole or not at all, and return the path."""
     h5py = import_h5py()
     path = check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name in FIELDS:
-                _write(file, name, getattr(stream, name))
-            for name, array in stream.infos.items():
-                _write(file, f"infos/{name}", array)
-            for name, value in stream.attributes.items():
-                file.attrs[name] = value
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        for name in FIELDS:
+            _write(file, name, getattr(stream, name))
+        for name, array in stream.infos.items():
+            _write(file, f"infos/{name}", array)
+        for name, value in stream.attributes.items():
+            file.attrs[name] = value
     return path
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from numpy.typing import NDArray
 
+from ..core.whole_file import whole_file
 from .files import check_writable, import_h5py
 
 CHUNK = 1024  # rows that are compressed together
@@ -22,10 +23,13 @@ class StreamWriter:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, self.attributes, self.steps = check_writable(path), {}, 0
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> StreamWriter:
-        self._file = import_h5py().File(self._temporary, "w")
+        h5py = import_h5py()
+        with ExitStack() as opened:  # left in the opposite order: attributes, then the HDF5 file, then its name
+            self._file = opened.enter_context(h5py.File(opened.enter_context(whole_file(self.path)), "w"))
+            opened.push(self._finish)
+            self._open = opened.pop_all()
         return self
 
     def append(self, arrays: Mapping[str, NDArray]) -> None:
@@ -45,15 +49,9 @@ class StreamWriter:
             dataset[self.steps : stop] = array
         self.steps = stop
 
-    def __exit__(self, kind: type | None, *_: Any) -> None:
-        try:
-            if kind is None:
-                for name, value in self.attributes.items():
-                    self._file.attrs[name] = value
-            self._file.close()
-            if kind is None:
-                with open(self._temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-                os.replace(self._temporary, self.path)
-        finally:
-            Path(self._temporary).unlink(missing_ok=True)
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def _finish(self, kind: type | None, *_: Any) -> None:
+        for name, value in self.attributes.items() if kind is None else ():
+            self._file.attrs[name] = value

@@ -7,12 +7,12 @@ Row and column of a pixel run along x and y, as in the text of a layout.
 """
 
 import functools
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..core.whole_file import whole_file
 from . import colours
 from .draw import path_array
 from .layouts import CELL_CENTRE, Layout
@@ -97,14 +97,9 @@ def write_gif(path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
     palette = Image.fromarray(np.concatenate([images[i] for i in (0, len(images) // 2, -1)])).quantize(255)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        duration = max(2, round(100 / fps)) * 10  # milliseconds; browsers slow down anything below 20
+    duration = max(2, round(100 / fps)) * 10  # milliseconds; browsers slow down anything below 20
+    with whole_file(path) as temporary:
         images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return path
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 from ..core.contents import START, looks_like
 from ..core.normalizers import Normalizers
+from ..core.whole_file import write_whole
 
 NAME = "normalizer_stats.json"  # looked for beside a checkpoint
 
@@ -38,10 +38,5 @@ def read_normalizers(path: str | os.PathLike[str]) -> Normalizers:
 def write_normalizers(normalizers: Normalizers, path: str | os.PathLike[str]) -> Path:
     """Write a sidecar that ``read_normalizers`` reads to the same numbers, whole or not at all; returns the path."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text(json.dumps(normalizers.to_json(), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(normalizers.to_json(), indent=1) + "\n").encode())
     return path

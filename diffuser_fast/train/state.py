@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..core.whole_file import whole_file, write_whole
 from ..formats.torch_file import read_torch
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in its place in one step.
-
-    A full disk or a killed process leaves the old file as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Tensors and plain values, through torch.save."""
-    write_whole(path, lambda to: torch.save(state, to))
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -47,7 +32,7 @@ class LossLog:
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [r for r in read_log(path) if r["step"] <= step] if path.exists() else []
-        write_whole(path, lambda to: to.write_text("".join(json.dumps(r) + "\n" for r in kept)))
+        write_whole(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
         self._file = path.open("a")
 
     def write(self, **record: float) -> None:

@@ -22,6 +22,7 @@ from ..core.checkpoint import Checkpoint, Weights
 from ..core.normalizers import Normalizers, normalizer_kind
 from ..core.schedule import cosine
 from ..core.spec import UNetSpec, ValueSpec
+from ..core.whole_file import write_whole
 from ..data.episodes import Episodes
 from ..data.returns import ValueWindows
 from ..data.windows import Windows
@@ -30,7 +31,7 @@ from .losses import loss_weights, planner_loss, value_loss
 from .module import TrajectoryNetwork
 from .recipe import Recipe
 from .standardized import Standardized
-from .state import LossLog, load_state, save_state, write_whole
+from .state import LossLog, load_state, save_state
 
 LOG_EVERY = 50
 
@@ -174,7 +175,7 @@ class Trainer:
             changed = [k for k, v in self.recipe.to_json().items() if found[k] != v and k != "steps"]
             if changed:
                 raise ValueError(f"{path}: the run in this folder has other values of {', '.join(changed)}")
-        write_whole(path, lambda to: to.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n"))
+        write_whole(path, (json.dumps(self.recipe.to_json(), indent=2) + "\n").encode())
 
     def _resume(self) -> None:
         path = self.folder / "training.pt"
