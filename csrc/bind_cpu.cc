@@ -238,10 +238,10 @@ class Engine {
 
   // The first noise of all trajectories [N, H, D].
   void first_noise(uint64_t seed, uint32_t plan, int candidates, const py::object& out) const {
-    const int64_t elements = int64_t{desc_.horizon} * desc_.depth;
-    float* const x = array<float>(out, desc_.batch * elements, "out", true);
+    const int64_t elements = int64_t{loop_.horizon} * loop_.depth;
+    float* const x = array<float>(out, loop_.batch * elements, "out", true);
     if (candidates < 1) throw py::value_error("candidates: expected 1 or more");
-    for (int n = 0; n < desc_.batch; ++n)
+    for (int n = 0; n < loop_.batch; ++n)
       df_noise(engine_.get(), seed, plan + n / candidates, 0, n % candidates, x + n * elements);
   }
 
