@@ -145,7 +145,11 @@ def test_warm_starts_that_cannot_be():
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"backend": "tpu"}, ValueError, "backend: found 'tpu', expected 'auto' or one of cpu, triton, reference"),
+        (
+            {"backend": "tpu"},
+            ValueError,
+            "backend: found 'tpu', expected 'auto' or one of cpu, triton, cuda, refer",
+        ),
         ({"backend": "triton"}, ValueError, "backend: 'triton' cannot run here: "),
         ({"backend": "cuda"}, ValueError, "backend: 'cuda' cannot run here: "),
         (

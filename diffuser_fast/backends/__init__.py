@@ -22,24 +22,22 @@ class Registered:
 REGISTRY = {
     "cpu": Registered(),
     "triton": Registered({"torch": "gpu", "triton": "gpu"}, lambda: why_no_gpu()),
+    "cuda": Registered(early=lambda: why_no_gpu()),
     "reference": Registered({"torch": "torch"}),
 }
 NAMES = tuple(REGISTRY)
-LATER = {"cuda": "the CUDA C++ backend is not in this release"}
 # What "auto" chooses from, in order; the reference is for checking, and comes last. A GPU backend enters when a row of
 # bench/results shows it right, and faster than its peers, on a GPU (tests/backends/test_registry.py compares the two).
 AUTO = ("cpu", "reference")
-NOT_AUTO = {"triton": "no benchmark has shown it right and faster on a GPU yet"}
+NOT_AUTO = dict.fromkeys(("triton", "cuda"), "no benchmark has shown it right and faster on a GPU yet")
 
 __all__ = ["AUTO", "NAMES", "NOT_AUTO", "Backend", "Engine", "Seeded", "choose", "get", "why_not"]
 
 
 def get(name: str) -> Backend:
     """A backend's module; ValueError on an unknown name, ImportError naming the cure where something is missing."""
-    if name in LATER:
-        raise ValueError(f"backend: {name!r} cannot run here: {LATER[name]}; there are {', '.join(NAMES)}")
     if name not in NAMES:
-        raise ValueError(f"backend: found {name!r}, expected 'auto' or one of {', '.join((*NAMES, *LATER))}")
+        raise ValueError(f"backend: found {name!r}, expected 'auto' or one of {', '.join(NAMES)}")
     try:
         return importlib.import_module(f".{name}", __name__)
     except ImportError as error:

@@ -66,7 +66,7 @@ def examine() -> dict[str, Any]:
     sizes = {"horizon": 8, "transition_dim": 5, "dim": 16, "dim_mults": (1, 4)}
     checkpoint = random_checkpoint(UNetSpec(**sizes), ValueSpec(**sizes), n_train=2)
     loop = sampling_loop(checkpoint, ddpm(checkpoint.schedule), guide=checkpoint.guide)
-    found = {name: backends.why_not(name, loop) for name in (*backends.NAMES, *backends.LATER)}
+    found = {name: backends.why_not(name, loop) for name in backends.NAMES}
     packages = {name: importlib.util.find_spec(name) is not None for name in PACKAGES}
     record: dict[str, Any] = {
         "diffuser-fast": __version__,

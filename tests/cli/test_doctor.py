@@ -13,7 +13,7 @@ def test_it_says_in_words_what_auto_is(run, record):
     )
     assert said in out.replace("\n", " ")
     found = record("doctor")
-    assert found["auto"] == "cpu" and not found["auto_is_set"] and list(found["not_auto"]) == ["triton"]
+    assert found["auto"] == "cpu" and not found["auto_is_set"] and list(found["not_auto"]) == ["triton", "cuda"]
 
 
 def test_a_gpu_that_could_be_used_changes_nothing(run, monkeypatch):

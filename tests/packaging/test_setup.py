@@ -60,7 +60,8 @@ BUILD = ("build_ext", "--build-lib", "out", "--build-temp", "temp")
 def test_unset_builds_the_engine(tree):
     done = setup(tree, *BUILD)
     assert done.returncode == 0, done.stderr
-    assert "skipped" not in done.stderr
+    assert "the cpu engine was skipped" not in done.stderr
+    assert "the cuda engine was skipped: its sources are missing (csrc/bind_cuda.cc)" in done.stderr
     assert built(tree) == ["_cpu"]
     lanes = subprocess.run(
         [sys.executable, "-c", "from diffuser_fast import _cpu; print(_cpu.lanes)"],
@@ -105,12 +106,47 @@ def test_strict_fails_without_sources(tree):
     assert done.returncode == 0 and "was skipped: its sources are missing (csrc/cpu/*.cc)" in done.stderr
 
 
+@pytest.fixture
+def cuda(tree):
+    """The tree with sources for CUDA, and a compiler of it that says where it is and fails."""
+    (tree / "csrc" / "cuda").mkdir()
+    for name in ("bind_cuda.cc", "cuda/kernels.cu"):
+        (tree / "csrc" / name).write_text("int nothing;\n")
+    (compiler := tree / "toolkit" / "bin" / "nvcc").parent.mkdir(parents=True)
+    compiler.write_text(
+        '#!/bin/sh\ntest "$1" = --dryrun && { echo "#\\$ _HERE_=$(dirname "$0")" >&2; exit; }\n'
+        'echo "$@" > nvcc.log\necho "no such GPU" >&2\nexit 3\n'
+    )
+    compiler.chmod(0o755)
+    return tree
+
+
 @pytest.mark.parametrize("wish", ["cuda", "cpu,cuda"])
-def test_cuda_has_no_sources_yet(tree, wish):
+def test_cuda_says_what_it_lacks(tree, wish):
     done = setup(tree, "--version", DIFFUSER_FAST_BUILD=wish)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "which cannot be built here: its sources are missing (csrc/bind_cuda.cc)" in done.stderr
+
+
+def test_cuda_without_a_compiler(cuda):
+    nowhere = {"PATH": str(cuda), "CUDACXX": "", "CUDA_HOME": "", "CUDA_PATH": ""}
+    done = setup(cuda, "--version", DIFFUSER_FAST_BUILD="cuda", **nowhere)
+    assert done.returncode != 0 and "which cannot be built here: no nvcc was found" in done.stderr
+    done = setup(cuda, "--version", **nowhere)
+    assert done.returncode == 0 and "the cuda engine was skipped: no nvcc was found" in done.stderr
+
+
+def test_cuda_whose_compiler_fails(cuda):
+    compiler = {"CUDACXX": str(cuda / "toolkit" / "bin" / "nvcc")}
+    done = setup(cuda, *BUILD, DIFFUSER_FAST_BUILD="cuda", DIFFUSER_FAST_CUDA_ARCHS="80, 90a", **compiler)
     assert done.returncode != 0
-    assert "which cannot be built here: no CUDA sources exist yet" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "asks for the cuda engine, which cannot be built here: nvcc failed: no such GPU" in done.stderr
+    said = (cuda / "nvcc.log").read_text()
+    assert "arch=compute_80,code=sm_80" in said and "code=sm_90a" in said and "-fmad=false" in said
+    assert "use_fast_math" not in said
+    done = setup(cuda, *BUILD, **compiler)
+    assert done.returncode == 0 and "the cuda engine was skipped: nvcc failed: no such GPU" in done.stderr
+    assert built(cuda) == ["_cpu"] and not list((cuda / "out").rglob("_cuda*"))
 
 
 def test_unknown_wish(tree):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.loop import SamplingLoop, TimeTables
+from ...core.conditions import Inpainting
+from ...core.loop import PlanTables, Result, SamplingLoop, TimeTables, not_finite
+from ..engine import Noise, Seeded
 from .refs import Ref
 
 ALIGN = 16  # words: every field begins at a multiple of 64 bytes
@@ -81,6 +83,10 @@ class StagingBuffer:
     def __contains__(self, field: str) -> bool:
         return field in self.fields
 
+    def of(self, buffer: NDArray) -> dict[str, NDArray]:
+        """All fields within a buffer, sharing its memory."""
+        return {name: field.of(buffer) for name, field in self.fields.items()}
+
     def ref(self, field: str, offset: int = 0) -> Ref:
         """The address of a field, ``offset`` words into it."""
         return Ref(self.name, self.fields[field].offset + offset, self.fields[field].dtype)
@@ -120,11 +126,59 @@ def outputs(loop: SamplingLoop, batch: int, mode: Mode) -> StagingBuffer:
     """What a plan is. bad: the first denoising step whose x was not finite, or how many there are."""
     state = (batch, loop.horizon, loop.transition_dim)
     fields = [
+        ("bad", (1,), "int32"),
         ("x", state, "float32"),
         ("values", (batch,), "float32"),
         ("order", (batch,), "int32"),
-        ("bad", (1,), "int32"),
     ]
     if mode.chain:
         fields.append(("chain", (batch, loop.rows + 1 - mode.start, *state[1:]), "float32"))
     return StagingBuffer("outputs", fields)
+
+
+def mode_of(
+    inpainting: Inpainting, noise: Noise, batch: int, *, x: NDArray | None, start: int, tables: PlanTables | None,
+    candidates: int | None, chain: bool,
+) -> Mode:  # fmt: skip
+    """The mode of a call of an engine."""
+    guide = None if tables is None else tables.guide
+    return Mode(
+        start=start, given=x is not None, tape=not isinstance(noise, Seeded),
+        denoiser_tables=None if tables is None else TableForm.of(tables.denoiser),
+        guide_tables=None if guide is None else TableForm.of(guide),
+        inpaint_each=len(inpainting.values) > 1, candidates=candidates or batch, chain=chain,
+    )  # fmt: skip
+
+
+def write(
+    fields: dict[str, NDArray], mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
+    tables: PlanTables | None,
+) -> None:  # fmt: skip
+    """A plan's numbers into the fields of ``inputs``."""
+    fields["mask"][...] = inpainting.mask
+    fields["inpaint_values"][...] = inpainting.values
+    if isinstance(noise, Seeded):
+        words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF, mode.candidates)
+        fields["address"].view(np.uint32)[...] = words
+    else:
+        fields["tape"][0], fields["tape"][1:] = noise[0], noise[mode.start + 1 :]
+    if x is not None:
+        fields["given"][...] = x
+    for name in ("denoiser", "guide"):
+        given = getattr(tables, name, None)
+        if given is not None:
+            fields[f"{name} table"][...] = given.per_step
+            if given.per_sample is not None:
+                fields[f"{name} sample table"][...] = given.per_sample
+
+
+def result(fields: dict[str, NDArray], loop: SamplingLoop, mode: Mode) -> Result:
+    """What the fields of ``outputs`` say; FloatingPointError if a denoising step was not finite."""
+    if (failed := int(fields["bad"][0])) < loop.rows:
+        raise not_finite(loop.steps, failed)
+    return Result(
+        x=fields["x"].copy(),
+        values=fields["values"].copy(),
+        order=fields["order"].astype(np.int64),
+        chain=fields["chain"].copy() if mode.chain else None,
+    )

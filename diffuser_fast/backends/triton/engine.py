@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.conditions import Inpainting
-from ...core.loop import PlanTables, Result, SamplingLoop, not_finite
+from ...core.loop import PlanTables, Result, SamplingLoop
 from ...core.program import Program
 from ...core.verify import unsupported
-from ..engine import Noise, Seeded
+from ..engine import Noise
 from ..gpu.graph import Replay
 from ..gpu.refs import Ref, ValueRef
-from ..gpu.staging import Mode, TableForm, row_words
+from ..gpu.staging import Mode, TableForm, mode_of, result, row_words, write
 from . import loop as loops
 from .launches import (
     Launch,
@@ -159,51 +159,16 @@ class TritonEngine:
     ) -> Result:  # fmt: skip
         """See backends/engine.py."""
         self.loop.plan_tables(tables, self.batch)  # ValueError if they do not fit
-        guide = None if tables is None else tables.guide
-        mode = Mode(
-            start=start, given=x is not None, tape=not isinstance(noise, Seeded),
-            denoiser_tables=None if tables is None else TableForm.of(tables.denoiser),
-            guide_tables=None if guide is None else TableForm.of(guide),
-            inpaint_each=len(inpainting.values) > 1, candidates=candidates or self.batch, chain=chain,
-        )  # fmt: skip
-        prepared = self._prepared(mode)
-        self._write(prepared, mode, inpainting, noise, x, tables)
-        prepared.run()
-        found = {name: field.of(prepared.outputs) for name, field in prepared.launch_list.outputs.fields.items()}
-        failed = int(found["bad"][0])
-        if failed < self.loop.rows:
-            raise not_finite(self.loop.steps, failed)
-        return Result(
-            x=found["x"].copy(),
-            values=found["values"].copy(),
-            order=found["order"].astype(np.int64),
-            chain=found["chain"].copy() if chain else None,
+        mode = mode_of(
+            inpainting, noise, self.batch, x=x, start=start, tables=tables, candidates=candidates, chain=chain
         )
+        prepared = self._prepared(mode)
+        write(prepared.launch_list.inputs.of(prepared.inputs), mode, inpainting, noise, x, tables)
+        prepared.run()
+        return result(prepared.launch_list.outputs.of(prepared.outputs), self.loop, mode)
 
     def cancel(self) -> None:
         """Nothing: a plan is one graph, which ends sooner than a host could tell it to."""
-
-    def _write(
-        self, prepared: _Prepared, mode: Mode, inpainting: Inpainting, noise: Noise, x: NDArray | None,
-        tables: PlanTables | None,
-    ) -> None:  # fmt: skip
-        """The plan's numbers into the host's staging buffer."""
-        fields = {name: field.of(prepared.inputs) for name, field in prepared.launch_list.inputs.fields.items()}
-        fields["mask"][...] = inpainting.mask
-        fields["inpaint_values"][...] = inpainting.values
-        if isinstance(noise, Seeded):
-            words = (noise.seed & 0xFFFFFFFF, noise.seed >> 32 & 0xFFFFFFFF, noise.plan & 0xFFFFFFFF, mode.candidates)
-            fields["address"].view(np.uint32)[...] = words
-        else:
-            fields["tape"][0], fields["tape"][1:] = noise[0], noise[mode.start + 1 :]
-        if x is not None:
-            fields["given"][...] = x
-        for name in ("denoiser", "guide"):
-            given = getattr(tables, name, None)
-            if given is not None:
-                fields[f"{name} table"][...] = given.per_step
-                if given.per_sample is not None:
-                    fields[f"{name} sample table"][...] = given.per_sample
 
     def _prepared(self, mode: Mode) -> _Prepared:
         if mode not in self._modes:

@@ -130,8 +130,8 @@ def test_launches_without_overlap_differ_in_that_alone(hopper):
 def test_a_launch_list_can_be_read(maze):
     text = str(triton.launch_list(maze, batch=1))
     first, second, *_ = text.splitlines()
-    assert first.startswith("begin[1, 9, 1] warps=4 x=outputs+0 bad=outputs+")
-    assert second.startswith("conv[") and " x=outputs+0 w=convolutions+0 " in second and " K=5 " in second
+    assert first.startswith("begin[1, 9, 1] warps=4 x=outputs+16 bad=outputs+0 ")
+    assert second.startswith("conv[") and " x=outputs+16 w=convolutions+0 " in second and " K=5 " in second
 
 
 def test_the_gradient_is_one_fusion_group_for_each_convolution(hopper):
