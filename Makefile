@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons lint format capi capi-installed fuzz-bundle bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -84,6 +84,17 @@ test-pythons:   ## all tests on Python 3.10 and 3.13, where these are
 	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -c .venv-python$*/constraints.txt \
 	    $(TESTERS) "$$($(if $(wildcard $(PY)),$(PY),$(PYTHON)) tests/packaging/oldest.py --ranges)"
 	@touch .venv-python$*/.requirements $@
+
+# The libraries themselves, beside the packages of .venv; what a library imports and does not need here is stood in for.
+LIBRARIES := .venv-libraries
+$(LIBRARIES)/.requirements: requirements/libraries.txt $(VENV)/.installed
+	@test -x $(LIBRARIES)/bin/python || $(PY) -m venv $(LIBRARIES)
+	@$(PY) -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	    > "$$($(LIBRARIES)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	@$(LIBRARIES)/bin/python -m pip --disable-pip-version-check -qq install --no-deps -r requirements/libraries.txt
+	@touch $@
+test-libraries: $(LIBRARIES)/.requirements  ## accelerate and load beside the real diffusers and lerobot
+	@OMP_NUM_THREADS=1 $(LIBRARIES)/bin/python -m pytest -q tests/dropin/test_real_libraries.py $(ARGS)
 
 lint: venv      ## ruff and clang-format, changing nothing
 	@$(PY) -m ruff check .

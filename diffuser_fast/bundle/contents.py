@@ -51,6 +51,8 @@ def why_not(planner: Planner) -> str | None:
     checkpoint = planner.checkpoint
     if checkpoint.unet.spec.condition:
         return "its network takes a condition"
+    if checkpoint.unet.spec.given:
+        return "its network is told of what is given"
     if checkpoint.inverse is not None:
         return "its actions are found by inverse dynamics"
     if (guide_steps := planner.loop.steps.guide_steps.max()) > MOST_GUIDE_STEPS:

@@ -77,7 +77,12 @@ def deviations(ckpt: Checkpoint) -> Iterator[str]:
     spec, usual, s = ckpt.unet.spec, UNetSpec(8, 1), ckpt.sampling
     if spec.film:
         yield "the embedding scales and shifts (FiLM), where the original's shifts"
-    if spec.condition:
+    if spec.local:
+        yield f"the network is conditioned on {spec.given} numbers at each time: the last observations, then zeros"
+    if ckpt.acting.masked:
+        also = " and by its condition" if spec.condition else ""
+        yield f"the network is told which times of a plan are given, by the last number of a transition{also}"
+    elif spec.condition:
         what = (
             f"the last {ckpt.acting.history} observations"
             if ckpt.observes_condition
@@ -92,6 +97,8 @@ def deviations(ckpt: Checkpoint) -> Iterator[str]:
             yield f"the {name}'s time embedding: {', '.join(differing)}"
     if spec.group_size != 1 or spec.head_groups not in (None, spec.groups) or spec.groups != usual.groups:
         yield "its norms have other groups than eight"
+    if spec.block_attention:
+        yield "every residual block has linear attention, without a norm"
     if spec.attention and spec.attention_adds != "x":
         yield "attention is added to its normalised input"
     if ckpt.clip_denoised and ckpt.clip_range != 1:
@@ -109,10 +116,11 @@ def deviations(ckpt: Checkpoint) -> Iterator[str]:
 def missing(ckpt: Checkpoint) -> Iterator[str]:
     """What planning lacks, and the command that supplies it."""
     if ckpt.normalizers is None:
-        kind = {"diffusers": " --normalizer scalar", "decision_diffuser": " --normalizer cdf"}
+        kind = {"diffusers": "scalar", "decision_diffuser": "cdf", "kuka": "limits"}
         extra = kind.get(str(ckpt.metadata.get("format")), "")
+        extra = f" --normalizer {extra}" if extra else ""
         yield f"statistics: diffuser-fast stats DATASET{extra} -o stats.json, then --normalizer stats.json"
-    if ckpt.value is None and not ckpt.unet.spec.condition:
+    if ckpt.value is None and not (ckpt.unet.spec.condition or ckpt.unet.spec.given):
         yield "a value network: plans are unguided; --value PATH adds one"
     if ckpt.metadata.get("images"):
         count = ckpt.metadata["images"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import backends
 from ..core.checkpoint import Checkpoint
+from ..core.conditioning import tell
 from ..core.conditions import Inpainting
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
@@ -41,15 +42,17 @@ class Problem:
         if not checkpoint.observes_condition:
             mask[: checkpoint.acting.history, checkpoint.columns[1]] = True
         values = np.where(mask, rng.normal(0, SPREAD, (1, h, d)), 0)
-        self.inpainting = Inpainting(mask, values)
+        count, seen = checkpoint.unet.spec.condition, checkpoint.acting.history * checkpoint.observation_dim
+        numbers = seen if checkpoint.acting.observed == "local" else count
+        condition = rng.normal(0, SPREAD, (1, numbers)) if numbers else None
+        self.inpainting, condition = tell(checkpoint, Inpainting(mask, values), condition)
         self.noise = tape(seed, 0, self.loop.rows, plans, h, d)
         self.x = None
         if steps.first_noise != 1:
             self.x = (steps.first_noise * self.noise[0]).astype(np.float32)
         self.tables = None
-        if count := checkpoint.unet.spec.condition:
-            condition = np.repeat(rng.normal(0, SPREAD, (1, count)), plans, axis=0)
-            self.tables = PlanTables(self.loop.denoiser.conditioned(condition))
+        if condition is not None:
+            self.tables = PlanTables(self.loop.denoiser.conditioned(np.repeat(condition, plans, axis=0)))
 
     def implied(self, precision: str) -> ImpliedPlan:
         """What float64 makes of it, and how far a precision may be from that."""

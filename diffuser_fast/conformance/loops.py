@@ -99,7 +99,8 @@ class LoopCase:
 def _loop(case: LoopCase) -> SamplingLoop:
     gentle = Schedule.from_betas(np.linspace(0.25, 2, case.n_train) / case.n_train) if case.gentle else None
     checkpoint = random_checkpoint(
-        case.unet, case.value, n_train=case.n_train, schedule=gentle, action_dim=0,
+        case.unet, case.value, n_train=case.n_train, schedule=gentle,
+        action_dim=case.unet.predicted_dim if case.unet.local else 0,
         prediction=case.prediction, clip_denoised=case.clip, normalizer=None, seed=zlib.crc32(case.name.encode()),
     )  # fmt: skip
     steps = step_table(
@@ -141,6 +142,7 @@ MASKS = {
     "first and last": _mask((0, _OBS), (-1, _OBS)),
     "parts": _mask((0, slice(2, 3)), (1, slice(3, None, 2)), (-2, slice(2, 4))),
     "each its own": _mask((0, _OBS), (2, slice(3, None)), each=True),
+    "the last four": _mask((_ALL, _OBS), each=True),
     "an action": _mask((0, _ALL), (1, slice(0, 1))),
     "everything": _mask((_ALL, _ALL)),
 }
@@ -214,6 +216,7 @@ def loop_cases() -> tuple[LoopCase, ...]:
         case("value of odd lengths, H 12", UNetSpec(12, **odd), ValueSpec(12, **odd, middle="none"), strong, n_train=4),
         case("another horizon", unet, horizon=14),
         case("attention", UNetSpec(**small, attention=True), n_train=4),
+        case("attention in every block", UNetSpec(**small, block_attention=True), n_train=4),
         # Samplers.
         case("one denoising step", unet, value, strong, n_train=1),
         case("ddpm, strided", unet, value, strong, **strided),
@@ -252,6 +255,12 @@ def loop_cases() -> tuple[LoopCase, ...]:
             UNetSpec(8, 6, dim=16, dim_mults=(1, 2), condition=5, film=True),
             own_tables="added",
             batch=5,
+            n_train=4,
+        ),
+        case(
+            "a condition along time",
+            UNetSpec(8, 6, dim=16, dim_mults=(1, 2), given=4, local=True, film=True),
+            mask="the last four",
             n_train=4,
         ),
         # What is given.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checkpoint import Checkpoint, Weights
+from ..core.checkpoint import Acting, Checkpoint, Weights
 from ..core.guidance import Guide
 from ..core.lower import lower
 from ..core.normalizers import Gaussian, Limits, Normalizers
@@ -52,6 +52,7 @@ def random_checkpoint(
         clip_denoised=clip_denoised,
         value=None if value is None else _random(value, rng),
         guide=Guide() if guide is None else guide,
+        acting=Acting("local" if unet.local else "after"),
         normalizers=_statistics(normalizer, unet.transition_dim - action_dim, action_dim, rng),
         metadata={"source": "random weights", "seed": seed},
     )

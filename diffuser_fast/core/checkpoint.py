@@ -58,18 +58,23 @@ class Acting:
     """How a planner meets its environment.
 
     observed: where the observation stands: "after" the actions of a transition (the original's), "before" them, or it
-    is the network's "condition": then the trajectory holds actions alone. history: observations that are looked at, the
-    newest last. first, steps: which actions of a plan are executed before the next one is made.
+    is the network's "condition", or its "local" one (at the times that it was made, zeros at others): then plans hold
+    actions alone. history: observations that are looked at, the newest last. first, steps: which actions of a plan are
+    executed before the next one is made. masked: the network is told which times of a plan are given, by the last
+    number of a transition and by its condition.
     """
 
     observed: str = "after"
     history: int = 1
     first: int = 0
     steps: int = 1
+    masked: bool = False
 
     def __post_init__(self) -> None:
-        if self.observed not in ("after", "before", "condition"):
-            raise ValueError(f"observed: found {shown(self.observed)}, expected 'after', 'before' or 'condition'")
+        places = ("after", "before", "condition", "local")
+        if self.observed not in places:
+            raise ValueError(f"observed: found {shown(self.observed)}, expected one of {', '.join(places)}")
+        object.__setattr__(self, "masked", flag("masked", self.masked))
         for name, least in (("history", 1), ("first", 0), ("steps", 1)):
             object.__setattr__(self, name, whole(name, getattr(self, name), least, 1 << 16))
 
@@ -110,17 +115,8 @@ class Checkpoint:
         object.__setattr__(self, "clip_range", real("clip_range", self.clip_range))
         if self.clip_range <= 0:
             raise ValueError(f"clip_range: found {self.clip_range}, expected a positive number")
-        if self.observes_condition:
-            if (
-                self.action_dim != depth
-                or self.unet.spec.condition % self.acting.history
-                or not self.unet.spec.condition
-            ):
-                raise ValueError(
-                    f"acting: {self.acting.history} observations are to be the network's condition, which is "
-                    f"{self.unet.spec.condition} numbers, and all {depth} of a transition actions ({self.action_dim})"
-                )
-        elif not 0 <= self.action_dim < depth:
+        self._check_acting()
+        if not self.observes_condition and not 0 <= self.action_dim < depth:
             raise ValueError(f"action_dim: found {self.action_dim}, expected 0 to {depth - 1} (transition_dim {depth})")
         object.__setattr__(self, "condition_weight", real("condition_weight", self.condition_weight))
         if self.condition_weight != 1 and not self.unet.spec.condition:
@@ -152,12 +148,37 @@ class Checkpoint:
                     f"the network has {self.executed_dim} and {self.observation_dim}"
                 )
 
+    def _check_acting(self) -> None:
+        """ValueError unless what the network is told is what plans tell it."""
+        spec, acting, depth = self.unet.spec, self.acting, self.unet.spec.transition_dim
+        if acting.observed == "condition" and (
+            self.action_dim != depth or spec.condition % acting.history or not spec.condition
+        ):
+            raise ValueError(
+                f"acting: {acting.history} observations are to be the network's condition, which is "
+                f"{spec.condition} numbers, and all {depth} of a transition actions ({self.action_dim})"
+            )
+        if acting.observed == "local" and (not spec.local or self.action_dim != spec.predicted_dim):
+            raise ValueError(
+                f"acting: observations are to be the network's local condition, which is {spec.given * spec.local} "
+                f"numbers, and the other {spec.predicted_dim} of a transition actions ({self.action_dim})"
+            )
+        told = spec.condition in (0, spec.horizon) and acting.observed != "condition"
+        if acting.masked and (spec.given != 1 or spec.local or not told):
+            raise ValueError(
+                f"acting: the network is to be told which of {spec.horizon} times are given, and has {spec.given} "
+                f"numbers of a transition and {spec.condition} of a condition for it"
+            )
+        if spec.given and not acting.masked and acting.observed != "local":
+            raise ValueError(f"acting: nothing says what the {spec.given} given numbers of a transition are")
+
     @property
     def observation_dim(self) -> int:
         """O."""
-        if self.observes_condition:
-            return self.unet.spec.condition // self.acting.history
-        return self.unet.spec.transition_dim - self.action_dim
+        spec = self.unet.spec
+        if self.acting.observed == "condition":
+            return spec.condition // self.acting.history
+        return spec.given if self.acting.observed == "local" else spec.predicted_dim - self.action_dim
 
     @property
     def executed_dim(self) -> int:
@@ -171,13 +192,13 @@ class Checkpoint:
 
     @property
     def observes_condition(self) -> bool:
-        """Whether observations are the network's condition, and no part of the trajectory."""
-        return self.acting.observed == "condition"
+        """Whether observations are the network's condition, along time or not, and plans hold actions alone."""
+        return self.acting.observed in ("condition", "local")
 
     @property
     def columns(self) -> tuple[slice, slice]:
         """Which columns of a transition ``[D]`` are actions, and which observations."""
-        depth = self.unet.spec.transition_dim
+        depth = self.action_dim + self.observation_dim * (self.acting.observed != "condition")
         if self.acting.observed == "before":
             return slice(depth - self.action_dim, depth), slice(0, depth - self.action_dim)
         return slice(0, self.action_dim), slice(self.action_dim, depth)

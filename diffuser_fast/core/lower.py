@@ -104,14 +104,18 @@ class _NetworkBuilder:
         else:
             y = self.step_bias(y, name)
         y = self.conv_norm_act(y, f"{name}.second", channels, kernel)
+        if getattr(self.spec, "block_attention", False):
+            y = self.net.add(self.attended(y, f"{name}.attention", channels, 1.0), y)
         return self.net.add(
             y, x if self.net.shapes[x][0] == channels else self.net.conv(x, f"{name}.skip", channels, k=1)
         )
 
-    def level(self, x: int, name: str, channels: int) -> int:
-        """Two residual blocks, then attention if the network has it."""
-        x = self.residual_block(self.residual_block(x, f"{name}.block0", channels), f"{name}.block1", channels)
-        return self.attention(x, f"{name}.attention")
+    def level(self, x: int, name: str, channels: int, local: int | None = None) -> int:
+        """Two residual blocks, then attention if the network has it. local: a condition, of which a block is added."""
+        x = self.residual_block(x, f"{name}.block0", channels)
+        if local is not None:
+            x = self.net.add(x, self.residual_block(local, "local.block", channels))
+        return self.attention(self.residual_block(x, f"{name}.block1", channels), f"{name}.attention")
 
     def attention(self, x: int, name: str) -> int:
         """x (or its norm) + out(attention(norm(x))).
@@ -120,12 +124,16 @@ class _NetworkBuilder:
         """
         if not getattr(self.spec, "attention", False):
             return x
-        net, (channels, length) = self.net, self.net.shapes[x]
-        normed = net.channel_norm(x, f"{name}.norm")
-        qkv = net.conv(normed, f"{name}.qkv", 3 * HEADS * HEAD_DIM, k=1, bias=False)
-        mixed = net.emit("linear_attention", (qkv,), (HEADS * HEAD_DIM, length), heads=HEADS, q_scale=HEAD_DIM**-0.5)
+        normed = self.net.channel_norm(x, f"{name}.norm")
         added = normed if self.spec.attention_adds == "norm" else x
-        return net.add(net.conv(mixed, f"{name}.out", channels, k=1), added)
+        return self.net.add(self.attended(normed, name, self.net.shapes[x][0], HEAD_DIM**-0.5), added)
+
+    def attended(self, x: int, name: str, channels: int, q_scale: float) -> int:
+        """out(attention(x))."""
+        net, inner = self.net, (HEADS * HEAD_DIM, self.net.shapes[x][1])
+        qkv = net.conv(x, f"{name}.qkv", 3 * HEADS * HEAD_DIM, k=1, bias=False)
+        mixed = net.emit("linear_attention", (qkv,), inner, heads=HEADS, q_scale=q_scale)
+        return net.conv(mixed, f"{name}.out", channels, k=1)
 
     def done(self, output: int) -> Lowered:
         assert self.row is not None and self.net.table_width == self.time.shapes[self.row][0]
@@ -136,9 +144,11 @@ class _NetworkBuilder:
 def _lower_unet(spec: UNetSpec, horizon: int) -> Lowered:
     n = _NetworkBuilder(spec, horizon)
     widths = spec.levels
-    x, skips = 0, []
+    x, local, skips = 0, None, []
+    if spec.local:
+        x, local = n.net.slice(0, 0, spec.predicted_dim), n.net.slice(0, spec.predicted_dim, spec.given)
     for i, width in enumerate(widths):
-        x = n.level(x, f"down{i}", width)
+        x = n.level(x, f"down{i}", width, None if i else local)
         skips.append(x)
         if i < len(widths) - 1:
             x = n.net.conv(x, f"down{i}.downsample", width, k=3, stride=2)

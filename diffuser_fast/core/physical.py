@@ -27,7 +27,7 @@ class Physical:
         checkpoint, normalizers = self.checkpoint, self.checkpoint.normalizers
         actions, observations = checkpoint.columns
         if checkpoint.observes_condition:
-            found = normalizers.actions.unnormalize(x_n, whole_array=self.whole_array)
+            found = normalizers.actions.unnormalize(x_n[..., actions], whole_array=self.whole_array)
             return np.ascontiguousarray(found, dtype), np.zeros((*x_n.shape[:-1], 0), dtype)
         acts_n, obs_n = x_n[..., actions], x_n[..., observations]
         if self.inverse is not None:

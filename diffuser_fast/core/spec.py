@@ -58,6 +58,9 @@ class UNetSpec(_Levels):
     behind ``condition_mlp`` (widths of dense layers, Mish between them) if it has some.
     film: both of them scale the first half of a residual block, channel by channel, and do not only add to it.
     attention_adds: what attention's result is added to, "x" or its "norm". head_act: the head's activation.
+    block_attention: linear attention in every residual block, before its skip: without a norm, queries as they are.
+    given: so many numbers at the end of a transition are given in every plan, and not predicted. local: they are a
+    condition along time: a residual block of them is added behind the first block, which does not read them.
     """
 
     horizon: int
@@ -77,10 +80,14 @@ class UNetSpec(_Levels):
     head_groups: int | None = None
     head_act: str = "mish"
     attention_adds: str = "x"
+    block_attention: bool = False
+    given: int = 0
+    local: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self)
-        for name in ("attention", "film"):
+        object.__setattr__(self, "given", whole("given", self.given, 0, self.transition_dim - 1))
+        for name in ("attention", "film", "block_attention", "local"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         object.__setattr__(self, "condition", whole("condition", self.condition, 0, 1 << 16))
         _widths(self, "condition_mlp", 4)
@@ -94,7 +101,14 @@ class UNetSpec(_Levels):
                 raise ValueError(f"head_groups: {self.head_groups} do not divide the head's {self.dim} channels")
         _one_of("head_act", self.head_act, ACTS)
         _one_of("attention_adds", self.attention_adds, ("x", "norm"))
+        if self.local and not self.given:
+            raise ValueError("local: nothing of a transition is given")
         self.check_horizon(self.horizon)
+
+    @property
+    def predicted_dim(self) -> int:
+        """Numbers of a transition that the network predicts, the first of them."""
+        return self.transition_dim - self.given
 
     @property
     def stride(self) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import diffusion_policy, janner, pipeline
+from . import cleandiffuser, decision_diffuser, diffusion_policy, janner, lerobot, pipeline
 from .accelerated import Accelerated
 
 __all__ = ["DIALECTS", "Accelerated", "accelerate"]
 
-DIALECTS = (janner, pipeline, diffusion_policy)
+# (a Decision Diffuser's object has all that the original's has)
+DIALECTS = (decision_diffuser, janner, pipeline, diffusion_policy, lerobot, cleandiffuser)
 
 
 def accelerate(
@@ -23,8 +24,9 @@ def accelerate(
 ) -> Accelerated:  # fmt: skip
     """An original ``GuidedPolicy`` (main) or ``Policy`` (maze2d) -> the same call and return value, faster.
 
-    Likewise diffusers' ``ValueGuidedRLPipeline``, and the ``DiffusionUnetLowdimPolicy`` of diffusion_policy, whose call
-    is ``predict_action``.
+    Likewise diffusers' ``ValueGuidedRLPipeline``, called as it is; the ``DiffusionUnetLowdimPolicy`` of
+    diffusion_policy (``predict_action``), lerobot's ``DiffusionPolicy`` (``select_action``), the diffusion SDEs of
+    CleanDiffuser (``sample``) and the diffusions of Decision Diffuser (as they are, or ``conditional_sample``).
 
     noise: "philox" (ours: the same on every device), or "torch": drawn from torch's global generator in the
     original's order, so that a seeded run gives the same plans. planner_options: ``threads``, ``seed``, ``device``, ...

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from numpy.typing import NDArray
+
+from ..core.noise import tape as drawn
 from ..planner import Planner, Plans
 from .check import agreeing
 from .subject import Reading, Settings, Subject, situations
@@ -57,15 +61,23 @@ class Accelerated:
         self._ready(self._subject.settings())
 
     def _plan(
-        self, conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None
-    ) -> Plans:
-        planner = self._current()
-        tape = None
+        self, conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None,
+        first: NDArray | None = None,
+    ) -> Plans:  # fmt: skip
+        planner, count = self._current(), situations(conditions, condition)
+        tape, samples, number = None, batch_size * (count or 1), planner.number
         if self._noise == "torch":
-            count = situations(conditions, condition)
-            tape = self._subject.torch_tape(batch_size * (count or 1), planner.horizon, planner.loop.rows)
-            tape = tape if count is None else tape.reshape(len(tape), count, batch_size, *tape.shape[2:])
-        return planner.plan(conditions, tape, return_chain, condition=condition, batch_size=batch_size)
+            tape = self._subject.torch_tape(samples, planner.horizon, planner.loop.rows, first)
+        elif first is not None:
+            depth = planner.loop.transition_dim
+            tape = drawn(planner.seed, number, planner.loop.rows, samples, planner.horizon, depth, batch_size)
+            tape[0] = first
+        if tape is not None and count is not None:
+            tape = tape.reshape(len(tape), count, batch_size, *tape.shape[2:])
+        plans = planner.plan(conditions, tape, return_chain, condition=condition, batch_size=batch_size)
+        if tape is not None and self._noise != "torch":
+            planner.reset(number=number + (count or 1))  # whose noise was drawn for it
+        return plans
 
     def _current(self) -> Planner:
         settings = self._subject.settings()
@@ -113,7 +125,9 @@ class Accelerated:
         # Asked for by copy and pickle before there is anything to hand on, and never to be handed on.
         if name in Accelerated._OWN or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self.__call__ if name in self._subject.methods else getattr(self._subject.target, name)
+        if name in self._subject.methods:
+            return partial(getattr(self._subject, name, self._subject.call), self._plan)
+        return getattr(self._subject.target, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._OWN:

@@ -41,7 +41,7 @@ def agreeing(
     wanted, tape = _run(subject, first, args, kwargs, torch_noise=torch_noise)
     differences: list[dict[str, float]] = []
     for planner in chain([first_planner], map(planner_of, readings[1:])):
-        found = subject.call(_on(planner, tape), *args, **kwargs)
+        found = subject.ours(_on(planner, tape), *args, **kwargs)
         differences.append(_differences(subject.compared(found, first.checkpoint), wanted))
         if _largest(differences[-1]) < ROUNDING:
             break
@@ -71,6 +71,7 @@ def _run(
     steps = reading.checkpoint.schedule.n_steps
     draws = steps + 1 if reading.draws is None else reading.draws
     shape = (reading.plans, reading.horizon, reading.checkpoint.unet.spec.transition_dim)
+    drawn = [noise for noise in drawn if tuple(noise.shape) != reading.beside]
     found = [tuple(noise.shape) for noise in drawn]
     if found != [shape] * draws:
         kinds = ", ".join(f"{found.count(kind)} of {list(kind)}" for kind in dict.fromkeys(found)) or "none"
@@ -94,8 +95,9 @@ def _on(planner: Planner, tape: NDArray) -> Callable[..., Plans]:
     """Plans of ``planner`` on this tape, in the shape in which a call asks for them."""
 
     def plan(
-        conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None
-    ) -> Plans:
+        conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None,
+        first: None = None,
+    ) -> Plans:  # fmt: skip
         count = situations(conditions, condition)
         noise = tape if count is None else tape.reshape(len(tape), count, batch_size, *tape.shape[2:])
         return planner.plan(conditions, noise, return_chain, condition=condition, batch_size=batch_size)

@@ -12,7 +12,7 @@ from ..core.checkpoint import Checkpoint
 from ..formats import diffusion_policy
 from ..formats.plain_json import Settings
 from .modules import arrays
-from .relative import Facts, Relative, refuse_parts, settings_of
+from .relative import Facts, Relative, kind_of, refuse_parts, settings_of
 from .subject import Plan, Reading, Subject
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ class LowdimSubject(Relative):
 
     @property
     def depth(self) -> int:
-        """D: actions, and observations where they are inpainted."""
+        """D, of what is drawn: actions, and observations where they are inpainted."""
         policy = self.target
-        return int(policy.action_dim) + (0 if policy.obs_as_global_cond else int(policy.obs_dim))
+        return int(policy.action_dim) + (int(policy.obs_dim) if self._inpaints else 0)
+
+    @property
+    def _inpaints(self) -> bool:
+        return not (self.target.obs_as_global_cond or self.target.obs_as_local_cond)
 
     def draws(self, steps: int) -> int:
         """None at t = 0; DDIM draws the first alone."""
-        return 1 if self._scheduler == "DDIMScheduler" else steps
-
-    @property
-    def _scheduler(self) -> str:
-        return type(self.target.noise_scheduler).__name__
+        return 1 if kind_of(self.target.noise_scheduler) == "DDIM" else steps
 
     def settings(self) -> Facts:
         """As they are now."""
@@ -75,7 +75,7 @@ class LowdimSubject(Relative):
         first = state["model.down_modules.0.0.blocks.0.block.0.bias"]
         checkpoint = diffusion_policy.checkpoint_of(
             {key: array for key, array in state.items() if "dummy" not in key},
-            Settings({name: getattr(policy, name) for name in _SAID}), process, self._scheduler,
+            Settings({name: getattr(policy, name) for name in _SAID}), process, kind_of(policy.noise_scheduler),
             groups=int(norms[0]), film=len(projected) != len(first), metadata={"source": type(policy).__name__},
         )  # fmt: skip
         rows = checkpoint.sampling.table(checkpoint.schedule, checkpoint.prediction).rows
@@ -89,19 +89,20 @@ class LowdimSubject(Relative):
             raise ValueError(f"obs_dict: found {', '.join(map(str, obs_dict)) or 'nothing'}, expected 'obs'")
         obs = obs_dict["obs"]
         seen = np.asarray(obs.detach().cpu().numpy())[:, : int(self.target.n_obs_steps)]
-        if self.target.obs_as_global_cond:
-            plans = plan({}, 1, condition=seen)
-        else:
+        if self._inpaints:
             plans = plan({t: seen[:, t] for t in range(seen.shape[1])}, 1)
+        else:
+            plans = plan({}, 1, condition=seen)
 
         def tensor(array: NDArray) -> Any:
             return torch.from_numpy(np.ascontiguousarray(array)).to(obs)
 
         actions = plans.actions[:, 0]
         first = int(self.target.n_obs_steps) - bool(self.target.oa_step_convention)
+        first = 0 if self.target.pred_action_steps_only else first
         found = {"action": tensor(actions[:, first : first + int(self.target.n_action_steps)])}
         found["action_pred"] = tensor(actions)
-        if not self.target.obs_as_global_cond:
+        if self._inpaints:
             observed = plans.observations[:, 0]
             found["action_obs_pred"] = tensor(observed[:, first : first + int(self.target.n_action_steps)])
             found["obs_pred"] = tensor(observed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.state_dict import WRAPPERS, plain_keys
@@ -22,6 +23,14 @@ def unwrapped(module: Any) -> Any:
 def arrays(module: nn.Module) -> dict[str, NDArray]:
     """Its state dict as numpy arrays, float32 (float64 stays); keys without the wrappers' parts."""
     return {name: _array(tensor) for name, tensor in plain_keys(module.state_dict()).items()}
+
+
+def array_of(name: str, numbers: Any, ndim: int | None = None) -> NDArray[np.float64]:
+    """A tensor, or what numpy takes for an array, as float64; ValueError by its name if it has not so many axes."""
+    array = numbers.detach().cpu().double().numpy() if hasattr(numbers, "detach") else np.asarray(numbers, np.float64)
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} axes, found shape {list(array.shape)}")
+    return array
 
 
 def groups_of(module: nn.Module) -> int | None:

@@ -14,7 +14,7 @@ from ..formats import diffusers
 from ..formats.ddpm_scheduler import scheduler
 from ..formats.plain_json import Settings
 from .modules import arrays, unwrapped
-from .relative import Facts, Relative, refuse_parts, settings_of
+from .relative import Facts, Relative, kind_of, refuse_parts, settings_of
 from .subject import Plan, Reading, Subject
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PipelineSubject(Relative):
         """One: every number of it is said."""
         pipeline, (horizon, steps, scale) = self.target, settings.asked
         process = Settings(settings_of(pipeline.scheduler.config))
-        found = scheduler(process, type(pipeline.scheduler).__name__.removesuffix("Scheduler"), None)
+        found = scheduler(process, kind_of(pipeline.scheduler), None)
         unet, value = (unwrapped(part) for part in (pipeline.unet, pipeline.value_function))
         guide = diffusers.guide_of(found, scale, steps)
         observed = self.depth - int(pipeline.action_dim)
@@ -79,13 +79,9 @@ class PipelineSubject(Relative):
         checkpoint = Checkpoint(
             unet=diffusers.network(Settings(settings_of(unet.config)), arrays(unet), horizon, value=False),
             value=diffusers.network(Settings(settings_of(value.config)), arrays(value), horizon, value=True),
-            schedule=found.schedule,
             action_dim=sizes["actions"],
-            prediction=found.prediction,
-            clip_denoised=found.clip,
-            clip_range=found.clip_range,
             guide=guide,
-            sampling=found.sampling,
+            **found.fields,
             normalizers=Normalizers(**fields),
             metadata={"source": type(pipeline).__name__},
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .modules import unwrapped
+from .subject import Plan
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,10 @@ class Relative:
         """None: what it does differently shows in the comparison."""
         return None
 
+    def ours(self, plan: Plan, *args: Any, **kwargs: Any) -> Any:
+        """What ``original`` returns, by our plans: its call, unless a dialect says otherwise."""
+        return self.call(plan, *args, **kwargs)
+
     def described(self) -> str:
         """The classes that plans come from."""
         return ", ".join(dict.fromkeys(type(unwrapped(one)).__name__ for one in (self.target, *self.modules())))
@@ -56,12 +61,15 @@ class Relative:
         """Where the networks are, and so the noise."""
         return next(self.modules()[0].parameters()).device
 
-    def torch_tape(self, plans: int, horizon: int, steps: int) -> NDArray[np.float32]:
+    def torch_tape(
+        self, plans: int, horizon: int, steps: int, first: NDArray | None = None
+    ) -> NDArray[np.float32]:  # fmt: skip
         """Drawn plainly, entry by entry; none at t = 0."""
         import torch
 
-        shape = (plans, horizon, self.depth)
-        return np.stack([torch.randn(shape, device=self.device).cpu().numpy() for _ in range(self.draws(steps))])
+        shape, given = (plans, horizon, self.depth), [] if first is None else [first]
+        drawn = [torch.randn(shape, device=self.device).cpu().numpy() for _ in range(self.draws(steps) - len(given))]
+        return np.stack(given + drawn)
 
     @property
     def depth(self) -> int:
@@ -82,6 +90,11 @@ class Relative:
 def settings_of(config: Any) -> dict[str, Any]:
     """A configuration object of these libraries as a dictionary."""
     return dict(config) if isinstance(config, Mapping) else dict(vars(config))
+
+
+def kind_of(scheduler: Any) -> str:
+    """DDPM or DDIM, of a scheduler of Hugging Face diffusers: its class without what all of them end with."""
+    return type(scheduler).__name__.removesuffix("Scheduler")
 
 
 def refuse_parts(what: str, parts: Mapping[str, Any]) -> None:

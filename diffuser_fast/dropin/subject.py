@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ..planner import Plans
 
-# (conditions in physical units, candidates for each, return_chain=False, condition=None) -> Plans, on the noise that
-# was asked for. condition: as of ``Planner.plan``.
+# (conditions in physical units, candidates for each, return_chain=False, condition=None, first=None) -> Plans, on the
+# noise that was asked for. condition: as of ``Planner.plan``. first: the first noise ``[N, H, D]``, instead of drawn.
 Plan = Callable[..., "Plans"]
 
 
@@ -34,7 +34,7 @@ class Reading:
     """One way to read a subject: all that a Planner is made from.
 
     draws: how many times a call of its own draws noise; None: once for every row, and once before. plans: for how many
-    plans its ``example`` asks.
+    plans its ``example`` asks. beside: the shape of random numbers that it draws too, and that move no plan.
     """
 
     checkpoint: Checkpoint
@@ -42,6 +42,7 @@ class Reading:
     horizon: int
     draws: int | None = None
     plans: int = 1
+    beside: tuple[int, ...] | None = None
 
 
 class Settings(Protocol):
@@ -60,7 +61,7 @@ class Subject(Protocol):
     """An object of another library, looked at and never imported."""
 
     target: Any  # the object itself
-    methods: Collection[str]  # of the target, by which it plans as it does when it is called
+    methods: Collection[str]  # of the target, by which it plans: by a method of ours of this name, or as it is called
 
     def settings(self) -> Settings:
         """As they are now. Raises ValueError if they ask for what a compiled loop cannot do."""
@@ -81,7 +82,10 @@ class Subject(Protocol):
         """The call that the target has, by our plans."""
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
-        """The same call by the target itself."""
+        """What is compared: a call of the target's own."""
+
+    def ours(self, plan: Plan, *args: Any, **kwargs: Any) -> Any:
+        """The same by our plans."""
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
         """Arguments of a call for one plan (``Reading.plans``), given these ``conditions`` or (None) some that suit."""
@@ -89,8 +93,11 @@ class Subject(Protocol):
     def compared(self, result: Any, checkpoint: Checkpoint) -> dict[str, NDArray]:
         """What a call returned, in units in which a difference of 1 is large."""
 
-    def torch_tape(self, plans: int, horizon: int, steps: int) -> NDArray:
-        """The numbers that the target would draw from torch's generator: ``[steps + 1, plans, H, D]``, normalised."""
+    def torch_tape(self, plans: int, horizon: int, steps: int, first: NDArray | None = None) -> NDArray:
+        """The numbers that the target would draw from torch's generator: ``[steps + 1, plans, H, D]``, normalised.
+
+        first: its first noise, if that is given. What a call draws last and does not use may be left out.
+        """
 
     @property
     def device(self) -> torch.device:
@@ -98,8 +105,10 @@ class Subject(Protocol):
 
 
 def situations(conditions: Mapping[int, Any], condition: Any = None) -> int | None:
-    """E if conditions are given for E situations at once, each ``[E, O]``, and ``condition`` ``[E, history, O]``; None
-    for one situation."""
+    """E if conditions are given for E situations at once, each ``[E, O]`` or ``{dim: [E]}``, and ``condition`` ``[E,
+    history, O]``; None for one situation."""
     if np.ndim(condition) == 3:
         return len(condition)
-    return next((len(given) for given in conditions.values() if np.ndim(given) == 2), None)
+    whole = (given for given in conditions.values() if np.ndim(given) == 2)
+    parts = (part for given in conditions.values() if isinstance(given, Mapping) for part in given.values())
+    return next((len(given) for given in (*whole, *parts) if np.ndim(given)), None)

@@ -11,7 +11,7 @@ from typing import Any
 from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
 from ..core.spelling import named
-from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, janner, lerobot, native
+from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, janner, kuka, lerobot, native
 from .janner_runs import descend
 from .native import save
 from .sidecar import NAME as SIDECAR
@@ -26,7 +26,7 @@ PathLike = str | os.PathLike[str]
 # Formats of other libraries: a module each, whose ``load`` takes the path, ``find_value``, ``normalizers`` and facts.
 _OTHERS = {
     "diffusers": diffusers, "cleandiffuser": cleandiffuser, "diffusion_policy": diffusion_policy, "lerobot": lerobot,
-    "decision_diffuser": decision_diffuser,
+    "decision_diffuser": decision_diffuser, "kuka": kuka,
 }  # fmt: skip
 
 

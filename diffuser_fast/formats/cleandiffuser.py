@@ -23,6 +23,7 @@ from ..core.embedding import Embedding
 from ..core.guidance import Guide
 from ..core.normalizers import Affine, Normalizers
 from ..core.samplers import Sampling
+from ..core.scalars import shown
 from ..core.schedule import Schedule
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
@@ -37,7 +38,7 @@ _FLOOR = 1e-8  # what its ancestral step adds under the root
 _FIRST = "downs.{}.0.conv1.0.weight"
 _SOLVERS = {
     "ddpm": {"sampler": "ddim", "eta": 1.0, "floor": _FLOOR},
-    "ddim": {"sampler": "ddim"},
+    **{name: {"sampler": "ddim"} for name in ("ddim", "ode_dpmsolver_1", "ode_dpmsolver++_1")},  # all the same
     "ode_dpmsolver++_2M": {"sampler": "dpm_solver_pp_2m"},
 }
 _INSIDE = (
@@ -123,32 +124,52 @@ def load(
         raise ValueError(
             f"{file}: weights of CleanDiffuser, which stores nothing of the process beside; pass {', '.join(missing)}"
         )
-    if solver not in _SOLVERS:
-        raise ValueError(f"solver: found {solver!r}, expected one of {', '.join(_SOLVERS)}")
-    unet = _unet(file, given["horizon"], discrete=not continuous)
+    tensors = _tensors(file, "diffusion.")
+    with about(file):
+        unet = unet_weights(tensors, given["horizon"], whole=not continuous)
     classifier = _newest(folder, "classifier") if find_value and any(folder.glob("classifier_ckpt_*.pt")) else None
-    value = None if classifier is None else _classifier(classifier, given["horizon"], discrete=not continuous)
-    if value is not None and scale is None:
-        raise ValueError(f"{classifier}: a classifier; pass {fact('scale')}, its w_cg")
+    value = None
+    if classifier is not None:
+        tensors = _tensors(classifier, "")
+        with about(classifier):
+            value = classifier_weights(tensors, given["horizon"], whole=not continuous)
+            if scale is None:
+                raise ValueError(f"a classifier; pass {fact('scale')}, its w_cg")
     with about(file):
         schedule = _schedule(given["diffusion_steps"], first, continuous)
-        return Checkpoint(
-            unet=unet,
-            value=value,
-            schedule=schedule,
-            action_dim=given["action_dim"],
-            prediction=given["prediction"],
-            clip_denoised=clip_range is not None,
-            clip_range=1.0 if clip_range is None else clip_range,
-            guide=Guide(scale or 0.0, n_steps=1, t_stopgrad=0, factor="noise_over_signal", on="x0"),
-            sampling=Sampling(
-                n_steps=schedule.n_steps - 1 if continuous else n_steps, grid="truncated", first_noise=temperature,
-                final=value is not None or clip_range is not None, **_SOLVERS[solver],
-            ),
-            acting=Acting(observed="before"),
-            normalizers=_normalizers(normalizers, given["action_dim"]),
+        return checkpoint_of(
+            unet, value, schedule, action_dim=given["action_dim"], prediction=given["prediction"], solver=solver,
+            n_steps=schedule.n_steps - 1 if continuous else n_steps, scale=scale or 0.0, temperature=temperature,
+            clip_range=clip_range, normalizers=_normalizers(normalizers, given["action_dim"]),
             metadata={"format": "cleandiffuser", "file": file.name},
         )  # fmt: skip
+
+
+def checkpoint_of(
+    unet: Weights, value: Weights | None, schedule: Schedule, *, action_dim: int, prediction: str, solver: str,
+    n_steps: int | None, scale: float, temperature: float, clip_range: float | None, normalizers: Normalizers | None,
+    metadata: Mapping[str, Any],
+) -> Checkpoint:  # fmt: skip
+    """Networks, a schedule and the arguments of ``sample`` -> Checkpoint; ValueError on what cannot be sampled."""
+    if solver not in _SOLVERS:
+        raise ValueError(f"solver: found {shown(solver)}, expected one of {', '.join(_SOLVERS)}")
+    return Checkpoint(
+        unet=unet,
+        value=value,
+        schedule=schedule,
+        action_dim=action_dim,
+        prediction=prediction,
+        clip_denoised=clip_range is not None,
+        clip_range=1.0 if clip_range is None else clip_range,
+        guide=Guide(scale, n_steps=1, t_stopgrad=0, factor="noise_over_signal", on="x0"),
+        sampling=Sampling(
+            n_steps=n_steps, grid="truncated", first_noise=temperature,
+            final=value is not None or clip_range is not None, **_SOLVERS[solver],
+        ),
+        acting=Acting(observed="before"),
+        normalizers=normalizers,
+        metadata=metadata,
+    )  # fmt: skip
 
 
 def _given(name: str) -> str:
@@ -202,7 +223,27 @@ def _tensors(file: Path, prefix: str) -> dict[str, NDArray]:
     return {key.removeprefix(prefix): array for key, array in state.items()}
 
 
-def _common(tensors: Mapping[str, NDArray], horizon: int, discrete: bool) -> dict[str, Any]:
+def unet_weights(tensors: Mapping[str, NDArray], horizon: int, *, whole: bool) -> Weights:
+    """A JannerUNet1d. whole: the steps that it is told of are whole numbers, and so are its frequencies."""
+    common = _common(tensors, horizon, whole)
+    spec = UNetSpec(
+        **common, head_kernel=shape_of(tensors, "final_conv.0.weight", 3)[2],
+        attention=any(".to_qkv." in key for key in tensors), attention_adds="norm",
+    )  # fmt: skip
+    return weights(spec, tensors, _UNET)
+
+
+def classifier_weights(tensors: Mapping[str, NDArray], horizon: int, *, whole: bool) -> Weights:
+    """A HalfJannerUNet1d of one output."""
+    spec = ValueSpec(
+        **_common(tensors, horizon, whole), halve_last=False,
+        middle_kernel=shape_of(tensors, "mid_block1.0.conv1.0.weight", 3)[2],
+        hidden=shape_of(tensors, "final_block.0.weight", 2)[0],
+    )  # fmt: skip
+    return weights(spec, tensors, _VALUE)
+
+
+def _common(tensors: Mapping[str, NDArray], horizon: int, whole: bool) -> dict[str, Any]:
     hidden, width = shape_of(tensors, "map_emb.0.weight", 2)
     out = shape_of(tensors, "map_emb.2.weight", 2)[0]
     levels = counted(tensors, _FIRST)
@@ -210,26 +251,5 @@ def _common(tensors: Mapping[str, NDArray], horizon: int, discrete: bool) -> dic
     return {
         "horizon": horizon, "transition_dim": first[1], "dim": out, "dim_mults": (), "kernel_size": first[2],
         "widths": tuple(shape_of(tensors, _FIRST.format(i), 3)[0] for i in range(levels)), "group_size": 4,
-        "embedding": Embedding(width, hidden, out, cosines_first=True, shift=0, whole=discrete),
+        "embedding": Embedding(width, hidden, out, cosines_first=True, shift=0, whole=whole),
     }  # fmt: skip
-
-
-def _unet(file: Path, horizon: int, *, discrete: bool) -> Weights:
-    tensors = _tensors(file, "diffusion.")
-    with about(file):
-        spec = UNetSpec(
-            **_common(tensors, horizon, discrete), head_kernel=shape_of(tensors, "final_conv.0.weight", 3)[2],
-            attention=any(".to_qkv." in key for key in tensors), attention_adds="norm",
-        )  # fmt: skip
-        return weights(spec, tensors, _UNET)
-
-
-def _classifier(file: Path, horizon: int, *, discrete: bool) -> Weights:
-    tensors = _tensors(file, "")
-    with about(file):
-        spec = ValueSpec(
-            **_common(tensors, horizon, discrete), halve_last=False,
-            middle_kernel=shape_of(tensors, "mid_block1.0.conv1.0.weight", 3)[2],
-            hidden=shape_of(tensors, "final_block.0.weight", 2)[0],
-        )  # fmt: skip
-        return weights(spec, tensors, _VALUE)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..core.checkpoint import Weights
 from ..core.embedding import Embedding
 from ..core.spec import UNetSpec
-from .renamed import counted, shape_of, weights
+from .renamed import counted, predicting_zeros, shape_of, weights
 
 HEAD_GROUPS = 8  # whatever the blocks have
 
@@ -26,6 +26,7 @@ def rules(first: str, second: str, resampling: str) -> tuple[tuple[str, str], ..
         (r"^time\.linear1\.", "diffusion_step_encoder.1."),
         (r"^time\.linear2\.", "diffusion_step_encoder.3."),
         (r"^(down|up)(\d+)\.block(\d)", r"\1_modules.\2.\3"),
+        (r"^local\.block", "local_cond_encoder.0"),
         (r"^(down|up)(\d+)\.(down|up)sample", rf"\1_modules.\2.{resampling}"),
         (r"^mid\.block(\d)", r"mid_modules.\1"),
         (r"^head\.conv", "final_conv.0.block.0"),
@@ -42,7 +43,14 @@ def unet_weights(
     names: tuple[tuple[str, str], ...],
     first: str,
 ) -> Weights:
-    """The network. groups: of the blocks' norms. film: what the configuration says, which the shapes must bear out."""
+    """The network. groups: of the blocks' norms. film: what the configuration says, which the shapes must bear out.
+
+    A local condition is read by the first of two encoders; the second is trained, and what it makes never used.
+    """
+    local_key = f"local_cond_encoder.0.{first}.block.0.weight"
+    local = shape_of(tensors, local_key, 3)[1] if local_key in tensors else 0
+    unused = [key for key in tensors if key.startswith("local_cond_encoder.1.")]
+    tensors = predicting_zeros(tensors, "final_conv.1", local)
     block = f"down_modules.{{}}.0.{first}.block.0.weight"
     levels = counted(tensors, block)
     start = shape_of(tensors, block.format(0), 3)
@@ -56,8 +64,9 @@ def unet_weights(
         raise ValueError(f"its blocks see {seen} numbers, fewer than the step's embedding has, {out}")
     head = shape_of(tensors, "final_conv.0.block.0.weight", 3)
     spec = UNetSpec(
-        horizon=horizon, transition_dim=start[1], dim=head[0], dim_mults=(), kernel_size=start[2], groups=groups,
+        horizon=horizon, transition_dim=start[1] + local, given=local, local=local > 0, dim=head[0],
+        dim_mults=(), kernel_size=start[2], groups=groups,
         widths=tuple(shape_of(tensors, block.format(i), 3)[0] for i in range(levels)), film=film,
         embedding=Embedding(width, hidden, out), condition=seen - out, head_kernel=head[2], head_groups=HEAD_GROUPS,
     )  # fmt: skip
-    return weights(spec, tensors, names)
+    return weights(spec, tensors, names, unused=unused)

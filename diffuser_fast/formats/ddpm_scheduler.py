@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,14 @@ class Scheduler:
     sampling: Sampling
     logarithmic: bool
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Of a Checkpoint."""
+        return {
+            "schedule": self.schedule, "prediction": self.prediction, "clip_denoised": self.clip,
+            "clip_range": self.clip_range, "sampling": self.sampling,
+        }  # fmt: skip
+
 
 def scheduler(config: Settings, kind: str, n_steps: int | None) -> Scheduler:
     """kind: "DDPM" or "DDIM". n_steps: denoising steps on the "leading" grid; None: all. ValueError names the key."""
@@ -52,9 +61,14 @@ def scheduler(config: Settings, kind: str, n_steps: int | None) -> Scheduler:
         prediction="x0" if config.text("prediction_type", "epsilon") == "sample" else "epsilon",
         clip=config.flag("clip_sample", True),
         clip_range=config.real("clip_sample_range", 1.0),
-        sampling=Sampling(n_steps=n_steps, grid="leading", **own),
+        sampling=Sampling(n_steps=None if n_steps == n_train else n_steps, grid="leading", **own),
         logarithmic=config.get("variance_type") == "fixed_small_log",
     )
+
+
+def inference_steps(policy: Settings) -> int | None:
+    """How many denoising steps a policy takes; None: all."""
+    return None if policy.get("num_inference_steps") is None else policy.whole("num_inference_steps", None, 1)
 
 
 def _alphas_cumprod(config: Settings, n: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -29,7 +30,8 @@ FACTS = "facts.json"
 WEIGHT = 1.2  # its default condition_guidance_w
 _NOISE = 0.5  # all of its noise is halved: the first and each step's
 _FIRST = "downs.{}.0.blocks.0.block.0.weight"
-_MARKS = ("inv_model.", "model.returns_mlp.")
+_INV = "inv_model."
+_MARKS = (_INV, "model.returns_mlp.")
 _RULES = (
     (r"\.first\.conv\.", ".blocks.0.block.0."),
     (r"\.first\.norm\.", ".blocks.0.block.2."),
@@ -81,7 +83,9 @@ def load(
     facts, diffusion = _facts(file), Settings({})
     if facts is not None:
         with about(facts):
-            diffusion = read_json(facts).part("diffusion")
+            record = read_json(facts)
+            record.part("model").only("calc_energy", False, False)  # whose network is a gradient, under the same keys
+            diffusion = record.part("diffusion")
             epsilon = "epsilon" if diffusion.flag("predict_epsilon", True) else "x0"
             prediction = epsilon if prediction is None else prediction
             clip_denoised = diffusion.flag("clip_denoised", True) if clip_denoised is None else clip_denoised
@@ -94,26 +98,33 @@ def load(
     state = archive.state_dict(ema, "ema")
     with about(file):
         state = plain_keys(state)
-        horizon = shape_of(state, "loss_fn.weights", 2)[0]
-        network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
-        unet = _unet(network, horizon)
-        inverse = _inverse(state, unet.spec.transition_dim) if "inv_model.0.weight" in state else None
+        unet = unet_weights(state, shape_of(state, "loss_fn.weights", 2)[0])
+        inverse = _inverse(state, unet.spec.transition_dim) if any(key.startswith(_INV) for key in state) else None
         if inverse is None and action_dim is None and normalizers is not None:
             action_dim = normalizers.actions.dim
         if inverse is None and action_dim is None:
             raise ValueError(f"nothing says the size of an action; pass {setting('load.action_dim', '...')}")
-        return Checkpoint(
-            unet=unet,
-            schedule=Schedule.from_buffers(state),
+        return checkpoint_of(
+            state, unet,
             action_dim=0 if inverse is not None else action_dim,
             prediction="epsilon" if prediction is None else prediction,
             clip_denoised=True if clip_denoised is None else clip_denoised,
-            sampling=Sampling(noise=_NOISE, first_noise=_NOISE),
-            condition_weight=1.0 if not unet.spec.condition else WEIGHT if scale is None else scale,
+            scale=WEIGHT if scale is None else scale,
             inverse=inverse,
             normalizers=normalizers,
             metadata={"format": "decision_diffuser", "file": file.name},
-        )
+        )  # fmt: skip
+
+
+def checkpoint_of(state: Mapping[str, NDArray], unet: Weights, *, scale: float, **fields: Any) -> Checkpoint:
+    """A state dict's schedule and network -> Checkpoint. scale: ``condition_guidance_w``; fields: its others."""
+    return Checkpoint(
+        unet=unet,
+        schedule=Schedule.from_buffers(state),
+        sampling=Sampling(noise=_NOISE, first_noise=_NOISE),
+        condition_weight=scale if unet.spec.condition else 1.0,
+        **fields,
+    )
 
 
 def _facts(file: Path) -> Path | None:
@@ -121,7 +132,11 @@ def _facts(file: Path) -> Path | None:
     return next((path for path in beside if path.is_file()), None)
 
 
-def _unet(network: Mapping[str, NDArray], horizon: int) -> Weights:
+def unet_weights(state: Mapping[str, NDArray], horizon: int) -> Weights:
+    """The TemporalUnet of a diffusion's state dict."""
+    network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
+    if "mlp.0.weight" in network:
+        raise ValueError("a diffusion of single actions (MLPnet), expected one of trajectories (TemporalUnet)")
     dim = shape_of(network, "time_mlp.1.weight", 2)[1]
     first = shape_of(network, _FIRST.format(0), 3)
     widths = tuple(shape_of(network, _FIRST.format(i), 3)[0] for i in range(counted(network, _FIRST)))
@@ -134,7 +149,9 @@ def _unet(network: Mapping[str, NDArray], horizon: int) -> Weights:
 
 
 def _inverse(state: Mapping[str, NDArray], depth: int) -> Weights:
-    own = {key.removeprefix("inv_model."): array for key, array in state.items() if key.startswith("inv_model.")}
+    own = {key.removeprefix(_INV): array for key, array in state.items() if key.startswith(_INV)}
+    if "state_embed.0.weight" in own:
+        raise ValueError("its inverse dynamics draw their actions (ar_inv), expected those that compute them")
     hidden = tuple(shape_of(own, f"{i}.weight", 2)[0] for i in (0, 2))
     spec = InverseSpec(depth, shape_of(own, "4.weight", 2)[0], hidden)
     return weights(spec, own, _INVERSE)

@@ -95,13 +95,9 @@ def load(
         return Checkpoint(
             unet=unet,
             value=value,
-            schedule=schedule.schedule,
             action_dim=action_dim,
-            prediction=schedule.prediction,
-            clip_denoised=schedule.clip,
-            clip_range=schedule.clip_range,
             guide=guide_of(schedule),
-            sampling=schedule.sampling,
+            **schedule.fields,
             normalizers=normalizers,
             metadata={"format": "diffusers", "folder": path.name},
         )

@@ -20,7 +20,7 @@ from ..core.checkpoint import Acting, Checkpoint
 from ..core.normalizers import Affine, Normalizers
 from . import omegaconf
 from .conditional_unet import rules, unet_weights
-from .ddpm_scheduler import scheduler
+from .ddpm_scheduler import inference_steps, scheduler
 from .plain_json import Settings, about
 from .renamed import some
 from .state_dict import plain_keys
@@ -40,8 +40,8 @@ def newest(folder: Path) -> Path | None:
 def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None = None) -> Checkpoint:
     """A ``.ckpt``, or a run's folder. normalizers: instead of its own.
 
-    Raises ValueError naming the file: another policy (images, transformers), the observation as a local condition, keys
-    or shapes that do not fit, a file that is damaged or cut short; FileNotFoundError.
+    Raises ValueError naming the file: another policy (images, transformers), keys or shapes that do not fit, a file
+    that is damaged or cut short; FileNotFoundError.
     """
     file = newest(path) if path.is_dir() else path
     if file is None:
@@ -55,7 +55,7 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
         if name != _POLICY:
             raise ValueError(f"policy: found {name[:100]}, expected {_POLICY}, which takes states and no images")
         model, process = policy.part("model"), policy.part("noise_scheduler")
-        class_ = process.text("_target_").rpartition(".")[2]
+        kind = process.text("_target_").rpartition(".")[2].removesuffix("Scheduler")
         film = model.flag("cond_predict_scale", False)
         states = content.get("state_dicts")
         states = states if isinstance(states, Mapping) else {}
@@ -69,7 +69,7 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
             plain_keys(state),
             policy,
             process,
-            class_,
+            kind,
             groups=model.whole("n_groups", 8, 1),
             film=film,
             metadata=metadata,
@@ -78,36 +78,33 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
 
 
 def checkpoint_of(
-    state: Mapping[str, NDArray], policy: Settings, process: Settings, class_: str, *, groups: int, film: bool,
+    state: Mapping[str, NDArray], policy: Settings, process: Settings, kind: str, *, groups: int, film: bool,
     metadata: Mapping[str, Any],
 ) -> Checkpoint:  # fmt: skip
-    """A policy's state dict and settings -> Checkpoint. process: of the scheduler of this class. ValueError."""
-    for key in ("obs_as_local_cond", "pred_action_steps_only"):
-        policy.only(key, False, False)
-    schedule = scheduler(process, class_.removesuffix("Scheduler"), _steps(policy))
+    """A policy's state dict and settings -> Checkpoint. process: of a scheduler of this kind. ValueError."""
+    local, globally = (policy.flag(f"obs_as_{kind}_cond", False) for kind in ("local", "global"))
+    short = policy.flag("pred_action_steps_only", False)  # plans are of those actions that are executed
+    if local and globally:
+        raise ValueError("obs_as_local_cond: found True beside obs_as_global_cond, expected one of them or neither")
+    if short and not globally:
+        raise ValueError("pred_action_steps_only: found True, expected False without obs_as_global_cond")
+    schedule = scheduler(process, kind, inference_steps(policy))
     network = {key.removeprefix("model."): array for key, array in state.items() if key.startswith("model.")}
-    history = policy.whole("n_obs_steps", None, 1)
+    history, steps = policy.whole("n_obs_steps", None, 1), policy.whole("n_action_steps", None, 1)
+    horizon = steps if short else policy.whole("horizon", None, 1)
     return Checkpoint(
-        unet=unet_weights(network, policy.whole("horizon", None, 1), groups, film, _RULES, _FIRST),
-        schedule=schedule.schedule,
+        unet=unet_weights(network, horizon, groups, film, _RULES, _FIRST),
         action_dim=policy.whole("action_dim", None, 1),
-        prediction=schedule.prediction,
-        clip_denoised=schedule.clip,
-        clip_range=schedule.clip_range,
-        sampling=schedule.sampling,
+        **schedule.fields,
         acting=Acting(
-            observed="condition" if policy.flag("obs_as_global_cond", False) else "after",
+            observed="condition" if globally else "local" if local else "after",
             history=history,
-            first=history - 1 if policy.flag("oa_step_convention", False) else history,
-            steps=policy.whole("n_action_steps", None, 1),
+            first=0 if short else history - policy.flag("oa_step_convention", False),
+            steps=steps,
         ),
         normalizers=_normalizers(state),
         metadata=metadata,
     )
-
-
-def _steps(policy: Settings) -> int | None:
-    return None if policy.get("num_inference_steps") is None else policy.whole("num_inference_steps", None, 1)
 
 
 def _normalizers(state: Mapping[str, NDArray]) -> Normalizers:

@@ -31,7 +31,6 @@ _DERIVED = {
 
 # How the keys of relatives begin, which are read nowhere yet.
 _OTHERS = {
-    "denoise_fn.": "the original's kuka branch",
     "inv_model.": "Decision Diffuser",
     "model.returns_mlp.": "Decision Diffuser",
 }

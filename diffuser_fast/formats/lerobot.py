@@ -12,16 +12,16 @@ Encoders of images are not read: their features are given as part of the observa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checkpoint import Acting, Checkpoint
+from ..core.checkpoint import Acting, Checkpoint, Weights
 from ..core.normalizers import Affine, Normalizers
 from .conditional_unet import rules, unet_weights
-from .ddpm_scheduler import scheduler
+from .ddpm_scheduler import inference_steps, scheduler
 from .plain_json import Settings, about, read_json
 from .tensors import read_tensors
 
@@ -50,39 +50,56 @@ def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None
     config = read_json(file)
     with about(file):
         config.only("type", None, "diffusion")
-        history = config.whole("n_obs_steps", None, 1)
-        steps = None if config.get("num_inference_steps") is None else config.whole("num_inference_steps", None, 1)
-        schedule = scheduler(config, config.text("noise_scheduler_type", "DDPM"), steps)
-        horizon, groups = config.whole("horizon", None, 1), config.whole("n_groups", None, 1)
-        film = config.flag("use_film_scale_modulation", True)
+        schedule = scheduler(config, config.text("noise_scheduler_type", "DDPM"), inference_steps(config))
         features = {name: _size(config, "input_features", name) for name in (_STATE, _ENVIRONMENT)}
         action_dim = _size(config, "output_features", _ACTION)
-        acting = Acting("condition", history, history - 1, config.whole("n_action_steps", None, 1))
+        facts = facts_of(config)
     tensors = read_tensors(weights_file)
     with about(weights_file):
         network = {key.removeprefix(_PREFIX): array for key, array in tensors.items() if key.startswith(_PREFIX)}
-        unet = unet_weights(network, horizon, groups, film, _RULES, _FIRST)
+        unet = facts.weights(network)
         checkpoint = Checkpoint(
             unet=unet,
-            schedule=schedule.schedule,
             action_dim=action_dim,
-            prediction=schedule.prediction,
-            clip_denoised=schedule.clip,
-            clip_range=schedule.clip_range,
-            sampling=schedule.sampling,
-            acting=acting,
+            acting=facts.acting,
             normalizers=normalizers,
             metadata={
                 "format": "lerobot",
                 "folder": path.name,
-                "images": _images(features, unet.spec.condition, history),
+                "images": _images(features, unet.spec.condition, facts.acting.history),
             },
+            **schedule.fields,
         )
     if normalizers is not None:
         return checkpoint
     found = _normalizers(path, config, tensors, features, action_dim, checkpoint.observation_dim)
     with about(path):
         return replace(checkpoint, normalizers=found)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a policy's configuration says of its network and of how it acts."""
+
+    horizon: int
+    groups: int
+    film: bool
+    acting: Acting
+
+    def weights(self, network: Mapping[str, NDArray]) -> Weights:
+        """Those of its U-Net, out of their state dict."""
+        return unet_weights(network, self.horizon, self.groups, self.film, _RULES, _FIRST)
+
+
+def facts_of(config: Settings) -> Facts:
+    """Out of a ``DiffusionConfig``, or its file."""
+    history = config.whole("n_obs_steps", None, 1)
+    return Facts(
+        horizon=config.whole("horizon", None, 1),
+        groups=config.whole("n_groups", None, 1),
+        film=config.flag("use_film_scale_modulation", True),
+        acting=Acting("condition", history, history - 1, config.whole("n_action_steps", None, 1)),
+    )
 
 
 def _size(config: Settings, part: str, name: str) -> int:

@@ -31,6 +31,13 @@ def weights(spec: Spec, tensors: Mapping[str, NDArray], rules: Rules, *, unused:
     return Weights(spec, arrays)
 
 
+def predicting_zeros(tensors: Mapping[str, NDArray], key: str, numbers: int) -> dict[str, NDArray]:
+    """``tensors``, where the last convolution, ``key``, predicts so many numbers more: zeros, of what is given."""
+    rows = {f"{key}.{part}": tensors.get(f"{key}.{part}") for part in ("weight", "bias")} if numbers else {}
+    padded = {name: np.pad(a, [(0, numbers)] + [(0, 0)] * (a.ndim - 1)) for name, a in rows.items() if np.ndim(a)}
+    return {**tensors, **padded}
+
+
 def shape_of(tensors: Mapping[str, NDArray], key: str, axes: int) -> tuple[int, ...]:
     """A tensor's shape; ValueError if there is none, or it has another number of axes."""
     if key not in tensors:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.contents import START, ZIP, looks_like
-from . import decision_diffuser, diffusers, diffusion_policy, lerobot
+from . import decision_diffuser, diffusers, diffusion_policy, kuka, lerobot
 from .janner_state import states
 from .native import is_native, is_safetensors
 from .plain_json import read_json
@@ -22,6 +22,7 @@ FORMATS = {
     "cleandiffuser": "a folder with diffusion_ckpt_*.pt of CleanDiffuser",
     "diffusion_policy": "a .ckpt or run of diffusion_policy",
     "decision_diffuser": "a state*.pt or run of Decision Diffuser",
+    "kuka": "a model-*.pt or run of the original's kuka branch",
     "lerobot": "a folder of a lerobot DiffusionPolicy",
 }
 _READABLE = f"readable are {', '.join(list(FORMATS.values())[:-1])} and {list(FORMATS.values())[-1]}"
@@ -63,6 +64,8 @@ def _sniff_folder(path: Path) -> str:
         return "diffusion_policy"
     if (state := decision_diffuser.newest(path)) is not None and _sniff_torch(state) == "decision_diffuser":
         return "decision_diffuser"
+    if (state := kuka.newest(path)) is not None and _sniff_torch(state) == "kuka":
+        return "kuka"
     files = sorted(p.name for p in path.glob("*.safetensors"))
     if len(files) == 1:
         return "native"
@@ -90,6 +93,8 @@ def _sniff_torch(path: Path) -> str:
         return "cleandiffuser"
     if decision_diffuser.is_state(content):
         return "decision_diffuser"
+    if kuka.is_state(content):
+        return "kuka"
     if isinstance(content, Mapping) and "state_dicts" in content:
         return "diffusion_policy"
     return "janner"

@@ -19,8 +19,8 @@ from .. import backends
 from ..backends.engine import BusyError, Engine, Schedule, Seeded
 from ..core.arrays import as_numbers
 from ..core.checkpoint import Checkpoint
-from ..core.conditioning import conditions_of
-from ..core.conditions import Inpainting, no_inpainting, parse_conditions
+from ..core.conditioning import conditions_of, inpainting_of, tell
+from ..core.conditions import Inpainting, no_inpainting
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
 from ..core.physical import Physical
@@ -309,6 +309,8 @@ class Planner:
         actions of one after another, and looks at the last observations that ``act`` was given; ``reset`` forgets both.
         """
         obs, acting = as_numbers("obs", obs), self.checkpoint.acting
+        if not self.checkpoint.executed_dim:
+            raise ValueError("act: the plans hold observations and no actions; `plan` makes them")
         if obs.shape != (self.checkpoint.observation_dim,):
             raise ValueError(f"obs: expected shape [{self.checkpoint.observation_dim}], found {list(obs.shape)}")
         with self._held():
@@ -343,13 +345,14 @@ class Planner:
     ) -> Plans:  # fmt: skip
         began = time.perf_counter()
         self._loop(horizon)  # a horizon the networks cannot take is said before anything else
-        inpainting, situations = self._inpainting(conditions, horizon)
+        inpainting, situations = inpainting_of(self.checkpoint, conditions, horizon)
         if prefix is not None:
             inpainting, situations = prefix.freeze(inpainting, situations, self.checkpoint)
         conditioned, counted = conditions_of(self.checkpoint, condition)
         if None not in (situations, counted) and situations != counted:
             raise ValueError(f"condition: given for {counted} situations, conditions for {situations}")
         situations = counted if situations is None else situations
+        inpainting, conditioned = tell(self.checkpoint, inpainting, conditioned)
         if inpainting.clipped and not self._warned:
             self._warned = True
             told = "plans hold the nearest value inside them (said once; `clipped` marks the plans of every such call)"
@@ -357,7 +360,8 @@ class Planner:
         count = batch_size * (situations or 1)
         first = replay.number if replay is not None else self._number if number is None else number
         seed = self.seed if replay is None else replay.seed
-        size = Size(situations or 1, batch_size, horizon, self.checkpoint.unet.spec.transition_dim)
+        spec = self.checkpoint.unet.spec
+        size = Size(situations or 1, batch_size, horizon, spec.transition_dim, spec.given)
         source = Seeded(seed, first) if noise is None else tape_of(noise, self._steps, size, several=bool(situations))
         scheduled = timed is not None or (replay is not None and replay.rows is not None)
         loop, engine = (self.budget.loop, self.budget.engine) if scheduled else (self._loop, self._engine)
@@ -444,15 +448,6 @@ class Planner:
             parts = self._physical(sort(result.chain))
             chain = np.concatenate(parts[self.checkpoint.inverse is not None :], axis=-1)
         return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
-
-    def _inpainting(self, conditions: Mapping[int, Any], horizon: int) -> tuple[Inpainting, int | None]:
-        checkpoint = self.checkpoint
-        if not checkpoint.observes_condition:
-            at, depth = checkpoint.columns[1].start, checkpoint.unet.spec.transition_dim
-            return parse_conditions(conditions, horizon, checkpoint.normalizers, at=at, depth=depth)
-        if conditions:
-            raise ValueError("conditions: the plans hold actions alone; give the last observations as condition")
-        return no_inpainting(horizon, checkpoint.unet.spec.transition_dim), None
 
 
 def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:

@@ -17,18 +17,21 @@ from ..core.samplers import StepTable
 
 @dataclass(frozen=True)
 class Size:
-    """Of a plan: E situations of B candidates, horizon H, depth D."""
+    """Of a plan: E situations of B candidates, horizon H, depth D, of which so many numbers are ``given``."""
 
     situations: int
     batch: int
     horizon: int
     depth: int
+    given: int = 0
 
 
 def tape_of(noise: ArrayLike, steps: StepTable, size: Size, *, several: bool) -> NDArray[np.float32]:
     """The caller's noise, checked: ``[R + 1, N, H, D]``. Rows without noise at the end may miss theirs."""
     tape = np.ascontiguousarray(as_numbers("noise", noise, np.float32, finite=False))
     lead = (size.situations, size.batch) if several else (size.batch,)
+    if tape.ndim and tape.shape[-1] == size.depth - size.given:  # none is drawn for numbers that are given
+        tape = np.concatenate((tape, np.zeros((*tape.shape[:-1], size.given), np.float32)), axis=-1)
     expected = (steps.rows + 1, *lead, size.horizon, size.depth)
     drawn = 1 + max(np.flatnonzero(steps.s) + 1, default=0)  # entries that are used
     if tape.shape[1:] == expected[1:] and drawn <= len(tape) < expected[0]:

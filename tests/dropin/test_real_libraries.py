@@ -1,52 +1,21 @@
-"""accelerate on the libraries' own objects, where they are installed: pip install diffusers, then this file."""
+"""accelerate and load beside the libraries' own objects: make test-libraries."""
 
-from types import SimpleNamespace
+import json
 
 import numpy as np
 import pytest
 import torch
+from oracle import libraries
 
 import diffuser_fast as dfx
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries themselves
 
 
-class Environment:
-    """What a pipeline asks of one: sizes, and data for its statistics."""
-
-    observation_space, action_space = SimpleNamespace(shape=(4,)), SimpleNamespace(shape=(2,))
-
-    def get_dataset(self):
-        rng = np.random.default_rng(0)
-        data = {"observations": rng.normal(0.2, 1.3, (100, 4)), "actions": rng.normal(0, 0.5, (100, 2))}
-        return {name: array.astype(np.float32) for name, array in data.items()}
-
-
 @pytest.fixture(scope="module")
 def pipeline():
-    """A small ValueGuidedRLPipeline of random weights, over synthetic data."""
-    diffusers = pytest.importorskip("diffusers")
-    experimental = pytest.importorskip("diffusers.experimental")
-    torch.manual_seed(0)
-    common = {
-        "in_channels": 6, "out_channels": 6, "block_out_channels": (32, 64), "layers_per_block": 1,
-        "down_block_types": ["DownResnetBlock1D"] * 2, "time_embedding_type": "positional",
-        "use_timestep_embedding": True, "act_fn": "mish", "flip_sin_to_cos": False, "freq_shift": 1,
-        "norm_num_groups": 8,
-    }  # fmt: skip
-    unet = diffusers.UNet1DModel(
-        **common, up_block_types=("UpResnetBlock1D",), mid_block_type="MidResTemporalBlock1D",
-        out_block_type="OutConv1DBlock", downsample_each_block=False,
-    )  # fmt: skip
-    value = diffusers.UNet1DModel(
-        **common, up_block_types=(), mid_block_type="ValueFunctionMidBlock1D", out_block_type="ValueFunction",
-        downsample_each_block=True,
-    )  # fmt: skip
-    scheduler = diffusers.DDPMScheduler(
-        num_train_timesteps=10, beta_schedule="squaredcos_cap_v2", clip_sample=False, variance_type="fixed_small_log",
-        prediction_type="sample",
-    )  # fmt: skip
-    return experimental.ValueGuidedRLPipeline(value_function=value, unet=unet, scheduler=scheduler, env=Environment())
+    pytest.importorskip("diffusers")
+    return libraries.value_guided_pipeline()
 
 
 def test_a_pipeline_of_diffusers(pipeline):
@@ -67,3 +36,57 @@ def test_a_pipeline_that_it_saved(pipeline, tmp_path):
     for name, array in checkpoint.unet.arrays.items():
         np.testing.assert_array_equal(array, ours.unet.arrays[name])
     assert checkpoint.guide.factor == ours.guide.factor and checkpoint.sampling == ours.sampling
+
+
+POLICIES = {
+    "DDPM": {},
+    "DDIM, three steps, bias alone": {
+        "noise_scheduler_type": "DDIM", "num_inference_steps": 3, "use_film_scale_modulation": False,
+        "prediction_type": "sample", "clip_sample_range": 1.2, "n_groups": 4, "kernel_size": 3,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=POLICIES.values(), ids=POLICIES)
+def policy(request):
+    pytest.importorskip("lerobot")
+    return libraries.diffusion_policy_of_lerobot(
+        n_obs_steps=2, horizon=8, n_action_steps=4, down_dims=(16, 32), diffusion_step_embed_dim=16,
+        num_train_timesteps=12, **request.param,
+    )  # fmt: skip
+
+
+def acted(policy, seed, steps=10):
+    """What it does in so many steps of two situations; its noise is seeded."""
+    policy.reset()
+    torch.manual_seed(seed)
+    rng, shapes = np.random.default_rng(seed), {"observation.state": (2, 3), "observation.environment_state": (2, 2)}
+    seen = lambda: {name: torch.tensor(rng.normal(size=shape), dtype=torch.float32) for name, shape in shapes.items()}
+    return torch.stack([policy.select_action(seen()) for _ in range(steps)])
+
+
+def test_a_policy_of_lerobot(policy):
+    fast = dfx.accelerate(policy, noise="torch")
+    for seed in (3, 4):
+        expected = acted(policy, seed)
+        found = acted(fast, seed)
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+    noise, found = torch.randn(2, 8, 2), []
+    batch = {"observation.state": torch.zeros(2, 3), "observation.environment_state": torch.ones(2, 2)}
+    for one in (policy, fast):
+        one.reset()
+        torch.manual_seed(5)
+        found.append(one.select_action(batch, noise=noise))
+    torch.testing.assert_close(*found, rtol=0, atol=2e-4)
+
+
+def test_a_policy_that_it_saved(policy, tmp_path):
+    policy.save_pretrained(tmp_path)
+    fields = {name: {"scale": [1.0] * n, "offset": [0.0] * n} for name, n in (("observations", 5), ("actions", 2))}
+    (tmp_path / "stats.json").write_text(json.dumps({"normalizer": "AffineNormalizer", "fields": fields}))
+    checkpoint = dfx.load(tmp_path, normalizer=tmp_path / "stats.json")
+    ours = dfx.accelerate(policy).planner.checkpoint
+    for name, array in checkpoint.unet.arrays.items():
+        np.testing.assert_array_equal(array, ours.unet.arrays[name])
+    assert checkpoint.sampling == ours.sampling and checkpoint.acting == ours.acting

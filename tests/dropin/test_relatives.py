@@ -5,7 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
-from oracle.relative_objects import ValueGuidedRLPipeline, lowdim_policy, pipeline
+from oracle.relative_objects import (
+    DiscreteDiffusionSDE,
+    ValueGuidedRLPipeline,
+    agent,
+    decision_diffusion,
+    lerobot_policy,
+    lowdim_policy,
+    pipeline,
+)
 
 import diffuser_fast as dfx
 
@@ -98,7 +106,7 @@ def test_an_object_that_plans_otherwise_is_refused():
 def test_what_cannot_be_read_is_said():
     policy = lowdim_policy()
     policy.obs_as_local_cond = True
-    with pytest.raises(ValueError, match="obs_as_local_cond: found True, expected False"):
+    with pytest.raises(ValueError, match="obs_as_local_cond: found True beside obs_as_global_cond"):
         dfx.accelerate(policy)
     with pytest.raises(TypeError, match="normalizer: of a bare diffusion; a pipeline has its own"):
         dfx.accelerate(pipeline(), normalizer=object())
@@ -110,3 +118,137 @@ def test_copies():
     fast = dfx.accelerate(lowdim_policy())
     other = copy.deepcopy(fast)
     near(other(seen()), fast(seen()))
+
+
+def alike(original, fast, call, *, seed=4):
+    """The same call of both from the same generator: the same numbers, and the generator is left the same."""
+    torch.manual_seed(seed)
+    expected = call(original)
+    after = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    found = call(fast)
+    assert torch.equal(after, torch.random.get_rng_state())
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape and one.dtype == other.dtype and type(one) is type(other)
+        assert np.abs(np.asarray(one) - np.asarray(other)).max() <= 1e-4 * max(1, np.abs(np.asarray(other)).max())
+
+
+def steps_of(situations=2):
+    """What a lerobot policy sees, step by step, normalised."""
+    g = torch.Generator().manual_seed(1)
+    while True:
+        yield {
+            "observation.state": torch.randn(situations, 3, generator=g),
+            "observation.environment_state": torch.randn(situations, 2, generator=g),
+        }
+
+
+@pytest.mark.parametrize("options", [{}, {"film": False, "ddim": True, "n_steps": 3, "n_train": 12}])
+def test_a_lerobot_policy(options):
+    original = lerobot_policy(**options)
+    fast = dfx.accelerate(original, noise="torch")
+
+    def acted(policy):
+        policy.reset()
+        return [policy.select_action(batch) for batch, _ in zip(steps_of(), range(10))]  # three chunks
+
+    alike(original, fast, acted)
+    chunk = lambda policy: [policy.predict_action_chunk(next(steps_of()))]
+    alike(original, fast, chunk)
+    assert fast({"action": torch.ones(3)}) == 1  # its call is its loss
+
+
+@pytest.mark.parametrize("options", [{}, {"ddim": True}])
+@pytest.mark.parametrize("noise", ["torch", "philox"])
+def test_a_lerobot_policy_takes_its_first_noise(options, noise):
+    original = lerobot_policy(**options)
+    fast, first = dfx.accelerate(original, noise=noise), torch.randn(2, 8, 2)
+    if options or noise == "torch":
+        generators = lambda call: lambda policy: (policy.reset(), call(policy))[1]
+        alike(original, fast, generators(lambda policy: [policy.select_action(next(steps_of()), noise=first)]))
+    else:  # the noise of later steps is ours: another each time, the same from the same seed
+        one, other = (fast.reset() or fast.select_action(next(steps_of()), noise=first) for _ in range(2))
+        fast.planner.reset()
+        fast.reset()
+        again = fast.select_action(next(steps_of()), noise=first)
+        assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("options", [{}, {"inverse": False, "weight": 2.0}])
+def test_a_decision_diffuser(options):
+    original = decision_diffusion(**options)
+    fast = dfx.accelerate(original, noise="torch")
+    given = {0: torch.randn(3, 4), 5: torch.randn(3, 4)}, torch.tensor([[0.9], [0.5], [0.1]])
+    alike(original, fast, lambda diffusion: [diffusion(given[0], returns=given[1])])
+    alike(original, fast, lambda diffusion: diffusion.conditional_sample(*given, 16, return_diffusion=True))
+    assert fast.horizon == 8
+    if not options:
+        pair = torch.randn(1, 8)
+        assert torch.equal(fast.inv_model(pair), original.inv_model(pair))
+
+
+def test_a_network_that_is_an_energys_gradient_is_refused():
+    original = decision_diffusion()
+    original.model.calc_energy = True
+    with pytest.raises(ValueError, match=r"gradient of an energy \(calc_energy\)"):
+        dfx.accelerate(original)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"guided": False, "clip": 1.5, "predict_noise": True}, {"real": True}], ids=["", "clipped", "real"]
+)
+def test_an_agent_of_cleandiffuser(options):
+    original = agent(**options)
+    fast = dfx.accelerate(original, noise="torch")
+    prior = torch.zeros(3, 8, 6)
+    prior[:, 0, :4] = torch.randn(3, 4)
+    asks = [
+        {"sample_steps": 5},
+        {"sample_steps": 12, "w_cg": 0.5, "temperature": 0.5, "preserve_history": True},
+        {"solver": "ode_dpmsolver++_2M", "sample_steps": 4, "use_ema": False},
+        {"solver": "ddim", "sample_steps": 4, "w_cg": 0.1},
+    ]
+    for asked in asks:
+        call = lambda sde, asked=asked: [
+            part
+            for part in (lambda x, log: (x, *log.values()))(*sde.sample(prior, n_samples=3, **asked))
+            if part is not None
+        ]
+        alike(original, fast, call)
+
+
+def test_an_agent_that_cannot_be_planned_with():
+    prior = torch.zeros(1, 8, 6)
+    fast = dfx.accelerate(agent())
+    for asked, message in (
+        ({"solver": "sde_dpmsolver_1"}, "solver: found 'sde_dpmsolver_1', expected one of ddpm, ddim"),
+        ({"diffusion_x_sampling_steps": 2}, "diffusion_x_sampling_steps: found 2, expected 0"),
+        ({"warm_start_reference": prior}, "warm_start_reference: found .*, expected None"),
+        ({"sample_step_schedule": "quad"}, "sample_step_schedule: found 'quad', expected uniform"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fast.sample(prior, **asked)
+    with pytest.raises(ValueError, match="prior: found trajectories of 5 numbers, the network has 6"):
+        fast.sample(prior[..., :5])
+    fast.sample(prior)  # none of this has harmed it
+    odd = agent(clip=1.0)
+    odd.x_max[0, 0, 0] = 2.0
+    with pytest.raises(ValueError, match="x_max, x_min: expected one number for everything"):
+        dfx.accelerate(odd)
+    odd = agent()
+    odd.fix_mask *= 0.5
+    with pytest.raises(ValueError, match="fix_mask: found numbers between"):
+        dfx.accelerate(odd)
+
+
+def test_a_solver_of_its_users_own_is_refused():
+    class Edited(DiscreteDiffusionSDE):
+        def sample(self, prior, solver="ddpm", **asked):
+            x, log = super().sample(prior, solver=solver, **asked)
+            return (x + 0.01 if solver == "ddim" else x), log
+
+    original = agent()
+    original.__class__ = Edited
+    fast = dfx.accelerate(original)
+    with pytest.raises(ValueError, match="plans otherwise"):
+        fast.sample(torch.zeros(1, 8, 6), solver="ddim")

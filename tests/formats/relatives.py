@@ -24,6 +24,7 @@ class Relative:
     observation: np.ndarray | None = None
     action_dim: int = 2
     condition: list | None = None
+    times: tuple | None = None  # at which the observations are; None: the first
 
 
 def double(store):
@@ -118,20 +119,8 @@ def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=
     n, o, a, batch, hidden = 6, 4, 2, 3, 24
     depth, w = (o if inverse else a + o), nets.Widths(levels, kernel)
     unet = written(nets.decision_unet, torch.zeros(1, horizon, depth), torch.zeros(1), torch.zeros(1, 1), w, seed=seed)
-    s = plans.Scheduler(n)
-    abar = torch.cumprod(1 - plans.betas(s.beta_schedule, n).double(), 0)
-    before = torch.cat((torch.ones(1), abar[:-1]))
-    betas = 1 - abar / before
-    variance = betas * (1 - before) / (1 - abar)
-    buffers = {
-        "betas": betas, "alphas_cumprod": abar, "sqrt_recip_alphas_cumprod": abar**-0.5,
-        "sqrt_recipm1_alphas_cumprod": (1 / abar - 1).sqrt(), "posterior_variance": variance,
-        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
-        "posterior_mean_coef1": betas * before.sqrt() / (1 - abar),
-        "posterior_mean_coef2": (1 - before) * (1 - betas).sqrt() / (1 - abar),
-    }  # fmt: skip
     state = {f"model.{key}": tensor for key, tensor in unet.items()} | {"loss_fn.weights": torch.ones(horizon, depth)}
-    state |= {key: value.float() for key, value in buffers.items()}
+    state |= {key: value.float() for key, value in plans.buffers(n).items()}
     inv = nets.Store(seed=seed + 1)
 
     def act(p, pair):
@@ -164,6 +153,34 @@ def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=
         }  # fmt: skip
 
     return Relative(folder, plan, tape, {}, gaussian(o, a), observation, a, [0.9])
+
+
+def kuka(folder, *, levels=(16, 32), told=True, mixed=True, horizon=8, times=(0,), seed=0):
+    """A folder. told: the network takes which times are given as its condition too. times: those that are."""
+    n, o, batch, w = 6, 5, 3, nets.Widths(levels, mixed=mixed)
+    given = torch.zeros(1, horizon).double()
+    given[:, list(times)] = 1
+    unet = written(nets.kuka_unet, torch.zeros(1, horizon, o), given.float(), torch.zeros(1), w, told, seed=seed)
+    state = {f"denoise_fn.{key}": tensor for key, tensor in unet.items()}
+    state |= {key: value.float() for key, value in plans.buffers(n).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in ((100, {key: torch.zeros_like(tensor) for key, tensor in state.items()}), (650, state)):
+        torch.save({"step": number, "model": {}, "ema": one}, folder / f"model-{number}.pt")
+    tape, observation = numbers(seed + 2, n + 1, batch, horizon, o), 0.4 * numbers(seed + 3, len(times), o)
+    unet = double(unet)
+
+    def plan():
+        known = placing((observation - 0.3) / 1.7, 0, times)
+        x = plans.kuka(
+            lambda x, t: nets.kuka_unet(unet, x, given.repeat(batch, 1), t, w, told),
+            n,
+            torch.tensor(tape).double(),
+            known,
+        )
+        return {"observations": x.numpy() * 1.7 + 0.3}
+
+    facts = {} if told else {"horizon": horizon}
+    return Relative(folder, plan, tape, facts, gaussian(o, 0), observation, 0, times=times)
 
 
 def cleandiffuser(

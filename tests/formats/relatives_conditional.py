@@ -57,16 +57,19 @@ def scheduler(**options):
 
 
 def diffusion_policy(
-    folder, *, inpainting=False, film=True, groups=8, levels=(16, 24), kernel=5, width=24, seed=0, **process
-):
-    """A run's folder. inpainting: the observations are part of the trajectory, and known."""
+    folder, *, inpainting=False, local=False, short=False, film=True, groups=8, levels=(16, 24), kernel=5, width=24,
+    seed=0, **process,
+):  # fmt: skip
+    """A run's folder. inpainting: the observations are part of the trajectory, and known; local: they are a condition
+    along time. short: plans are of the actions that are executed."""
     s, horizon, history, o, a, batch = scheduler(**process), 8, 2, 3, 2, 3
     w = nets.Widths(levels, kernel, lambda c: groups, lambda c: 8, film=film)
-    depth, seen = (a + o, None) if inpainting else (a, torch.zeros(1, history * o))
-    names = nets.DIFFUSION_POLICY
+    depth, seen = (a + o, None) if inpainting else (a, None if local else torch.zeros(1, history * o))
+    names, steps = nets.DIFFUSION_POLICY, 4 if short else horizon
     unet = written(
-        nets.conditional_unet, torch.zeros(1, horizon, depth), torch.zeros(1), seen, names, w, width, seed=seed
-    )
+        nets.conditional_unet, torch.zeros(1, steps, depth), torch.zeros(1), seen, names, w, width,
+        torch.zeros(1, steps, o) if local else None, seed=seed,
+    )  # fmt: skip
     (obs_scale, obs_offset), (act_scale, act_offset) = scaled(seed + 5, o), scaled(seed + 6, a)
     state = {f"model.{key}": tensor for key, tensor in unet.items()} | {"_dummy_variable": torch.zeros(0)}
     for name, pair in (("obs", (obs_scale, obs_offset)), ("action", (act_scale, act_offset))):
@@ -81,7 +84,7 @@ def diffusion_policy(
         },
         "horizon": "${horizon}", "obs_dim": o, "action_dim": "${task.action_dim}", "n_obs_steps": history,
         "n_action_steps": "${eval:'${n_action_steps}+${n_latency_steps}'}", "num_inference_steps": len(s.times),
-        "obs_as_local_cond": False, "obs_as_global_cond": not inpainting, "pred_action_steps_only": False,
+        "obs_as_local_cond": local, "obs_as_global_cond": not (inpainting or local), "pred_action_steps_only": short,
         "oa_step_convention": True,
     }  # fmt: skip
     config = {
@@ -93,14 +96,17 @@ def diffusion_policy(
     }
     wrong = {key: torch.ones_like(tensor) for key, tensor in state.items()}
     saved({"state_dicts": {"model": wrong, "ema_model": state}}, config, folder / "checkpoints" / "latest.ckpt")
-    tape, seen = numbers(seed + 2, len(s.times), batch, horizon, depth), numbers(seed + 3, history, o)
+    tape, seen = numbers(seed + 2, len(s.times), batch, steps, depth), numbers(seed + 3, history, o)
     unet = double(unet)
 
     def plan():
         seen_n = seen.astype(np.float64) * obs_scale + obs_offset
-        condition = None if inpainting else torch.tensor(seen_n.reshape(1, -1)).repeat(batch, 1)
+        condition = None if inpainting or local else torch.tensor(seen_n.reshape(1, -1)).repeat(batch, 1)
+        along = torch.zeros(batch, steps, o).double()
+        along[:, :history] = torch.tensor(seen_n)
         x = plans.conditional(
-            lambda x, t: nets.conditional_unet(unet, x, t, condition, names, w, width), s, torch.tensor(tape).double(),
+            lambda x, t: nets.conditional_unet(unet, x, t, condition, names, w, width, along if local else None), s,
+            torch.tensor(tape).double(),
             placing(seen_n, a, (0, 1)) if inpainting else lambda x: x,
         )  # fmt: skip
         return {"actions": (x[..., :a].numpy() - act_offset) / act_scale}

@@ -27,7 +27,6 @@ def put(key, *shape):
         (drop("model.final_conv.1.bias"), "of its keys final_conv.1.bias are missing, none not expected"),
         (drop("model.time_mlp.1.weight"), "it lacks model.time_mlp.1.weight"),
         (drop("betas"), r"schedule: buffers \['betas'\] are missing"),
-        (put("denoise_fn.downs.0.0.blocks.0.weight", 3), "are those of the original's kuka branch, which is not"),
         (put("inv_model.0.weight", 3), "of its keys downs.0.2.conv.bias, .* are missing, downs.0.3"),
         (put("model.returns_mlp.0.weight", 3), "of its keys .*returns_mlp.0.bias"),
         (put("model.extra.weight", 3), "none are missing, extra.weight not expected"),

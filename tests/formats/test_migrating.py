@@ -8,16 +8,26 @@ import numpy as np
 import pytest
 import torch
 from formats import relatives, relatives_conditional
-from oracle.relative_objects import pipeline
+from oracle import relative_objects as objects
 
 from diffuser_fast import cli
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "migrating.md"
-OBJECTS = "accelerate(pipeline)"
+OBJECTS = {
+    "accelerate(pipeline)": lambda: {"pipeline": objects.pipeline(), "obs": np.zeros(4, np.float32)},
+    "accelerate(lerobot_policy)": lambda: {
+        "lerobot_policy": objects.lerobot_policy(),
+        "batch": {"observation.state": torch.zeros(1, 3), "observation.environment_state": torch.ones(1, 2)},
+    },
+    "accelerate(agent)": lambda: {
+        "agent": objects.agent(), "prior": torch.zeros(2, 8, 6), "ema_model": objects.decision_diffusion(),
+        "obs": torch.zeros(1, 4), "returns": torch.tensor([[0.9]]), "torch": torch,
+    },
+}  # fmt: skip
 FOLDERS = {
     "hopper-pipeline": relatives.diffusers, "cleandiffuser": relatives.cleandiffuser,
     "pusht": relatives_conditional.diffusion_policy, "lerobot-policy": relatives_conditional.lerobot,
-    "decision-diffuser": relatives.decision_diffuser,
+    "decision-diffuser": relatives.decision_diffuser, "kuka-run": relatives.kuka,
 }  # fmt: skip
 
 
@@ -27,23 +37,23 @@ def snippets(kind):
 
 def subject(text):
     """The folder that a snippet speaks of."""
-    return next(name for name in (OBJECTS, *FOLDERS) if name in text)
+    return next(name for name in (*OBJECTS, *FOLDERS) if name in text)
 
 
 @pytest.mark.parametrize("snippet", snippets("python"), ids=subject)
 def test_a_snippet(snippet, tmp_path, monkeypatch):
     torch.set_grad_enabled(True)
     monkeypatch.chdir(tmp_path)
-    if subject(snippet) == OBJECTS:
-        names = {"pipeline": pipeline(), "obs": np.zeros(4, np.float32)}
+    if subject(snippet) in OBJECTS:
+        names = OBJECTS[subject(snippet)]()
         exec(snippet, names)  # our own document
-        assert names["action"].shape == (2,)
+        assert names["action"].shape[-1] == 2
         return
     relative = FOLDERS[subject(snippet)](tmp_path / subject(snippet))
     (tmp_path / "stats.json").write_text(json.dumps(relative.statistics))
     names = {"obs": relative.observation, "history": relative.observation}
     exec(snippet, names)  # our own document
-    assert np.isfinite(names["action"]).all() and names["action"].shape[-1] == relative.action_dim
+    assert np.isfinite(names["action"]).all() and names["action"].shape[-1] == (relative.action_dim or 5)
 
 
 def test_commands(tmp_path, monkeypatch, capsys):
@@ -58,7 +68,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
 
 
 def test_every_library_has_a_snippet():
-    assert {subject(snippet) for snippet in snippets("python")} == {OBJECTS, *FOLDERS}
+    assert {subject(snippet) for snippet in snippets("python")} == {*OBJECTS, *FOLDERS}
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -52,6 +52,17 @@ VARIANTS = {
          "beta_schedule": "linear", "variance_type": "fixed_small_log", "prediction_type": "sample",
          "clip_sample": False},
     ),
+    "diffusion_policy, a local condition": (
+        relatives_conditional.diffusion_policy,
+        {"local": True, "kernel": 3, "groups": 4, "prediction_type": "sample", "n_train": 12},
+    ),
+    "diffusion_policy, a local condition, no FiLM": (
+        relatives_conditional.diffusion_policy, {"local": True, "film": False, "levels": (16, 32, 64)},
+    ),
+    "diffusion_policy, executed actions alone": (relatives_conditional.diffusion_policy, {"short": True}),
+    "kuka": (relatives.kuka, {}),
+    "kuka, two times given, three levels": (relatives.kuka, {"times": (0, 5), "levels": (16, 32, 48), "horizon": 16}),
+    "kuka, told by a channel alone, no attention": (relatives.kuka, {"told": False, "mixed": False, "times": (3,)}),
     "lerobot": (relatives_conditional.lerobot, {}),
     "lerobot, DDIM, MEAN_STD, bias alone, images": (
         relatives_conditional.lerobot,
@@ -84,8 +95,15 @@ def planned(checkpoint, relative, backend, precision="float32", **arguments):
     planner = dfx.Planner(checkpoint, backend, batch_size=relative.tape.shape[1], precision=precision, threads=1)
     if checkpoint.observes_condition:
         return planner.plan({}, noise=relative.tape, condition=relative.observation, **arguments)
-    seen = relative.observation.reshape(checkpoint.acting.history, -1)
-    return planner.plan(dict(enumerate(seen)), noise=relative.tape, condition=relative.condition, **arguments)
+    return planner.plan(given(relative, checkpoint), noise=relative.tape, condition=relative.condition, **arguments)
+
+
+def given(relative, checkpoint):
+    """Conditions, where observations are part of plans."""
+    if checkpoint.observes_condition:
+        return {}
+    times = range(checkpoint.acting.history) if relative.times is None else relative.times
+    return dict(zip(times, relative.observation.reshape(len(times), -1), strict=True))
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("reference", "float64"), ("cpu", "float32")])
@@ -112,18 +130,16 @@ def test_seeded_plans_are_the_engines_own_noise(relative):
     """Without a tape the same numbers are drawn, whatever scales the first of them."""
     checkpoint = loaded(relative)
     planner = dfx.Planner(checkpoint, "reference", batch_size=2, seed=3)
-    seen = relative.observation.reshape(checkpoint.acting.history, -1)
-    given = (
-        ({}, {"condition": seen})
-        if checkpoint.observes_condition
-        else (dict(enumerate(seen)), {"condition": relative.condition})
-    )
-    found = planner.plan(given[0], **given[1])
+    condition = relative.observation if checkpoint.observes_condition else relative.condition
+    conditions = given(relative, checkpoint)
+    found = planner.plan(conditions, condition=condition)
     from diffuser_fast.core.noise import draw
 
     shape = (2, planner.horizon, checkpoint.unet.spec.transition_dim)
     tape = np.stack([draw(3, 0, entry, *shape) for entry in range(planner.loop.rows + 1)])
-    np.testing.assert_allclose(planner.plan(given[0], noise=tape, **given[1]).actions, found.actions, rtol=0, atol=1e-6)
+    again = planner.plan(conditions, noise=tape, condition=condition)
+    for name in ("actions", "observations"):
+        np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=0, atol=1e-6)
 
 
 def test_no_engine_knows_who_trained_a_network():

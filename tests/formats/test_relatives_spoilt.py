@@ -18,7 +18,7 @@ FILES = int(os.environ.get("DIFFUSER_FAST_FUZZ", "40"))
 MAKERS = {
     "diffusers": relatives.diffusers, "cleandiffuser": relatives.cleandiffuser,
     "diffusion_policy": relatives_conditional.diffusion_policy, "lerobot": relatives_conditional.lerobot,
-    "decision_diffuser": relatives.decision_diffuser,
+    "decision_diffuser": relatives.decision_diffuser, "kuka": relatives.kuka,
 }  # fmt: skip
 
 

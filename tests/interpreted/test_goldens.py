@@ -1,5 +1,4 @@
-"""The end of each recorded trace: the last three denoising steps, or of a relative's one, from the reference's state
-there.
+"""The end of each recorded trace, from the reference's state there: three denoising steps, or one of a relative's.
 
 A whole trace takes the interpreter minutes; on a GPU tests/test_goldens.py runs them all.
 """
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from bounds import agree, implied_trace
 from oracle.goldens import FOLDER, NAMES, load_golden
+from test_golden_relatives import checkpoint_of, golden
 
 import diffuser_fast as dfx
 from diffuser_fast.backends import triton
@@ -23,8 +23,9 @@ class Late:
         self.start = loop.rows - steps
 
     def __call__(self, inpainting, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
-        until = self.reference(inpainting, noise, tables=tables, candidates=candidates, chain=True).chain[:, self.start]
-        return self.engine(inpainting, noise, x=until, start=self.start, tables=tables, candidates=candidates)
+        given = {"tables": tables, "candidates": candidates}
+        until = self.reference(inpainting, noise, x=x, chain=True, **given).chain[:, self.start]
+        return self.engine(inpainting, noise, x=until, start=self.start, **given)
 
 
 @pytest.mark.filterwarnings("ignore:conditions:UserWarning")  # recorded beyond the limits of their data sets
@@ -38,15 +39,38 @@ def test_ends_as_the_recorded_trace(name):
     agree(implied_trace(name), plans, golden)
 
 
-def test_ends_as_the_recorded_trace_of_a_conditioned_network():
-    """FiLM, by tables of each situation."""
-    with np.load(FOLDER / "relatives" / "lerobot" / "golden.npz") as file:
-        golden = dict(file)
-    seen = np.concatenate((golden["obs_state"], golden["obs_env"]), axis=-1)
-    planner = dfx.Planner(dfx.load(FOLDER / "relatives" / "lerobot"), "reference")
-    reference, loop = planner._engine(len(seen), planner.horizon), planner.loop
-    late = Late(reference, loop, len(seen), steps=1)
+def observed(g):
+    return {"condition": np.concatenate((g["obs_state"], g["obs_env"]), axis=-1)}
+
+
+# Of the relatives: how many steps before the end (a row without a network is one), what is given, and what comes out.
+RELATIVES = {
+    "diffusers": (1, lambda g: ({0: g["obs"]}, {}), lambda plans, g: (plans.actions[0, 0], g["action"])),
+    "cleandiffuser": (
+        2, lambda g: ({0: g["prior"][:, 0, :4]}, {}), lambda plans, g: (plans.observations[:, 0], g["sample"][..., :4]),
+    ),
+    "diffusion_policy": (
+        1, lambda g: ({}, {"condition": g["obs"]}), lambda plans, g: (plans.actions[:, 0], g["action_pred"]),
+    ),
+    "lerobot": (1, lambda g: ({}, observed(g)), lambda plans, g: (plans.actions[:, 0, 1:9], g["actions"])),
+    "decision_diffuser": (
+        1, lambda g: ({0: g["obs_normalised"]}, {"condition": g["returns"]}),
+        lambda plans, g: (plans.observations[:, 0], g["sample"]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_ends_as_the_recorded_trace_of_a_relative(name, tmp_path):
+    """One forward of each network: FiLM and conditions by tables of each situation, two branches, a final row."""
+    steps, given, results = RELATIVES[name]
+    g, checkpoint = golden(name), checkpoint_of(name, tmp_path)
+    candidates = 4 if name == "diffusers" else 1
+    planner = dfx.Planner(checkpoint, "reference", batch_size=candidates)
+    conditions, arguments = given(g)
+    count = 4
+    late = Late(planner._engine(count, planner.horizon), planner.loop, count, steps)
     planner._engine = lambda batch, horizon: late
-    plans = planner.plan({}, noise=golden["tape"][:, :, None], condition=seen)
-    expected = golden["actions"]
-    assert np.abs(plans.actions[:, 0, planner.executed] - expected).max() <= 1e-4 * np.abs(expected).max()
+    noise = g["tape"] if candidates == 4 else g["tape"][:, :, None]
+    found, expected = results(planner.plan(conditions, noise=noise, **arguments), g)
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -20,6 +20,21 @@ def betas(kind: str, n: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
     return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(f)], dtype=torch.float32)
 
 
+def buffers(n: int) -> dict[str, Tensor]:
+    """Of the original's GaussianDiffusion with n steps, those that sampling reads; float64."""
+    abar = torch.cumprod(1 - betas("squaredcos_cap_v2", n).double(), 0)
+    before = torch.cat((torch.ones(1), abar[:-1]))
+    b = 1 - abar / before
+    variance = b * (1 - before) / (1 - abar)
+    return {
+        "betas": b, "alphas_cumprod": abar, "sqrt_recip_alphas_cumprod": abar**-0.5,
+        "sqrt_recipm1_alphas_cumprod": (1 / abar - 1).sqrt(), "posterior_variance": variance,
+        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
+        "posterior_mean_coef1": b * before.sqrt() / (1 - abar),
+        "posterior_mean_coef2": (1 - before) * (1 - b).sqrt() / (1 - abar),
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Scheduler:
     """Of Hugging Face diffusers, as its configuration has it. n_steps: of the "leading" grid."""
@@ -145,6 +160,15 @@ def clean(
         x = known(x)
     y = x.new_zeros(len(x)) if value is None else value(x, torch.zeros(len(x), dtype=torch.long))
     return (x if p.clip is None else x.clamp(-p.clip, p.clip)), y
+
+
+def kuka(net: Net, n_train: int, tape: Tensor, known: Callable[[Tensor], Tensor]) -> Tensor:
+    """The original's kuka branch: noise predicted, x0 clipped to 1."""
+    s = Scheduler(n_train)
+    x = known(tape[0])
+    for k, i in enumerate(s.times):
+        x = known(s.step(x, net(x, torch.full((len(x),), i)), i, tape[k + 1]))
+    return x
 
 
 def decision(

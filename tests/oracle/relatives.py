@@ -118,6 +118,7 @@ class Widths:
     head_act: str = "mish"
     film: bool = False
     attention: bool = False
+    mixed: bool = False  # attention in every block
 
 
 def conv_norm_act(
@@ -137,6 +138,7 @@ def block(
     s = linear(p, projection, F.mish(e), c * (1 + w.film))[:, :, None]
     y = y * s[:, :c] + s[:, c:] if w.film else y + s
     y = conv_norm_act(p, second, norm2, y, c, k, groups)
+    y = y + mixing(p, f"{key}.attn.fn", y) if w.mixed else y
     return y + (x if x.shape[1] == c else conv(p, skip, x, c, 1))
 
 
@@ -151,12 +153,29 @@ def attention(p: Store, key: str, x: Tensor) -> Tensor:
     return conv(p, f"{key}.to_out", out, c, 1) + y
 
 
-def unet(p: Store, x: Tensor, e: Tensor, names: Names, w: Widths) -> Tensor:
-    """x [B, H, D], e the whole embedding [B, E] -> [B, H, D]."""
-    depth, x, skips, last = x.shape[2], x.transpose(1, 2), [], len(w.levels) - 1
+def mixing(p: Store, key: str, x: Tensor) -> Tensor:
+    """Linear attention without a norm; its weights are a two-dimensional convolution's, its queries as they are."""
+    c, n = x.shape[1], x.shape[2]
+    w = p.take(f"{key}.to_qkv.weight", 384, c, 1, 1)[..., 0]
+    q, k, v = (z.reshape(len(x), 4, 32, n) for z in F.conv1d(x, w).chunk(3, 1))
+    context = torch.einsum("bhdn,bhen->bhde", k.softmax(-1), v)
+    out = torch.einsum("bhde,bhdn->bhen", context, q).reshape(len(x), 128, n)
+    w, bias = p.take(f"{key}.to_out.weight", c, 128, 1, 1)[..., 0], p.take(f"{key}.to_out.bias", c, like="shift")
+    return F.conv1d(out, w, bias)
+
+
+def unet(
+    p: Store, x: Tensor, e: Tensor, names: Names, w: Widths, depth: int | None = None, local: Tensor | None = None
+) -> Tensor:
+    """x [B, H, D], e the whole embedding [B, E] -> [B, H, depth or D]. local: a condition along time, [B, H, L]."""
+    depth, x, skips, last = depth or x.shape[2], x.transpose(1, 2), [], len(w.levels) - 1
     for i, c in enumerate(w.levels):
         level = names.down_level.format(i)
-        x = block(p, f"{level}.1", block(p, f"{level}.0", x, e, names, w, c), e, names, w, c)
+        x = block(p, f"{level}.0", x, e, names, w, c)
+        if local is not None and i == 0:
+            x = x + block(p, "local_cond_encoder.0", local.transpose(1, 2), e, names, w, c)
+            block(p, "local_cond_encoder.1", local.transpose(1, 2), e, names, w, c)  # which nothing reads
+        x = block(p, f"{level}.1", x, e, names, w, c)
         x = attention(p, f"{level}.2", x) if w.attention else x
         skips.append(x)
         x = x if i == last else conv(p, names.down.format(i), x, c, 3, 2)
@@ -224,10 +243,20 @@ def clean_value(p: Store, x: Tensor, t: Tensor, w: Widths, width: int) -> Tensor
 
 
 def conditional_unet(
-    p: Store, x: Tensor, t: Tensor, condition: Tensor | None, names: Names, w: Widths, width: int
-) -> Tensor:
+    p: Store, x: Tensor, t: Tensor, condition: Tensor | None, names: Names, w: Widths, width: int,
+    local: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     e = time_mlp(p, names, embedding(t, width).to(x.dtype), 4 * width, width)
-    return unet(p, x, e if condition is None else torch.cat((e, condition), -1), names, w)
+    return unet(p, x, e if condition is None else torch.cat((e, condition), -1), names, w, local=local)
+
+
+def kuka_unet(p: Store, x: Tensor, given: Tensor, t: Tensor, w: Widths, told: bool) -> Tensor:
+    """given [B, H]: 1 where x is known; a channel of the input and, if ``told``, a condition, which comes first."""
+    c = w.levels[0]
+    e = time_mlp(p, DECISION_DIFFUSER, embedding(t, c).to(x.dtype), 4 * c, c)
+    if told:
+        e = torch.cat((linear(p, "cond_mlp.2", F.mish(linear(p, "cond_mlp.0", given, 2 * c)), c), e), -1)
+    return unet(p, torch.cat((x, given[..., None]), -1), e, DECISION_DIFFUSER, w, x.shape[2])
 
 
 def decision_unet(p: Store, x: Tensor, t: Tensor, returns: Tensor | None, w: Widths) -> Tensor:

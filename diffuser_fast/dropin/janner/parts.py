@@ -17,7 +17,7 @@ from ...core.normalizers import Normalizers
 from ...core.schedule import Schedule
 from ...formats import janner_keys
 from ..modules import arrays, groups_of, unwrapped
-from ..subject import Reading
+from ..subject import Plan, Reading
 from .settings import Sampling, sampling, step_name, wrapper_of
 from .torch_noise import torch_tape
 
@@ -182,8 +182,12 @@ class Parts(ABC):
             module.float()
         return other
 
-    def torch_tape(self, plans: int, horizon: int, steps: int) -> NDArray[np.float32]:
-        """As the original draws it."""
+    def ours(self, plan: Plan, *args: Any, **kwargs: Any) -> Any:
+        """Its call, by our plans."""
+        return self.call(plan, *args, **kwargs)
+
+    def torch_tape(self, plans: int, horizon: int, steps: int, first: NDArray | None = None) -> NDArray[np.float32]:
+        """As the original draws it. first: its calls take none."""
         return torch_tape(self.diffusion, plans, horizon, steps)
 
 
