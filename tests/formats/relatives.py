@@ -166,7 +166,10 @@ def kuka(folder, *, levels=(16, 32), told=True, mixed=True, horizon=8, times=(0,
     folder.mkdir(parents=True, exist_ok=True)
     for number, one in ((100, {key: torch.zeros_like(tensor) for key, tensor in state.items()}), (650, state)):
         torch.save({"step": number, "model": {}, "ema": one}, folder / f"model-{number}.pt")
-    tape, observation = numbers(seed + 2, n + 1, batch, horizon, o), 0.4 * numbers(seed + 3, len(times), o)
+    tape, observation = (
+        numbers(seed + 2, n + 1, batch, horizon, o),
+        0.4 * numbers(seed + 3, *([len(times)] if len(times) > 1 else []), o),
+    )
     unet = double(unet)
 
     def plan():
