@@ -18,10 +18,10 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#define DF_DEVICE static __device__ __forceinline__
-#define DF_HOST_DEVICE static __host__ __device__ __forceinline__
+#define DF_DEVICE __device__ __forceinline__
+#define DF_HOST_DEVICE __host__ __device__ __forceinline__
 #define DF_KERNEL(name, Arguments, threads) \
-  __global__ void __launch_bounds__(threads, 1) name(const Arguments a)
+  __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Arguments a)
 
 namespace df {
 namespace cuda {
@@ -80,7 +80,39 @@ DF_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b)
 DF_DEVICE float4 read_only(const float4* p) { return __ldg(p); }
 DF_DEVICE uint2 read_only(const uint2* p) { return __ldg(p); }
 
+// Runs a kernel on a stream: 0, or an error's number.
+template <class Arguments>
+int launch(void (*kernel)(Arguments), int blocks, int threads, int shared_bytes, const Arguments& arguments,
+           void* stream) {
+  kernel<<<blocks, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(arguments);
+  return cudaGetLastError();
+}
+
+// A kernel may have all the shared memory that a block of this device can; more than 48 KiB has to be asked for.
+template <class Arguments>
+int allow_shared(void (*kernel)(Arguments)) {
+  int device = 0, most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess)
+    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                 cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+  return error;
+}
+
+inline const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+
 }  // namespace cuda
 }  // namespace df
 
 #endif
+
+namespace df {
+namespace cuda {
+
+DF_HOST_DEVICE int min_of(int a, int b) { return a < b ? a : b; }
+DF_HOST_DEVICE int max_of(int a, int b) { return a < b ? b : a; }
+
+}  // namespace cuda
+}  // namespace df

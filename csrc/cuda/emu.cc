@@ -35,6 +35,7 @@ struct Barrier {
 
 struct Fiber {
   Place place{};
+  char* stack = nullptr;
   int number = 0, block = 0, thread = 0;  // number: within the wave
   bool done = false;
   const Barrier* waits = nullptr;
@@ -281,7 +282,8 @@ void start_wave(int first_block) {
     f.number = i;
     f.block = i / threads;
     f.thread = i % threads;
-    prepare(&f.place, stack(i, kMostThreads), fiber_main);
+    f.stack = stack(i, kMostThreads);
+    prepare(&f.place, f.stack, fiber_main);
   }
 }
 
@@ -391,6 +393,7 @@ namespace {
 
 inline void seen(uintptr_t at, size_t bytes, bool write, const void* pc) {
   if (!machine || !machine->current || at >= highest || at + bytes <= lowest) return;
+  if (at - reinterpret_cast<uintptr_t>(machine->current->stack) < kStack) return;  // its own variables
   if (write)
     detector.write(me().number, at, bytes, pc);
   else

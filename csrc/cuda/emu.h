@@ -104,5 +104,20 @@ inline float approximate_exp(float x) { return exp2f(x * 1.44269504f); }
 inline float4 read_only(const float4* p) { return *p; }
 inline uint2 read_only(const uint2* p) { return *p; }
 
+// As on a GPU, but what is wrong is told by `df_emu_report`.
+template <class Arguments>
+inline int launch(void (*kernel)(const Arguments&), int blocks, int threads, int shared_bytes,
+                  const Arguments& arguments, void*) {
+  emu::run(kernel, {blocks, threads, shared_bytes, 1}, arguments);
+  return 0;
+}
+
+template <class Arguments>
+inline int allow_shared(void (*)(const Arguments&)) {
+  return 0;
+}
+
+inline const char* error_text(int) { return ""; }
+
 }  // namespace cuda
 }  // namespace df

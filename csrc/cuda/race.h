@@ -67,10 +67,14 @@ class Detector {
     return region;
   }
   void forget(Region* region) {
+    last_ = nullptr;
     for (size_t i = 0; i < regions_.size(); ++i)
       if (regions_[i].get() == region) return void(regions_.erase(regions_.begin() + i));
   }
-  void forget_all() { regions_.clear(); }
+  void forget_all() {
+    last_ = nullptr;
+    regions_.clear();
+  }
 
   void begin_launch() {
     launch_ = wave_ + 1;
@@ -137,6 +141,7 @@ class Detector {
 
  private:
   std::vector<std::unique_ptr<Region>> regions_;
+  Region* last_ = nullptr;
   uint32_t wave_ = kHost, launch_ = kHost + 1;
   int threads_ = 0;
   std::vector<Clock> clocks_;
@@ -145,13 +150,20 @@ class Detector {
 
   template <class Use>
   void each(uintptr_t at, size_t bytes, Use use) {
+    Region* region = region_of(at, bytes);
+    if (!region) return;
+    const uintptr_t first = std::max(at, region->begin), last = std::min(at + bytes, region->end);
+    for (size_t i = (first - region->begin) / 4; i < (last - region->begin + 3) / 4; ++i)
+      use(*region, region->words[i], i);
+  }
+
+  // The region of an access, often that of the last one.
+  Region* region_of(uintptr_t at, size_t bytes) {
+    auto meets = [=](const Region* r) { return at < r->end && at + bytes > r->begin; };
+    if (last_ && meets(last_)) return last_;
     for (auto& region : regions_)
-      if (at < region->end && at + bytes > region->begin) {
-        const uintptr_t first = std::max(at, region->begin), last = std::min(at + bytes, region->end);
-        for (size_t i = (first - region->begin) / 4; i < (last - region->begin + 3) / 4; ++i)
-          use(*region, region->words[i], i);
-        return;
-      }
+      if (meets(region.get())) return last_ = region.get();
+    return nullptr;
   }
 
   bool ordered(const Epoch& e, int thread) const {

@@ -17,7 +17,15 @@ BUILT = ROOT / "build" / "emulator"
 # As nvcc rounds: no product and sum become one. The machine's own instructions, for fmaf is a function elsewhere.
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-DDF_EMULATE", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Werror"]
 FLAGS += ["-march=native", f"-I{ROOT / 'csrc'}"]
-WATCHED = ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0", "-Wno-tsan", "-x", "c++"]
+WATCHED = [
+    "-fsanitize=thread",
+    "--param",
+    "tsan-instrument-func-entry-exit=0",
+    "-Wno-tsan",
+    "-Wno-unknown-pragmas",
+    "-x",
+    "c++",
+]
 
 
 def compiler() -> str | None:

@@ -1,0 +1,20 @@
+// What the host calls: C linkage, so that the same Python engine calls a GPU's build and the emulator's.
+#pragma once
+
+#include "stage.gen.h"
+
+extern "C" {
+
+// Bytes of shared memory that a block of the whole-loop kernel needs.
+int df_cuda_shared_bytes(const df::Arguments* arguments);
+
+// What has to be done once for a device, and not while a graph is captured. All of these return 0 or an error's number.
+int df_cuda_prepare();
+
+// A whole plan on a stream, by a launch for every stage, or by one for all of it. Nothing is waited for.
+int df_cuda_stages(const df::Arguments* arguments, void* stream);
+int df_cuda_loop(const df::Arguments* arguments, void* stream);
+
+// An error in words.
+const char* df_cuda_error(int error);
+}
