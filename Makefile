@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check wheel sanitize sanitize-address sanitize-thread clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -132,10 +132,18 @@ TORCH_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON))),
 	2>/dev/null && echo $$p && break; done))
 gpu:            ## checks and the suite in nine minutes, on a machine with an NVIDIA GPU; make gpu PYTHON=python3
 	@test -n "$(TORCH_PYTHON)" || { echo "make gpu: no Python here has torch (make gpu PYTHON=... names one)" >&2; exit 2; }
+	@arch=$$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d .); test -z "$$arch" || \
+	    DIFFUSER_FAST_BUILD=cuda DIFFUSER_FAST_CUDA_ARCHS=$$arch $(TORCH_PYTHON) -W ignore setup.py -q build_ext --inplace \
+	    >/dev/null || echo "make gpu: goes on without the CUDA engine" >&2
 	@$(TORCH_PYTHON) -m bench --gpu $(ARGS)
 
+# Where there is no nvcc, NVIDIA's packages bring one into .venv. Both checks run and report, whatever the first says.
 gpu-check: build  ## every GPU kernel compiled for every architecture, without a GPU
 	@OMP_NUM_THREADS=1 $(PY) -m tests.offline.check_kernels $(ARGS)
+cuda-check: venv  ## the CUDA kernels of these: compiled by nvcc, their machine code read
+	@$(PY) -c 'from tests.offline.check_cuda import nvcc; import sys; sys.exit(nvcc() is None)' || \
+	    $(PIP) install -r requirements/cuda.txt
+	@$(PY) -m tests.offline.check_cuda
 
 wheel: venv     ## dist/: a source distribution, a wheel built from it, and the wheel tried in an empty environment
 	@rm -rf dist

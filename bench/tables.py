@@ -64,8 +64,8 @@ def sheets(entries: Iterable[Entry], what: str) -> str:
 
 
 def gpu(entries: Iterable[Entry]) -> str:
-    """The suite, the checks and the constants of every GPU."""
-    parts = suite(entries, "cuda"), sheets(entries, "checks"), sheets(entries, "constants")
+    """The suite of every GPU, and all else that was found there."""
+    parts = suite(entries, "cuda"), *(sheets(entries, what) for what in ("checks", "sanitizer", "constants", "model"))
     return "\n\n".join(part for part in parts if part != NOTHING) or NOTHING
 
 

@@ -31,10 +31,13 @@ COLUMNS = ["precision", "class", "run", "of all", "failed", "worst, of what is a
 
 
 class Part:
-    """In a process of its own: every ``parts``-th check of a precision."""
+    """In a process of its own: every ``parts``-th check of a precision. launches: the CUDA engine's; None: Triton."""
 
-    def __init__(self, precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None) -> None:
-        checks = [check for check in planned(precision, device) if only in (None, check[0])]
+    def __init__(
+        self, precision: str, device: str, part: int = 0, parts: int = 1, only: str | None = None,
+        launches: str | None = None,
+    ) -> None:  # fmt: skip
+        checks = [check for check in planned(precision, device, launches) if only in (None, check[0])]
         self.left = iter(checks[part::parts])
 
     def next(self) -> tuple[str, float | str] | None:
@@ -49,12 +52,13 @@ class Part:
         return None
 
 
-def planned(precision: str, device: str) -> Iterator[tuple[str, Callable[[], float]]]:
+def planned(precision: str, device: str, launches: str | None = None) -> Iterator[tuple[str, Callable[[], float]]]:
     """By name, in the order of their worth: plans, loops, an op of every kind, the next of every kind.
 
     Classes that only state their deviation are held to whole networks.
     """
-    target, kinds = Target(BACKEND, precision=precision, device=device), {}
+    name = BACKEND if launches is None else "cuda"
+    target, kinds = Target(name, precision=precision, device=device, launches=launches), {}
     given = problem(workloads().find(WORKLOAD))
     for plan in range(3):
         yield f"plan {plan} of seed 7", partial(seeded_error, given, target, plan)
@@ -69,7 +73,9 @@ def planned(precision: str, device: str) -> Iterator[tuple[str, Callable[[], flo
         yield case.name, partial(case_error, target, case)
 
 
-def checked(jobs: list[tuple], at_once: int, left: Callable[[], float], say: Callable[[str], None]) -> Sheet:
+def checked(
+    jobs: list[tuple], at_once: int, left: Callable[[], float], say: Callable[[str], None], name: str = BACKEND
+) -> Sheet:
     """All jobs (arguments of a ``Part``), so many at a time, for as long as there is time: a row for each precision."""
     findings: dict[str, list[tuple[str, float | str]]] = {job[0]: [] for job in jobs}
 
@@ -85,7 +91,7 @@ def checked(jobs: list[tuple], at_once: int, left: Callable[[], float], say: Cal
 
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(one, jobs))
-    return Sheet("checks", BACKEND, COLUMNS, [row(*item) for item in findings.items()])
+    return Sheet("checks", name, COLUMNS, [row(*item) for item in findings.items()])
 
 
 def row(precision: str, found: list[tuple[str, float | str]]) -> list[Any]:

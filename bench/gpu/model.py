@@ -15,11 +15,17 @@ the place of both (``measured``). Weights stream from the second-level cache: at
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.backends.gpu.stages import Kind, Residual, Stage, StageList
 
+from ..problem import problem
+from ..records import Sheet
+from ..workloads import Workload
+
+COLUMNS = ["run as", "from, ms", "to, ms", "measured constants"]
 BLOCKS = 8  # of a cluster
 WARPS = 8  # of a block
 
@@ -59,6 +65,17 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.low:.1f} to {self.high:.1f} ms"
+
+
+def sheet(chosen: Iterable[Workload], measured: Mapping[str, float]) -> Sheet:
+    """The model of these workloads, with what has been measured in the place of what is assumed."""
+    rows = []
+    for workload in chosen:
+        stages = loop_stages(problem(replace(workload, batch=1)).loop)
+        known = ", ".join(f"{name} {value:.2f}" for name, value in measured.items()) or None
+        for way, found in modelled(stages, workload.batch, measured=measured).items():
+            rows.append([f"{workload.name}, {way}", found.low, found.high, known])
+    return Sheet("model", "a range, no measurement", COLUMNS, rows)
 
 
 def depth(stage: Stage) -> int:

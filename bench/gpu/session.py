@@ -6,24 +6,30 @@ import os
 import subprocess
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from diffuser_fast import backends
+from diffuser_fast.backends.cuda import LAUNCHES
+from diffuser_fast.backends.cuda import PRECISIONS as CUDA_PRECISIONS
 
 from .. import machine
 from ..console import Console
 from ..peers import Candidate, Settings, candidates
 from ..peers.ours import engines
-from ..records import Log
+from ..records import Log, Sheet
 from ..remote import Failure, Remote
 from ..repetitions import GPU, REHEARSAL
-from ..suite import measured, opened
+from ..suite import measured as timed
+from ..suite import opened
 from ..workloads import Workload, workloads
+from . import model, sanitizer
 from .checks import BACKEND, PARTS, checked
 
 CHECKING = 0.32  # of all the time, at most
+CUDA_CHECKING, SANITIZING = 0.2, 0.2  # of what is left then
+MODELLED = ("hopper/guided/b1", "hopper/guided/b64")
 PRECISIONS = ("float32", "fp16")  # of ours, beside every workload; the first has all
 REHEARSED = ("float32", "cpu", 0, 1, "add 2x3")  # interpreted kernels take seconds
 ASKED = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
@@ -49,25 +55,51 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
     console.say(", ".join(f"{name} {value}" for name, value in {**gpu, **log.run.versions}.items() if value))
     if not options.no_checks:
         over, cuda = (1 - CHECKING) * left(), settings.on.device
-        jobs = [(ours.precision, cuda, part, PARTS) for ours in engines(settings) for part in range(PARTS)]
+        ours = [one.precision for one in engines(settings) if one.backend == BACKEND]
+        jobs = [(precision, cuda, part, PARTS) for precision in ours for part in range(PARTS)]
         # Two cores and two GiB of the device's memory for each process.
         at_once = max(1, min(8, machine.usable_cores() // 2, int((gpu["memory_gib"] or 16) // 2)))
         console.say(f"checks: {at_once} at a time, {left() - over:.0f} s at most")
         sheet = checked([REHEARSED] if small else jobs, at_once, lambda: max(0.0, left() - over), console.say)
         console.show(log.append(sheet), log.run)
         right = not any(row[sheet.columns.index("failed")] for row in sheet.rows)
+        if not small:
+            right &= cuda_checked(log, console, left, at_once, cuda)
     if options.no_suite:
         return [log], right
     with Remote(import_module, "bench.gpu.constants") as there:
         try:
             sheet = there.call("measure", settings.clock, *((3, 1) if small else ()), limit=left())
             console.show(log.append(sheet), log.run)
+            console.show(log.append(model.sheet(workloads().select(None, MODELLED), measured(sheet))), log.run)
         except Failure as error:
             console.say(f"what launching costs was not measured: {error}")
     how, everyone = REHEARSAL if small else GPU, candidates(settings, options.candidates)
-    for case in measured(cases(chosen, everyone, small), settings, how, log, console, left):
+    for case in timed(cases(chosen, everyone, small), settings, how, log, console, left):
         right &= not any(r.ours and r.exactness == "wrong" for r in case.results)
     return [log], right
+
+
+def cuda_checked(log: Log, console: Console, left: Callable[[], float], at_once: int, device: str) -> bool:
+    """The CUDA engine, launched in each way: its checks, and NVIDIA's tools over tiny plans. Whether all is right."""
+    if (reason := backends.why_not("cuda", None, device)) is not None:
+        console.say(f"cuda: {reason}")
+        return True
+    right, over = True, (1 - CUDA_CHECKING) * left()
+    for launches in LAUNCHES:
+        jobs = [(one, device, part, PARTS, None, launches) for one in CUDA_PRECISIONS for part in range(PARTS)]
+        sheet = checked(jobs, at_once, lambda: max(0.0, left() - over), console.say, f"cuda {launches}")
+        console.show(log.append(sheet), log.run)
+        right &= not any(row[sheet.columns.index("failed")] for row in sheet.rows)
+    sheet = sanitizer.measure(SANITIZING * left() / 6)
+    console.show(log.append(sheet), log.run)
+    return right and not any(row[sheet.columns.index("errors")] for row in sheet.rows)
+
+
+def measured(constants: Sheet) -> dict[str, float]:
+    """What the model (model.py) can be told of what was measured, by the model's names."""
+    found = {row[0]: row[1] for row in constants.rows}
+    return {"node": found["kernel in a graph"]} if found.get("kernel in a graph") else {}
 
 
 def cases(

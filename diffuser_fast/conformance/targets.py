@@ -19,17 +19,20 @@ CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}  # 
 
 @dataclass(frozen=True)
 class Target:
-    """backend: its name in the registry. isa: of the CPU engine. precision, device: as of ``Planner``."""
+    """backend: its name in the registry. isa: of the CPU engine. precision, device: as of ``Planner``. launches: of the
+    CUDA engine.
+    """
 
     backend: str
     isa: str | None = None
     precision: str = "float32"
     threads: int | None = 1
     device: str | None = None
+    launches: str | None = None
 
     def __str__(self) -> str:
         precision = None if self.precision == "float32" else self.precision
-        return " ".join(part for part in (self.backend, self.isa, precision) if part)
+        return " ".join(part for part in (self.backend, self.isa, self.launches, precision) if part)
 
     @property
     def exactness(self) -> str:
@@ -43,10 +46,11 @@ class Target:
 
     def ready(self, loop: SamplingLoop, batch: int, device: str | None = None) -> Engine:
         """An engine for ``batch`` plans of the loop."""
-        isa = {} if self.isa is None else {"isa": self.isa}
+        own = {} if self.isa is None else {"isa": self.isa}
         return backends.get(self.backend).ready(
-            loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads, **isa
-        )
+            loop, device=device or self.device, batch=batch, precision=self.precision, threads=self.threads,
+            **own, **self._launched,
+        )  # fmt: skip
 
     def evaluate(self, case: OpCase) -> dict[str, NDArray]:
         """The outputs of an op case by name, ``[B, C, H]`` each."""
@@ -54,8 +58,12 @@ class Target:
         where = {"isa": self.isa} if "isa" in module.OPTIONS else {"device": self.device}
         return module.evaluate(
             case.program, case.weights, case.inputs, case.table,
-            precision=self.precision, threads=self.threads, **where,
+            precision=self.precision, threads=self.threads, **where, **self._launched,
         )  # fmt: skip
+
+    @property
+    def _launched(self) -> dict[str, str]:
+        return {} if self.launches is None else {"launches": self.launches}
 
 
 REFERENCE = Target("reference")

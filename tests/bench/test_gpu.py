@@ -146,7 +146,8 @@ def test_a_rehearsal(tmp_path):
     (path,) = tmp_path.glob("*-rehearsal.jsonl")
     entries = read([path])
     assert {run.clock for run, _ in entries} == {"rehearsal"}
-    (found, costs), *measured = [record for _, record in entries][:2], *[record for _, record in entries][2:]
+    found, costs, modelled, *measured = [record for _, record in entries]
+    assert modelled.what == "model" and all(low < high for _, low, high, _ in modelled.rows)
     assert [line[2:5] for line in found.rows] == [[1, found.rows[0][3], 0]] and len(costs.rows) == 8
     assert [case.workload for case in measured] == workloads().sets["rehearsal"] * 2
     results = [result for case in measured for result in case.results]

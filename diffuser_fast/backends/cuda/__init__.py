@@ -66,9 +66,7 @@ def ready(
     launches: "stages", or "loop" where a trajectory fits into a block's shared memory. ValueError on a precision or a
     way of launching that there is not, on weights that halves cannot hold, and on what does not fit.
     """
-    _check(precision)
-    if launches not in LAUNCHES:
-        raise ValueError(f"launches: found {launches!r}, expected one of {', '.join(LAUNCHES)}")
+    _check(precision, launches)
     if (reason := why_not(loop, device)) is not None:
         raise RuntimeError(reason)
     return CudaEngine(loop, batch, Gpu(numbered(device)), precision, launches)
@@ -76,15 +74,18 @@ def ready(
 
 def evaluate(
     program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
-    *, device: str | None = None, precision: str = "float32", threads: int | None = None,
+    *, device: str | None = None, precision: str = "float32", threads: int | None = None, launches: str = "stages",
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Evaluate one Program by itself, fused or not; see one_program.py. For tests."""
-    _check(precision)
+    _check(precision, launches)
     if (reason := why_not(None, device) or unsupported(program, SUPPORT)) is not None:
         raise RuntimeError(reason)
-    return launched(program, weights, inputs, table, Gpu(numbered(device)), exact=precision == "float32")
+    exact, whole = precision == "float32", launches == "loop"
+    return launched(program, weights, inputs, table, Gpu(numbered(device)), exact=exact, whole=whole)
 
 
-def _check(precision: str) -> None:
+def _check(precision: str, launches: str) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision: the cuda backend has {', '.join(PRECISIONS)}, found {precision!r}")
+    if launches not in LAUNCHES:
+        raise ValueError(f"launches: found {launches!r}, expected one of {', '.join(LAUNCHES)}")

@@ -16,7 +16,7 @@ from ..engine import Noise
 from ..gpu import staging
 from ..gpu.arguments import Arguments
 from ..gpu.plan import loop_stages
-from ..gpu.stages import StageList
+from ..gpu.stages import SCRIPT_FIELDS, StageList
 from ..gpu.staging import Mode, StagingBuffer, TableForm, mode_of
 from .device import Buffer, Device, Staging
 from .tiling import tilings
@@ -78,6 +78,7 @@ class _Prepared:
     outputs: dict[str, NDArray]
     run: Callable[[], None]
     kept: list[Buffer]
+    kernels: int
 
     @property
     def reason(self) -> str | None:
@@ -87,7 +88,8 @@ class _Prepared:
 class CudaEngine:
     """See backends/engine.py. It belongs to one thread at a time.
 
-    ``reason`` says why plans are launched kernel by kernel instead of as one graph, or is None.
+    ``reason`` says why plans are launched kernel by kernel instead of as one graph, or is None; ``kernels`` how many a
+    plan is.
     """
 
     def __init__(self, loop: SamplingLoop, batch: int, device: Device, precision: str, launches: str) -> None:
@@ -108,7 +110,8 @@ class CudaEngine:
             self._kept.append(arena)
             self._record["arena"] = arena.pointer
         self._modes: OrderedDict[Mode, _Prepared] = OrderedDict()
-        self.reason = self._prepared(Mode(candidates=batch)).reason
+        prepared = self._prepared(Mode(candidates=batch))
+        self.reason, self.kernels = prepared.reason, prepared.kernels
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
@@ -188,7 +191,8 @@ class CudaEngine:
         # Without a guide nothing is ranked: values stay zero, plans in their order.
         found[1]["order"][...] = np.tile(np.arange(mode.candidates), batch // mode.candidates)
         run = self.device.replay(Arguments(**record), memory, whole=self.launches == "loop")
-        return _Prepared(memory, *found, run, [*kept, *host.values()])
+        kernels = 1 if self.launches == "loop" else int(stages.script[:, SCRIPT_FIELDS.index("count")].sum())
+        return _Prepared(memory, *found, run, [*kept, *host.values()], kernels)
 
     def _places(self, mode: Mode, inputs: StagingBuffer, outputs: StagingBuffer, base: int) -> dict[str, int]:
         """Where the fields of a plan lie on the device, and how far their rows lie apart."""

@@ -243,7 +243,7 @@ def _named(program: Program) -> tuple[Mapping[str, int], Mapping[str, int]]:
 
 
 def _short(weight: str) -> str:
-    return weight.rpartition(".")[0] or weight
+    return weight.removesuffix(".weight").removesuffix(".conv")
 
 
 def _told(program: Program, groups: Sequence[FusionGroup | Op]) -> dict[int, int]:

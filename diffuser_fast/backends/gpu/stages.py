@@ -180,7 +180,7 @@ class Stage:
 
     def __str__(self) -> str:
         sizes = f"{self.ci:4d}x{self.h_in:<4d}-> {self.co:4d}x{self.h:<4d}"
-        words = [f"{self.kind.name.lower():12s} {self.name:20s} {sizes}"]
+        words = [f"{self.kind.name.lower():12s} {self.name:24s} {sizes}"]
         if self.kind == Kind.CONV:
             words.append(f"k{self.k}" + f" stride {self.stride}" * (self.stride > 1) + " adjoint" * self.transposed)
         if self.residual:
@@ -192,7 +192,7 @@ class Stage:
             words.append(f"step bias {self.table}")
         views = [(name, at) for name in VIEWS if (at := getattr(self, name))]
         places = " ".join(f"{name} {at.offset + at.channel}/{at.ld}" for name, at in views)
-        return f"{' '.join(words):96s} {places}" + f"; tells {self.handover} bytes" * bool(self.handover)
+        return f"{' '.join(words):100s} {places}" + f"; tells {self.handover} bytes" * bool(self.handover)
 
 
 VIEWS = ("x", "y", "r", "u", "p")

@@ -142,7 +142,8 @@ class _Prepared:
 class TritonEngine:
     """See backends/engine.py. It belongs to one thread at a time.
 
-    ``reason`` says why plans are launched one kernel at a time instead of as one graph, or is None.
+    ``reason`` says why plans are launched one kernel at a time instead of as one graph, or is None; ``kernels`` how
+    many a plan is.
     """
 
     def __init__(self, loop: SamplingLoop, device: torch.device, batch: int, precision: str) -> None:
@@ -151,7 +152,8 @@ class TritonEngine:
         self._nets = loops.networks(loop, batch, self.target)
         self._memory = loops.buffers(loop, batch, self._nets, self.target, device)
         self._modes: OrderedDict[Mode, _Prepared] = OrderedDict()
-        self.reason = self._prepared(Mode(candidates=batch)).reason
+        prepared = self._prepared(Mode(candidates=batch))
+        self.reason, self.kernels = prepared.reason, len(prepared.launch_list.launches)
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,

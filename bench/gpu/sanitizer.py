@@ -1,0 +1,61 @@
+"""NVIDIA's compute-sanitizer over tiny plans of the CUDA engine: accesses, races in shared memory, barriers.
+
+``python -m bench.gpu.sanitizer stages`` is what it runs: plans of small networks in both precisions.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+from diffuser_fast.backends.cuda import LAUNCHES, PRECISIONS
+from diffuser_fast.conformance import Target, loop_cases
+
+from ..machine import ROOT
+from ..records import Sheet
+
+TOOLS = ("memcheck", "racecheck", "synccheck")
+CASES = ("narrow", "one denoising step", "attention")  # a minute's worth: a tool is tens of times slower
+COLUMNS = ["tool", "launches", "errors", "why not"]
+
+
+def measure(limit: float) -> Sheet:
+    """Errors by tool and way of launching; ``limit``: seconds for each."""
+    program, rows = shutil.which("compute-sanitizer"), []
+    for tool in TOOLS:
+        for launches in LAUNCHES:
+            if program is None:
+                rows.append([tool, launches, None, "compute-sanitizer is not on the path"])
+                continue
+            command = [program, "--tool", tool, sys.executable, "-m", "bench.gpu.sanitizer", launches]
+            try:
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+            except subprocess.TimeoutExpired:
+                rows.append([tool, launches, None, "the time for it was over"])
+                continue
+            rows.append([tool, launches, *verdict(done.stdout + done.stderr, done.returncode)])
+    return Sheet("sanitizer", "tiny plans", COLUMNS, rows)
+
+
+def verdict(said: str, code: int) -> tuple[int | None, str | None]:
+    """How many errors a tool found; or None, and its last word. A plan that did not end is no plan without errors."""
+    found = re.findall(r"(?:ERROR SUMMARY|RACECHECK SUMMARY): (\d+) (?:error|hazard)", said)
+    if not found or (code and not any(map(int, found))):
+        return None, (said.strip().splitlines() or ["no word"])[-1][:200]
+    return sum(map(int, found)), None
+
+
+def main(words: list[str]) -> int:
+    """Tiny plans, launched in this way."""
+    named = {case.name: case for case in loop_cases()}
+    for name in CASES:
+        for precision in PRECISIONS:
+            target = Target("cuda", precision=precision, device="cuda", launches=words[0])
+            named[name].plan(target.ready(named[name].loop, named[name].batch))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The model of a GPU's latency and the chain it is counted from: counts by hand, ranges, what measuring changes."""
+
+import numpy as np
+import pytest
+
+from bench.gpu import chain, model, sanitizer, session
+from bench.machine import ROOT
+from bench.problem import problem
+from bench.records import Sheet
+from bench.workloads import workloads
+from diffuser_fast.backends.gpu.plan import loop_stages
+from diffuser_fast.backends.gpu.stages import Kind, Residual, Stage
+
+HOPPER = workloads().find("hopper/guided/b1")
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    return loop_stages(problem(HOPPER).loop)
+
+
+def test_a_guided_row_of_the_hopper_is_152_convolutions(hopper):
+    """40 of the U-Net and twice 28 of the value network and 28 of its gradient."""
+    found = [stage for k, _, stage in hopper.chain() if k == 0]
+    assert sum(stage.kind == Kind.CONV for stage in found) == 40 + 2 * 56
+    steps = problem(HOPPER).loop.steps
+    total = sum(stage.kind == Kind.CONV for _, _, stage in hopper.chain())
+    assert total == 40 * steps.rows + 56 * int(np.sum(steps.guide_steps)) + 28
+
+
+def test_products_and_bytes_of_a_stage():
+    plain = Stage(Kind.CONV, ci=32, co=64, h=8, h_in=8, k=5)
+    assert model.depth(plain) == 160 and model.weight_bytes(plain, 2) == 2 * 64 * 160
+    skipping = Stage(Kind.CONV, ci=32, co=64, cr=16, h=8, k=5, residual=Residual.LATE_CONV)
+    assert model.depth(skipping) == 176 and model.weight_bytes(skipping, 2) == 2 * 64 * 176
+    rising = Stage(Kind.CONV, ci=32, co=32, h=16, k=4, stride=2, transposed=True)  # two of four taps meet something
+    assert model.depth(rising) == 64 and model.weight_bytes(rising, 2) == 2 * 32 * 128
+    assert model.depth(Stage(Kind.POINTWISE, ci=32)) == 0
+
+
+def test_ranges_are_ranges_and_measuring_narrows_them(hopper):
+    found = model.modelled(hopper, 1)
+    assert list(found) == ["stages", "loop", "cluster", "cluster, async"]
+    assert all(0 < one.low < one.high for one in found.values())
+    assert found["cluster, async"].high < found["stages"].high
+    known = model.modelled(hopper, 1, measured={"node": 1.0})
+    width = {name: one.high - one.low for name, one in found.items()}
+    assert known["stages"].high - known["stages"].low < width["stages"]
+    assert known["loop"] == found["loop"]  # which launches nothing
+    assert model.modelled(hopper, 1, weight_size=4)["loop"].high > found["loop"].high
+
+
+def test_a_model_says_that_it_is_none(capsys):
+    assert chain.main(["hopper/guided/b1"]) == 0
+    said = capsys.readouterr().out
+    assert "152 of them" not in said and "stages one after another" in said and "update" in said
+    assert "A model is no measurement: none of this has run on a GPU." in said
+    assert all(name in said for name in model.CONSTANTS)
+    with pytest.raises(SystemExit):
+        chain.main(["no/such/workload"])
+
+
+def test_what_was_measured_reaches_the_model():
+    constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
+    assert session.measured(constants) == {"node": 1.5}
+    assert session.measured(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
+    found = model.sheet([HOPPER], {"node": 1.5})
+    assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "errors"),
+    [
+        ("========= ERROR SUMMARY: 0 errors", 0, 0),
+        ("========= ERROR SUMMARY: 3 errors", 1, 3),
+        ("========= RACECHECK SUMMARY: 2 hazards displayed (2 errors, 0 warnings)", 0, 2),
+        ("ImportError: no such module\n========= ERROR SUMMARY: 0 errors", 1, None),
+        ("", 0, None),
+    ],
+)
+def test_what_the_sanitizer_says_is_read(said, code, errors):
+    assert sanitizer.verdict(said, code)[0] == errors
+
+
+def test_without_the_sanitizer_it_says_so(monkeypatch):
+    monkeypatch.setattr(sanitizer.shutil, "which", lambda name: None)
+    rows = sanitizer.measure(1.0).rows
+    assert len(rows) == 6 and all(row[2] is None and "not on the path" in row[3] for row in rows)
+
+
+def test_the_page_says_what_the_model_says():
+    """docs/cuda.md has the ranges of a guided hopper plan."""
+    page = (ROOT / "docs" / "cuda.md").read_text()
+    both = [model.modelled(loop_stages(problem(HOPPER).loop), batch) for batch in (1, 64)]
+    for way in both[0]:
+        cells = " | ".join(str(one[way]).removesuffix(" ms") for one in both)
+        assert f"| {way} | {cells} |" in page, f"{way}: {cells} (python -m bench.gpu.chain hopper/guided/b1, b64)"
