@@ -139,7 +139,8 @@ gpu:            ## checks and the suite in nine minutes, on a machine with an NV
 
 # Where there is no nvcc, NVIDIA's packages bring one into .venv. Both checks run and report, whatever the first says.
 gpu-check: build  ## every GPU kernel compiled for every architecture, without a GPU
-	@OMP_NUM_THREADS=1 $(PY) -m tests.offline.check_kernels $(ARGS)
+	@code=0; OMP_NUM_THREADS=1 $(PY) -m tests.offline.check_kernels $(ARGS) || code=$$?; \
+	$(MAKE) --no-print-directory cuda-check || code=$$?; exit $$code
 cuda-check: venv  ## the CUDA kernels of these: compiled by nvcc, their machine code read
 	@$(PY) -c 'from tests.offline.check_cuda import nvcc; import sys; sys.exit(nvcc() is None)' || \
 	    $(PIP) install -r requirements/cuda.txt

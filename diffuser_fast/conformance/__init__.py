@@ -14,7 +14,7 @@ random_checkpoint              networks in which nothing is trivially zero or on
 from .arithmetic import ARITHMETIC, Arithmetic
 from .error_bounds import MULTIPLES, Implied, Verdict, judge
 from .implied import ImpliedPlan, implied_by_plan, implied_by_program
-from .loops import MASKS, LoopCase, loop_cases, single_step
+from .loops import MASKS, LoopCase, last_steps, loop_cases, single_step
 from .ops import OpCase, op_cases
 from .runs import CaseResult, quick_check, run_loops, run_ops, run_steps
 from .targets import EXACT, REFERENCE, Target, targets
@@ -22,7 +22,7 @@ from .weights import random_checkpoint, random_weights
 
 __all__ = [
     "ARITHMETIC", "EXACT", "MASKS", "MULTIPLES", "REFERENCE", "Arithmetic", "CaseResult", "Implied", "ImpliedPlan",
-    "LoopCase", "OpCase", "Target", "Verdict", "implied_by_plan", "implied_by_program", "judge", "loop_cases",
-    "op_cases", "quick_check", "random_checkpoint", "random_weights", "run_loops", "run_ops", "run_steps",
+    "LoopCase", "OpCase", "Target", "Verdict", "implied_by_plan", "implied_by_program", "judge", "last_steps",
+    "loop_cases", "op_cases", "quick_check", "random_checkpoint", "random_weights", "run_loops", "run_ops", "run_steps",
     "single_step", "targets",
 ]  # fmt: skip

@@ -116,12 +116,19 @@ def _loop(case: LoopCase) -> SamplingLoop:
 
 def single_step(loop: SamplingLoop, k: int) -> SamplingLoop:
     """Denoising step k alone, as a loop of one step: to judge it by itself, from a given x."""
+    return _steps(loop, slice(k, k + 1))
 
-    def cut(network: Network) -> Network:
-        return replace(network, tables=network.tables.steps(slice(k, k + 1)))
 
-    guide = None if loop.guide is None else cut(loop.guide)
-    return replace(loop, denoiser=cut(loop.denoiser), guide=guide, steps=loop.steps.only(slice(k, k + 1)))
+def last_steps(loop: SamplingLoop, count: int) -> SamplingLoop:
+    """Its last denoising steps, those where noise, guide and ranking end; the loop itself if it has no more."""
+    return loop if loop.rows <= count else _steps(loop, slice(loop.rows - count, None))
+
+
+def _steps(loop: SamplingLoop, which: slice) -> SamplingLoop:
+    def cut(network: Network | None) -> Network | None:
+        return network and replace(network, tables=network.tables.steps(which))
+
+    return replace(loop, denoiser=cut(loop.denoiser), guide=cut(loop.guide), steps=loop.steps.only(which))
 
 
 def _mask(*where: tuple[int, slice], each: bool = False):

@@ -1,14 +1,12 @@
 """The kernels, through the backend: every op case within its bound, and loops of every kind that are short enough."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from bounds import within
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import triton
-from diffuser_fast.core.loop import SamplingLoop, ranking
+from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.ops import ACTS
 
 TARGET = c.Target("triton", device="cpu")
@@ -22,20 +20,7 @@ LOOPS = (
     "attention", "dpm_solver_pp_2m, clipped, guided", "tables of this plan", "tables of each trajectory",
     "tables added for each trajectory", "parts of observations",
 )  # fmt: skip
-STEPS = 2  # of each loop
-
-
-def shortened(case: c.LoopCase) -> SamplingLoop:
-    """The last denoising steps of a case: those where noise, guide and ranking end."""
-    loop = case.loop
-    return replace(loop, **_cut(loop, slice(loop.rows - STEPS, None))) if loop.rows > STEPS else loop
-
-
-def _cut(loop: SamplingLoop, which: slice) -> dict:
-    def network(net):
-        return net and replace(net, tables=net.tables.steps(which))
-
-    return {"denoiser": network(loop.denoiser), "guide": network(loop.guide), "steps": loop.steps.only(which)}
+STEPS = 2  # of each loop, the last
 
 
 @pytest.mark.parametrize("case", c.op_cases(), ids=lambda case: case.name)
@@ -47,7 +32,7 @@ def test_ops_are_within_their_bounds(case):
 @pytest.mark.parametrize("name", LOOPS)
 def test_plans_are_within_their_bounds(name):
     case = next(case for case in c.loop_cases() if case.name == name)
-    loop = shortened(case)
+    loop = c.last_steps(case.loop, STEPS)
     tape = case.tape[: loop.rows + 1]
     tables = case.tables and case.tables.steps(slice(-loop.rows, None))
     found = case.plan(TARGET.ready(loop, case.batch), noise=tape, tables=tables)
