@@ -45,6 +45,7 @@ typedef struct {
   int32_t skipped;      // entries of noise: that of its i-th row is entry skipped + i + 1
   int64_t deadline;     // CLOCK_MONOTONIC, nanoseconds; 0: none, and what follows is not read
   const int64_t* cost;  // [R]: nanoseconds of each row for a group of trajectories,
+  int64_t once;         // nanoseconds that the first step of a group takes beside that
   const int64_t* alone_cost;  // and where one thread does the work that is shared otherwise
   // What leads from the entry of row k to a finished plan, longest first: paths first_path[k] .. first_path[k + 1] - 1,
   // path p being path_rows[path_at[p]] .. path_rows[path_at[p + 1] - 1].

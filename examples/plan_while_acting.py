@@ -10,6 +10,7 @@ there are frozen in it. Delay 0 stands for plans that take no time. The same log
 from __future__ import annotations
 
 import argparse
+import json
 
 import numpy as np
 
@@ -53,19 +54,30 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8, help="denoising steps of a plan (DDIM)")
     parser.add_argument("--warm", type=int, help="denoising steps of a plan that starts from the last one")
     parser.add_argument("--freeze", default="auto", choices=["auto", "states", "none"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     args = parser.parse_args()
     planner = dfx.Planner(
         dfx.load(args.checkpoint), batch_size=1, sampler="ddim", n_steps=args.rows, warm_start=args.warm, threads=1
     )
-    print(f"{'delay':>8}{'score':>8}{'error':>8}{'seam':>8}   (seam: the median, in normalised units)")
-    n = args.episodes
+    if not args.json:
+        print(f"{'delay':>8}{'score':>8}{'error':>8}{'seam':>8}   (seam: the median, in normalised units)")
+    n, rows = args.episodes, []
+
+    def tell(delay: int, scores: np.ndarray, seam: float | None) -> None:
+        mean, error = float(scores.mean()), float(scores.std(ddof=1)) / n**0.5
+        rows.append({"delay": delay, "score": mean, "error": error, "seam": seam})
+        if not args.json:
+            print(f"{delay:>8}{mean:>8.1f}{error:>8.1f}{'-' if seam is None else f'{seam:.3f}':>8}", flush=True)
+
     at_once = rollout(planner, args.env, episodes=n, replan=args.delays[min(1, len(args.delays) - 1)]).scores
-    print(f"{0:>8}{at_once.mean():>8.1f}{at_once.std(ddof=1) / n**0.5:>8.1f}{'-':>8}")
+    tell(0, at_once, None)
     for delay in args.delays:
         options = {"delay": delay, "freeze": args.freeze, "warm": args.warm is not None}
         found = [episode(planner, args.env, seed, **options) for seed in range(n)]
-        scores, seams = np.array([score for score, _ in found]), np.concatenate([s for _, s in found])
-        print(f"{delay:>8}{scores.mean():>8.1f}{scores.std(ddof=1) / n**0.5:>8.1f}{np.median(seams):>8.3f}", flush=True)
+        seams = np.concatenate([seams for _, seams in found])
+        tell(delay, np.array([score for score, _ in found]), float(np.median(seams)) if len(seams) else None)
+    if args.json:
+        print(json.dumps({"checkpoint": args.checkpoint, "env": args.env, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
 
 #include "../cpu/clock.h"
 #include "diffuser_fast.h"
+#include "digest.h"
 #include "handles.h"
 #include "refused.h"
 #include "self_test.h"
@@ -40,35 +41,47 @@ df::Memory memory_for(int64_t size) {
   return df::Memory((size + 3) / 4);
 }
 
-// A file's contents. It is read and not mapped: who shortens it later shall not take our memory away.
-df::Memory contents(const char* path, int64_t* size) {
+// A file's contents, and the digest of all but its last line.
+struct Contents {
+  df::Memory memory;
+  int64_t size;
+  uint64_t digest;
+};
+
+int64_t signed_bytes(int64_t size) { return std::max<int64_t>(size - df::kLine, 0) / 8 * 8; }
+
+// It is read and not mapped: who shortens it later shall not take our memory away.
+Contents contents(const char* path) {
   struct File {
     ~File() {
       if (number >= 0) close(number);
     }
     int number;
   };
+  constexpr int64_t kPiece = 256 << 10;  // bytes that a cache holds
   const auto failed = [] { df::refuse(DFX_FILE, std::strerror(errno)); };
   const File file{open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.number < 0) failed();
   struct stat status;
   if (fstat(file.number, &status) != 0) failed();
   if (!S_ISREG(status.st_mode)) df::refuse(DFX_FILE, "not a file");
-  *size = status.st_size;
-  df::Memory memory = memory_for(*size);
+  const int64_t size = status.st_size;
+  df::Memory memory = memory_for(size);
   char* const data = reinterpret_cast<char*>(memory.data());
-  for (int64_t at = 0; at < *size;) {
-    const ssize_t got = read(file.number, data + at, *size - at);
+  df::Digest digest(reinterpret_cast<const uint8_t*>(data), signed_bytes(size));
+  for (int64_t at = 0; at < size;) {
+    const ssize_t got = read(file.number, data + at, std::min(kPiece, size - at));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) failed();
     if (got == 0) df::refuse(DFX_FILE, "cut short while it was read");
     at += got;
+    digest.come(at);
   }
-  return memory;
+  return {std::move(memory), size, digest.value()};
 }
 
-dfx_bundle* opened(df::Memory memory, int64_t size) {
-  return new dfx_bundle{df::kBundleHandle, {std::move(memory), size}};
+dfx_bundle* opened(Contents c) {
+  return new dfx_bundle{df::kBundleHandle, {std::move(c.memory), c.size, c.digest}};
 }
 
 }  // namespace
@@ -113,9 +126,7 @@ dfx_status dfx_bundle_open(const char* path, char* error, size_t error_size, dfx
   if (!bundle) return told(DFX_ARGUMENT, "bundle: NULL", error, error_size);
   return guarded(error, error_size, [&] {
     try {
-      int64_t size;
-      df::Memory memory = contents(path, &size);
-      *bundle = opened(std::move(memory), size);
+      *bundle = opened(contents(path));
     } catch (const df::Refused& refused) {
       df::refuse(refused.status, std::string(path) + ": " + refused.text);
     }
@@ -131,7 +142,8 @@ dfx_status dfx_bundle_open_memory(const void* data, size_t size, char* error, si
     const int64_t bytes = size > INT64_MAX ? INT64_MAX : static_cast<int64_t>(size);
     df::Memory memory = memory_for(bytes);
     std::memcpy(memory.data(), data, size);
-    *bundle = opened(std::move(memory), bytes);
+    const uint64_t digest = df::digest(static_cast<const uint8_t*>(data), signed_bytes(bytes));
+    *bundle = opened({std::move(memory), bytes, digest});
   });
 }
 

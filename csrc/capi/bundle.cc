@@ -34,10 +34,10 @@ int64_t needed(const df_program& program) {
 
 }  // namespace
 
-Bundle::Bundle(Memory memory, int64_t size)
+Bundle::Bundle(Memory memory, int64_t size, uint64_t digest)
     : memory_(std::move(memory)),
       bytes_(size),
-      tensors_(reinterpret_cast<const uint8_t*>(memory_.data()), size),
+      tensors_(reinterpret_cast<const uint8_t*>(memory_.data()), size, digest),
       sizes_(tensors_.i64("sizes", -1)) {
   check_sizes();
   for (int64_t i = 0; i < sizes_[kSizeWeights]; ++i) {
@@ -105,6 +105,10 @@ void Bundle::check_menu() {
   s.deadline = 1;
   s.cost = s.alone_cost = free.data();
   if (const char* const wrong = wrong_schedule(s, menu_rows(), 1, menu_rows())) refuse(DFX_FILE, wrong);
+  for (int32_t k = 0; k < menu_rows(); ++k) {
+    if (s.first_path[k + 1] == s.first_path[k])
+      refuse(DFX_FILE, "paths.first: nothing leads from a row to the end");
+  }
 }
 
 Bundle::Choices Bundle::choices() const {

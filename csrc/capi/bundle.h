@@ -29,8 +29,8 @@ struct Variant {
 
 class Bundle {
  public:
-  // size: bytes of the file, which is in `memory`. Refused says what is wrong with it.
-  Bundle(Memory memory, int64_t size);
+  // size: bytes of the file, which is in `memory`; digest: of all but the last 64. Refused says what is wrong with it.
+  Bundle(Memory memory, int64_t size, uint64_t digest);
 
   int64_t size(int field) const { return sizes_[field]; }
   int32_t action_dim() const { return static_cast<int32_t>(sizes_[kSizeActionDim]); }

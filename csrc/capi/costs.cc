@@ -2,51 +2,77 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace df {
 namespace {
 
-constexpr double kLeastMargin = 0.05, kMostMargin = 0.5;  // of the cost; diffuser_fast/core/costs.py says why
-constexpr double kRate = 1.0 / 8;                         // of the newest plan in the running mean
+// diffuser_fast/core/costs.py says what they are.
+constexpr double kLeastMargin = 0.05, kMostMargin = 0.5, kRate = 1.0 / 8, kLate = 1e-3, kFirstReserve = 0.5,
+                 kReserveStep = 0.25, kAlike = 0.1;
 
-// The solution of a x = b, both overwritten, by elimination; a is symmetric and made definite by its caller.
-void solve(double (&a)[3][3], double (&b)[3]) {
+// The least squares of equations x = results in the unknowns that are used, by elimination of the normal equations.
+void solve(const double (&a)[3][3], const double (&b)[3], const bool (&used)[3], double (&x)[3]) {
+  double m[3][3], r[3];
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 3; ++j) m[i][j] = used[i] && used[j] ? a[i][j] : i == j;
+    r[i] = used[i] ? b[i] : 0;
+  }
   for (int i = 0; i < 3; ++i) {
     for (int j = i + 1; j < 3; ++j) {
-      const double factor = a[j][i] / a[i][i];
-      for (int k = i; k < 3; ++k) a[j][k] -= factor * a[i][k];
-      b[j] -= factor * b[i];
+      const double factor = m[j][i] / m[i][i];
+      for (int k = i; k < 3; ++k) m[j][k] -= factor * m[i][k];
+      r[j] -= factor * r[i];
     }
   }
   for (int i = 2; i >= 0; --i) {
-    for (int k = i + 1; k < 3; ++k) b[i] -= a[i][k] * b[k];
-    b[i] /= a[i][i];
+    for (int k = i + 1; k < 3; ++k) r[i] -= m[i][k] * x[k];
+    x[i] = r[i] / m[i][i];
   }
+}
+
+double median(std::vector<double> x) {
+  std::sort(x.begin(), x.end());
+  return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
 }
 
 }  // namespace
 
 Costs::Costs(std::vector<int32_t> guide_steps, int threads)
-    : guide_steps_(std::move(guide_steps)), scale_{1, static_cast<double>(threads)} {}
+    : guide_steps_(std::move(guide_steps)),
+      reserve_{kFirstReserve, kFirstReserve},
+      scale_{1, static_cast<double>(threads)} {}
 
 void Costs::fit(const std::vector<Measured>& measured) {
-  double a[3][3] = {}, b[3] = {}, floor = std::numeric_limits<double>::max();
+  double a[3][3] = {}, b[3] = {};
+  std::vector<double> each;
   for (const Measured& m : measured) {
-    const double x[3] = {1, m.rows, m.guide_steps};
+    const double x[3] = {1 / m.ns, m.rows / m.ns, m.guide_steps / m.ns};
     for (int i = 0; i < 3; ++i) {
       for (int j = 0; j < 3; ++j) a[i][j] += x[i] * x[j];
-      b[i] += x[i] * m.ns;
+      b[i] += x[i];
     }
-    floor = std::min(floor, m.ns / m.rows / 10);  // no fit of noisy times may say that rows are free
+    each.push_back(m.ns / m.rows);
   }
-  const double ridge = 1e-9 * (a[0][0] + a[1][1] + a[2][2]);
-  for (int i = 0; i < 3; ++i) a[i][i] += ridge;
-  solve(a, b);
-  once_ = std::max(b[0], 0.0);
-  row_ = std::max(b[1], floor);
-  gradient_ = std::max(b[2], 0.0);
+  const double alike = kAlike / median(each);
+  a[1][1] += alike * alike;
+  a[2][2] += alike * alike;
+  a[1][2] -= alike * alike;
+  a[2][1] -= alike * alike;
+  for (int i = 0; i < 3; ++i) a[i][i] *= 1 + 1e-12;
+  bool used[3] = {true, true, true};
+  double x[3] = {};
+  for (;;) {
+    solve(a, b, used, x);
+    const int worse = x[0] < x[2] ? 0 : 2;  // once and gradient are not negative
+    if (x[worse] >= 0) break;
+    used[worse] = false;
+  }
+  once_ = x[0];
+  row_ =
+      std::max(x[1], *std::min_element(each.begin(), each.end()) / 5);  // no noise may say that rows are free
+  gradient_ = x[2];
+  least_ = row_ + gradient_ * *std::min_element(guide_steps_.begin(), guide_steps_.end());
 }
 
 double Costs::margin(Mode mode) const {
@@ -78,11 +104,17 @@ double Costs::of(const int32_t* rows, int n) const {
 }
 
 void Costs::learn(const int32_t* rows, int n, double ns, Mode mode) {
-  const double ratio = std::max(ns - once_, 0.0) / (of(rows, n) * scale_[mode]);
+  const double known = of(rows, n), predicted = once_ + known * scale_[mode], ratio = ns / predicted;
   beyond_[mode][seen_[mode]++ % kWindow] = static_cast<float>(std::max(ratio - 1, 0.0));
   if (seen_[mode] == 2 * kWindow) seen_[mode] = kWindow;
-  // One plan that was held up says nothing about the next: that is what the margin is for.
-  scale_[mode] *= 1 + kRate * (std::clamp(ratio, 0.5, 1.5) - 1);
+  const double wrong =
+      kRate * (std::clamp(ratio, 0.5, 1.5) - 1) * predicted / (least_ * least_ + known * known);
+  once_ = std::max(once_ + wrong * least_ * least_, 0.0);
+  scale_[mode] = std::max(scale_[mode] + wrong * known, 1e-3);
+}
+
+void Costs::ended(bool late, Mode mode) {
+  reserve_[mode] = std::clamp(reserve_[mode] + kReserveStep * ((late ? 1.0 : 0.0) - kLate), 0.0, 1.0);
 }
 
 }  // namespace df

@@ -53,7 +53,8 @@ void Planner::begin_with(int32_t i) {
   choice_ = i;
 }
 
-// The best that fits into so many nanoseconds; the cheapest there is if none does.
+// The best that fits into so many nanoseconds, else the cheapest that may be begun with; and whether any could be run in that
+// time, in the end: the shortest path of its first row.
 bool Planner::choice_for(int64_t left, int32_t min_rows, int32_t* found) const {
   const int64_t* const costs = mode_ == Costs::kAlone ? alone_cost_.data() : cost_.data();
   *found = 0;
@@ -64,7 +65,8 @@ bool Planner::choice_for(int64_t left, int32_t min_rows, int32_t* found) const {
     *found = i;
     if (costs_.plan(rows.rows, rows.n, costs) <= left) return true;
   }
-  return false;
+  const int32_t* const at = schedule_.path_at + schedule_.first_path[start_ + 1] - 1;
+  return costs_.plan(schedule_.path_rows + at[0], at[1] - at[0], costs) <= left;
 }
 
 dfx_status Planner::choose(const dfx_request& request) {
@@ -80,11 +82,12 @@ dfx_status Planner::choose(const dfx_request& request) {
   mode_ = df_intra_op(engine_) && !df_shares(engine_) ? Costs::kAlone : Costs::kShared;
   costs_.rows(Costs::kShared, cost_.data());
   costs_.rows(Costs::kAlone, alone_cost_.data());
+  schedule_.once = costs_.once();
   int32_t found;
-  const int64_t left = request.deadline_ns - after_ - now_ns();
-  const bool fits = choice_for(left, std::max(request.min_rows, 1), &found);
+  const int64_t left = request.deadline_ns - after_ - costs_.reserve(mode_) - now_ns();
+  fits_ = choice_for(left, std::max(request.min_rows, 1), &found);
   begin_with(found);
-  if (!fits && request.last) choice_ = kShifted;
+  if (!fits_ && request.last) choice_ = kShifted;
   return DFX_OK;
 }
 

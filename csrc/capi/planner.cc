@@ -199,7 +199,8 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   if (choice_ == kShifted) {
     shifted(request);
   } else {
-    const int64_t deadline = request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_, 1) : 0;
+    const int64_t deadline =
+        request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_ - costs_.reserve(mode_), 1) : 0;
     const float* const x = request.last ? noised(request) : nullptr;
     const dfx_status status = run(request.seed, request.number, deadline, x);
     if (status != DFX_OK) return status;
@@ -216,6 +217,7 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   plan->started_ns = started;
   plan->ended_ns = now_ns();
   plan->deadline_met = request.deadline_ns == 0 || plan->ended_ns <= request.deadline_ns;
+  if (request.deadline_ns && fits_) costs_.ended(!plan->deadline_met, mode_);
   if (request.deadline_ns) after_ = std::max(plan->ended_ns - ran, after_ / 10 * 9);
   return DFX_OK;
 }

@@ -59,7 +59,7 @@ class Planner {
   int32_t choices() const;
   Rows choice(int32_t i) const;
   void begin_with(int32_t choice);
-  // false: none fits.
+  // false: nothing fits.
   bool choice_for(int64_t left, int32_t min_rows, int32_t* found) const;
   // x: at entry of the first of them, or NULL.
   dfx_status run(uint64_t seed, uint32_t number, int64_t deadline, const float* x);
@@ -92,6 +92,7 @@ class Planner {
   std::vector<int32_t> rows_, ran_;         // [groups, R]: to be run, and run; -1 after the last
   std::vector<int64_t> cost_, alone_cost_;  // [R']
   int32_t choice_ = 0, groups_ = 1;
+  bool fits_ = false;                  // what was chosen, into the time that there is
   int64_t dissolved_ = 0, after_ = 0;  // before the plan; nanoseconds from the engine's end to the answer's
   std::atomic<uint32_t> held_{0};
   char error_[256] = "";

@@ -132,7 +132,7 @@ Tensor tensor(Header& header, std::string_view name, const uint8_t* data, int64_
 
 }  // namespace
 
-Tensors::Tensors(const uint8_t* data, int64_t size) {
+Tensors::Tensors(const uint8_t* data, int64_t size, uint64_t digest) {
   if (size < 8 + kLine || size % kLine != 0)
     damaged("no bundle, or cut short: it has " + std::to_string(size) + " bytes");
   uint64_t length;
@@ -144,7 +144,7 @@ Tensors::Tensors(const uint8_t* data, int64_t size) {
   const uint8_t* const body = data + 8 + length;
   const int64_t room = size - 8 - static_cast<int64_t>(length);
   std::memcpy(&digest_, data + size - kLine, sizeof digest_);
-  if (digest_ != df::digest(data, size - kLine)) damaged("damaged: its digest is not that of its contents");
+  if (digest_ != digest) damaged("damaged: its digest is not that of its contents");
 
   Header header(reinterpret_cast<const char*>(data) + 8, reinterpret_cast<const char*>(body));
   header.take('{');

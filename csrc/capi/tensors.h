@@ -20,8 +20,8 @@ struct Tensor {
 
 class Tensors {
  public:
-  // data: at a multiple of 64 bytes.
-  Tensors(const uint8_t* data, int64_t size);
+  // data: at a multiple of 64 bytes. digest: of all but the last 64 of them.
+  Tensors(const uint8_t* data, int64_t size, uint64_t digest);
 
   const Tensor* find(std::string_view name) const;  // NULL: there is none
   // Of this type, refused if there is none, or if `elements` (unless negative) is not how many it has.

@@ -10,7 +10,7 @@
 namespace df {
 namespace {
 
-constexpr int64_t kLargePage = 2 << 20;
+constexpr int64_t kLeastPage = 4096, kLargePage = 2 << 20;
 constexpr int64_t kMapped = 64 << 10;  // bytes: from here on memory comes from the system and goes back to it
 
 int64_t bytes_of(int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); }
@@ -26,6 +26,7 @@ Memory::Memory(int64_t floats) : size_(floats) {
     base_ = std::aligned_alloc(64, std::max<int64_t>((bytes + 63) / 64 * 64, 64));
     if (!base_) throw std::bad_alloc();
     data_ = static_cast<float*>(base_);
+    std::memset(data_, 0, bytes);
   } else {
     base_ = mmap(nullptr, mapped(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base_ == MAP_FAILED) throw std::bad_alloc();
@@ -37,8 +38,10 @@ Memory::Memory(int64_t floats) : size_(floats) {
 #endif
     }
     data_ = reinterpret_cast<float*>(at);
+    // They are zeros already; touched, so that they are there before the first plan.
+    volatile char* const pages = reinterpret_cast<char*>(at);
+    for (int64_t i = 0; i < bytes; i += kLeastPage) pages[i] = 0;
   }
-  std::memset(data_, 0, bytes);  // its pages are there before the first plan
 }
 
 Memory::~Memory() {

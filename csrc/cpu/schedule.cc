@@ -37,7 +37,7 @@ int64_t Schedule::cost(const int32_t* rows, int steps, bool alone) const {
 
 void Schedule::decide(int i, bool alone) {
   if (!given_->deadline) return;
-  const int64_t left = deadline_ - now(i);
+  const int64_t left = deadline_ - now(i) - (i == 0 ? given_->once : 0);
   if (cost(rows_.data() + i, steps() - i, alone) <= left) return;
   const int32_t k = rows_[i];
   for (int path = given_->first_path[k]; path < given_->first_path[k + 1]; ++path) {
@@ -73,6 +73,7 @@ const char* wrong_schedule(const df_schedule& s, int rows, int groups, int most)
   if (!s.cost || !s.alone_cost || !s.first_path || !s.path_at || !s.path_rows)
     return "schedule: a deadline without costs or paths";
   if (s.first_path[0] != 0 || s.path_at[0] != 0) return "schedule: paths do not begin at 0";
+  if (s.once < 0) return "schedule: once: negative";
   for (int k = 0; k < rows; ++k) {
     if (s.cost[k] < 0 || s.alone_cost[k] < 0) return "schedule: a cost is negative";
     if (s.first_path[k + 1] < s.first_path[k] || s.first_path[k + 1] > s.n_paths)

@@ -48,6 +48,7 @@ class Deadline:
 
     at: nanoseconds of CLOCK_MONOTONIC (``time.monotonic_ns``). cost, alone_cost: ``[R]`` nanoseconds of each row for a
     group of trajectories, and where one thread does what threads share otherwise. menu: what may be run instead.
+    once: nanoseconds that the first step takes beside its row.
     clock: for tests, the time before each step instead of the clock's.
     """
 
@@ -56,6 +57,7 @@ class Deadline:
     alone_cost: NDArray[np.int64]
     menu: Menu
     clock: NDArray[np.int64] | None = None
+    once: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,10 +24,10 @@ FREEZE = ("auto", "actions", "states", "none")
 LOGGED = 4096  # plans
 ROUNDS = 3  # plans that are timed for delay="auto"
 MARGIN = 1.25  # of the longest of them
+MOST_REST = 50.0  # milliseconds, before each plan that is timed for budgets
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """What to do now. action: ``[A]``, float32.
 
     source: "plan" (the plan in use is in time), "shifted" (one is overdue or was dropped or failed; the older plan goes
@@ -45,8 +45,7 @@ class Step:
     seam: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
+class Request(NamedTuple):
     """A plan to be made of the observation of a step. What takes time is left to whoever makes it."""
 
     step: int
@@ -61,15 +60,17 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Its plans, or the error. seams: of a plan used from row k on, float ``[H]``; None: of the first."""
+    """Its plans, or the error. seams: of a plan used from row k on, ``[H]``; None: of the first. actions: of each row
+    of the best plan, an array of its own: whoever plans makes ready what a step hands out."""
 
     request: Request
     plans: Plans | None
     error: BaseException | None = None
-    seams: NDArray[np.float64] | None = None
+    seams: list[float] | None = None
+    actions: list[NDArray[np.float32]] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
     """Of one plan. step: of its observation; come: the step at which it had come; used: from which on, None: not."""
 
@@ -110,7 +111,7 @@ class ActingLoop:
         if planner.checkpoint.observes_condition or planner.checkpoint.acting.history > 1:
             raise ValueError("planner: its plans begin at several observations; that is for Planner.act")
         self.planner, self.dt = planner, real("dt", dt, 0)
-        self._shape = (planner.checkpoint.observation_dim,)
+        self._dim = planner.checkpoint.observation_dim
         self._conditions = conditions if callable(conditions) else lambda _: conditions or {}
         self._horizon = horizon or (lambda _: planner.horizon)
         self.delay = delay if delay == "auto" else whole("delay", delay, 1, planner.horizon - 1)
@@ -129,6 +130,7 @@ class ActingLoop:
         self._warm = bool(warm)
         self.max_seam = None if max_seam is None else real("max_seam", max_seam, 0)
         self._watchdog = None if watchdog is None else whole("watchdog", watchdog, 1)
+        self._calibrated: set[int | None] = set()
         self.counts: Counter[str] = Counter()
         self.log: deque[Record] = deque(maxlen=LOGGED)
         self.error: BaseException | None = None
@@ -142,7 +144,7 @@ class ActingLoop:
         self.counts.clear()
         self.log.clear()
         self.error = None
-        conditions = {0: obs, **self._conditions(0)}
+        conditions = {0: np.array(obs), **self._conditions(0)}
         self._choose_delay(conditions)
         request = Request(0, 0, conditions, self._horizon(0))
         answer = self.made(request)
@@ -168,10 +170,14 @@ class ActingLoop:
             self.counts["observations not taken"] += 1
         else:
             self._obs = seen
-        if self._pending is not None and self._waiting is None:
-            self._receive(i)
-        seam = self._take_over(i)
-        late = 0 if self._pending is None else max(i - self._pending.step - self.delay, 0)
+        seam, late = None, 0
+        if self._pending is not None:
+            if self._waiting is None:
+                self._receive(i)
+            if self._waiting is not None:
+                seam = self._take_over(i, self._waiting)
+            if self._pending is not None:
+                late = max(i - self._pending.step - self.delay, 0)
         if late:
             self._shifting = True
             if self._watchdog is not None and late == self._watchdog:
@@ -204,7 +210,8 @@ class ActingLoop:
             plans = self.planner.plan(request.conditions, horizon=request.horizon, prefix=prefix, **options)
             if not (np.isfinite(plans.actions).all() and np.isfinite(plans.observations).all()):
                 raise FloatingPointError("plans: not finite")
-            return Answer(request, plans, None, self._seams(request, plans, prefix))
+            actions = [] if self._follow else [action.copy() for action in plans.actions[0]]
+            return Answer(request, plans, None, self._seams(request, plans, prefix), actions)
         except Exception as error:
             return Answer(request, None, error)
 
@@ -228,19 +235,22 @@ class ActingLoop:
             self.delay = min(max(math.ceil(longest / max(self.dt, 1e-9)), 1), self.planner.horizon - 1)
         if self._auto_budget:
             self.budget_ms = 0.9 * self.delay * self.dt * 1e3
-        if self.budget_ms is not None:
-            self.planner.calibrate(horizon=self._horizon(0))
+        horizon = self._horizon(0)
+        if self.budget_ms is not None and horizon not in self._calibrated:  # at the rate of the loop
+            self.planner.calibrate(horizon=horizon, period_ms=min(self.dt * 1e3, MOST_REST))
+            self._calibrated.add(horizon)
 
-    def _seen(self, obs: ArrayLike | None) -> NDArray | None:
-        if obs is None:
-            return None
+    def _seen(self, obs: ArrayLike | None) -> list[float] | None:
+        """Its numbers, or None if it is none. Without numpy: after a rest its functions cost 50 microseconds each."""
         try:
-            found = np.array(obs, np.float64)
-        except (TypeError, ValueError):
-            return None
-        return found if found.shape == self._shape and np.isfinite(found).all() else None
+            numbers = obs.tolist() if hasattr(obs, "tolist") else list(obs)
+            if len(numbers) == self._dim and all(map(math.isfinite, numbers)):
+                return numbers
+        except TypeError:  # None, a number, numbers in rows, something else
+            pass
+        return None
 
-    def _begin(self, i: int, obs: NDArray) -> None:
+    def _begin(self, i: int, obs: list[float]) -> None:
         """Ask for a plan from this step's observation."""
         horizon = self._horizon(i)
         if horizon is None or horizon <= self.delay + 1:
@@ -279,15 +289,14 @@ class ActingLoop:
         self._made_of = answer.request.step
         self._waiting = answer
 
-    def _take_over(self, i: int) -> float | None:
+    def _take_over(self, i: int, answer: Answer) -> float | None:
         """Use the plan that has come, at its step; later if it came late. The seam, if it is used now."""
-        answer = self._waiting
-        if answer is None or i < answer.request.step + self.delay:
+        if i < answer.request.step + self.delay:
             return None
         self._waiting = self._pending = None
         record, row = self.log[-1], i - answer.request.step
         late = row > self.delay
-        seam = float(answer.seams[min(row, len(answer.seams) - 1)])
+        seam = answer.seams[min(row, len(answer.seams) - 1)]
         if row >= self._length(answer.plans) or (late and self.max_seam is not None and seam > self.max_seam):
             self.counts["dropped"] += 1
             self._shifting = True
@@ -300,13 +309,14 @@ class ActingLoop:
         return seam
 
     def _use(self, answer: Answer, step: int) -> None:
-        self._plan, self._of = answer.plans, step
+        self._plan, self._actions, self._of = answer.plans, answer.actions, step
+        self._rows = self._length(answer.plans)
 
     def _length(self, plans: Plans) -> int:
         """Rows that can be acted on."""
         return plans.observations.shape[1] if self._follow else plans.actions.shape[1]
 
-    def _seams(self, request: Request, plans: Plans, prefix: Prefix | None) -> NDArray[np.float64] | None:
+    def _seams(self, request: Request, plans: Plans, prefix: Prefix | None) -> list[float] | None:
         """For each row that the new plan may be used from: how far it departs from the old one in its first row from
         there on that is not frozen, the largest difference in normalised units."""
         if request.old is None:
@@ -318,22 +328,19 @@ class ActingLoop:
         if prefix is not None:
             rows = np.minimum(np.maximum(rows, prefix.rows.stop), len(new) - 1)
         before = normalizer.normalize(old[np.minimum(rows + request.ago, len(old) - 1)])
-        return np.abs(normalizer.normalize(new[rows]) - before).max(axis=1, initial=0.0)
+        return np.abs(normalizer.normalize(new[rows]) - before).max(axis=1, initial=0.0).tolist()
 
     def _act(self, i: int, late: int, seam: float | None) -> Step:
-        row, length = i - self._of, self._length(self._plan)
-        if row < length:
-            if self._follow:
-                action = self._follow(self._obs, self._plan.observations[0], row)
-            else:
-                action = self._plan.actions[0, row]
-            source = "shifted" if self._shifting else "plan"
+        row = i - self._of
+        if row < self._rows:
+            action = self._followed(row) if self._follow else self._actions[row]
+            return Step(action, "shifted" if self._shifting else "plan", row, row, late, seam)
+        last = self._rows - 1
+        if self._hold is not None:
+            action = np.array(self._hold(np.array(self._obs)), np.float32)
         else:
-            source = "hold"
-            if self._hold is not None:
-                action = self._hold(self._obs)
-            elif self._follow:
-                action = self._follow(self._obs, self._plan.observations[0], length - 1)
-            else:
-                action = self._plan.actions[0, -1]
-        return Step(np.array(action, np.float32), source, min(row, length - 1), row, late, seam)
+            action = self._followed(last) if self._follow else self._actions[last].copy()
+        return Step(action, "hold", last, row, late, seam)
+
+    def _followed(self, row: int) -> NDArray[np.float32]:
+        return np.array(self._follow(np.array(self._obs), self._plan.observations[0], row), np.float32)

@@ -18,6 +18,8 @@ from ..core.scalars import real
 from ..planner import Planner
 from .acting import ActingLoop, Answer, Record, Request
 
+_forks = [0]  # that this process has come out of
+os.register_at_fork(after_in_child=lambda: _forks.__setitem__(0, _forks[0] + 1))
 SWITCH = 1e-4  # seconds after which Python's threads take turns while an executor runs; else 5 ms
 
 
@@ -40,12 +42,12 @@ class Executor(ActingLoop):
         self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._process, self._interval = os.getpid(), None
+        self._forks, self._interval = _forks[0], None
 
     def start(self, obs: Any) -> None:
         """Plan once, which takes the time it takes, and begin. Again: another episode."""
         self.stop()
-        self._process = os.getpid()
+        self._forks = _forks[0]
         self._asked, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
         super().start(obs)
         self._interval = sys.getswitchinterval()
@@ -60,7 +62,7 @@ class Executor(ActingLoop):
         if thread is None:
             return
         sys.setswitchinterval(self._interval)
-        if self._process != os.getpid():  # a forked child has no such thread
+        if self._forks != _forks[0]:  # a forked child has no such thread
             return
         self._asked.put(None)
         while thread.is_alive():
@@ -77,13 +79,10 @@ class Executor(ActingLoop):
         self._asked.put(request)
 
     def _come(self, step: int) -> Answer | None:
-        try:
-            return self._answers.get_nowait()
-        except queue.Empty:
-            return None
+        return None if self._answers.empty() else self._answers.get_nowait()
 
     def _alive(self) -> None:
-        if self._process != os.getpid():
+        if self._forks != _forks[0]:
             raise RuntimeError("executor: it belongs to the process that started it; start one here")
         if self._thread is None:
             raise RuntimeError("executor: start(obs) comes first")

@@ -55,6 +55,7 @@ class Budget:
         )  # fmt: skip
         self.deadline = deadline
         self._after = self._ended = 0.0  # seconds that the answer takes when the engine has ended, the most of late
+        self._judged: tuple[Costs, str] | None = None  # of the plan at hand, if it can be in time
         self._costs: dict[tuple[int, int], Costs] = {}
         self.loop = lru_cache(KEPT)(lambda horizon: menu_loop(checkpoint, loop(horizon), self.menu))
         self.engine = lru_cache(KEPT)(lambda count, horizon: ready(self.loop(horizon), count))
@@ -98,26 +99,30 @@ class Budget:
             began = time.perf_counter()
         costs, engine = self._costs[count, horizon], self.engine(count, horizon)
         mode = "alone" if getattr(engine, "intra_op", False) and not engine.shares else "shared"
-        end = began + timed[0] - self._after
+        end = began + timed[0] - self._after - costs.reserve(mode)
         choice, fits = self.choose(costs, end - time.perf_counter(), mode, timed[1], start)
         if not fits and shifted is not None:
-            self._ended = time.perf_counter()
+            self._ended, self._judged = time.perf_counter(), None
             return began, Ended("shifted", self.menu.steps.t[:0], np.full((1, 1), -1, np.int32)), shifted()
         dissolved, started = getattr(engine, "dissolved", 0), time.perf_counter()
         schedule = self.schedule(choice, costs, time.monotonic_ns() + int((end - started) * 1e9), start)
         result = call(schedule=schedule)
         self._ended = time.perf_counter()
+        self._judged = (costs, mode) if fits else None
         ended = self.ended(choice, result)
         if getattr(engine, "dissolved", 0) == dissolved and len(result.rows) == 1:
             costs.learn(result.rows[0][result.rows[0] >= 0].tolist(), self._ended - started, mode)
         return began, ended, result
 
-    def answered(self) -> None:
+    def answered(self, late: bool) -> None:
         """The planner has made its answer of the result."""
+        if self._judged is not None:
+            self._judged[0].ended(late, self._judged[1])
         self._after = max(time.perf_counter() - self._ended, 0.9 * self._after)
 
     def choose(self, costs: Costs, left: float, mode: str, min_rows: int, start: int) -> tuple[Choice, bool]:
-        """The best schedule that fits into so many seconds; the cheapest there is if none does, and False."""
+        """The best schedule that fits into so many seconds, else the cheapest that may be begun with; and whether any
+        could be run in that time, in the end."""
         found, cost = None, costs.rows(mode)
         for choice in self.choices(start):
             if len(choice.rows) < min_rows and found is not None:
@@ -125,7 +130,7 @@ class Budget:
             found = choice
             if costs.plan(choice.rows, cost) <= left:
                 return found, True
-        return found, False
+        return found, self.least(costs, cost, start) <= left
 
     def choices(self, start: int) -> list[Choice]:
         """Schedules of a plan that begins at a denoising step of the sampler, best first."""
@@ -136,12 +141,19 @@ class Budget:
         found = [Choice(m.path_rows[m.path_at[p] : m.path_at[p + 1]], "strided") for p in paths]
         return [Choice(rows, "full"), *(choice for choice in found if len(choice.rows) < len(rows))]
 
+    def least(self, costs: Costs, cost: NDArray[np.float64], start: int = 0) -> float:
+        """Seconds of the least that can be run from a denoising step of the sampler on: the shortest path."""
+        m = self.menu
+        shortest = m.first_path[start + 1] - 1
+        return costs.plan(m.path_rows[m.path_at[shortest] : m.path_at[shortest + 1]], cost)
+
     def schedule(self, choice: Choice, costs: Costs, at: int, start: int) -> Schedule:
         """Of a plan from denoising step ``start`` on, with its deadline, nanoseconds, where the engine can keep one."""
         if not self.deadline:
             return Schedule(choice.rows, skipped=start)
         shared, alone = (np.ceil(costs.rows(mode) * 1e9).astype(np.int64) for mode in ("shared", "alone"))
-        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu), start)
+        once = int(costs.once * 1e9)
+        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu, once=once), start)
 
     def ended(self, begun: Choice | str, result: Result) -> Ended:
         """What was run. begun: what it began with, or the name that a replay has."""

@@ -30,7 +30,7 @@ from ..core.scalars import real, whole
 from ..core.spelling import setting
 from ..settings import SETTINGS
 from .budget import Budget, Ended
-from .plans import Plans, Replay
+from .plans import Calibration, Plans, Replay
 from .start import Size, noised, other_noise, shifted, tape_of
 
 GUIDED_BATCH = 64  # the original's
@@ -259,11 +259,14 @@ class Planner:
                 shift=shift, timed=timed, replay=replay, prefix=prefix,
             )  # fmt: skip
 
-    def calibrate(self, *, batch_size: int | None = None, horizon: int | None = None, period_ms: float = 0.0) -> None:
+    def calibrate(
+        self, *, batch_size: int | None = None, horizon: int | None = None, period_ms: float = 0.0
+    ) -> Calibration:
         """Measure what denoising steps cost at a size, so that the first plan with a budget need not.
 
         period_ms: the time between two plans in the loop that will be: after so long a rest caches are cold and clocks
-        are low, so that a plan takes longer than in a tight loop.
+        are low, so that a plan takes longer than in a tight loop. Returns what a whole plan costs, and the least that
+        can be run: no budget below that is kept.
         """
         count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
         horizon = self.horizon if horizon is None else whole("horizon", horizon)
@@ -278,7 +281,11 @@ class Planner:
             engine(no_inpainting(horizon, depth), Seeded(0, 0), tables=tables, schedule=schedule)
 
         with self._held():
-            self.budget.costs(count, horizon, run, period * 1e-3)
+            costs = self.budget.costs(count, horizon, run, period * 1e-3)
+            each = costs.rows("shared")
+            everything = costs.plan(self.budget.menu.choices[0].rows, each)
+            least = self.budget.least(costs, each) + costs.reserve("shared")
+            return Calibration(everything * 1e3, least * 1e3, float(each.max()) * 1e3)
 
     def _timed(
         self, budget_ms: float | None, min_rows: int, replay: Replay | None, tape: bool, chain: bool, number: int | None
@@ -410,7 +417,7 @@ class Planner:
             replay = Replay(seed, first, None if ended is None else ended.ran, moved, shift, finish)
         took = time.perf_counter() - began
         if timed is not None:
-            self.budget.answered()
+            self.budget.answered(took > timed[0])
         return Plans(
             *plans[:3],
             latency_ms=took * 1e3,

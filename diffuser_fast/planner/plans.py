@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Calibration(NamedTuple):
+    """Milliseconds that plans cost here: with all denoising steps, with the fewest there are; and of the dearest step.
+
+    A budget below ``least_ms`` cannot be kept: such a plan is late by what is missing.
+    """
+
+    whole_ms: float
+    least_ms: float
+    step_ms: float
 
 
 @dataclass(frozen=True, eq=False)

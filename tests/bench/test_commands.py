@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import layers, roofline, suite, tails
+from bench import delays, layers, roofline, suite, tails
 from bench.__main__ import main
 from bench.peers import Settings
 from bench.records import Case, Sheet, read
@@ -158,7 +158,21 @@ def test_tails_with_deadlines_and_jitter(tmp_path, capsys):
         "--steps",
         "20",
     ]
-    tails.main(["tiny/guided/b1", *small, "--period-ms", "0", "--plot", str(picture)])
+    folder = ["--record", "--results", str(tmp_path)]
+    tails.main(["tiny/guided/b1", *small, "--period-ms", "0", "--plot", str(picture), *folder])
     said = capsys.readouterr().out
-    assert all(word in said for word in ("tails: 1 thread, 0 busy", "late, %", "wakes late", "a step takes"))
+    assert all(word in said for word in ("tiny/guided/b1, 0 busy", "late, %", "wakes late", "a step takes"))
+    sheets = [sheet for _, sheet in read(tmp_path.glob("*.jsonl"))]
+    assert [sheet.what for sheet in sheets] == ["load", "deadlines", "executor"]
+    assert all(len(row) == len(sheet.columns) for sheet in sheets for row in sheet.rows)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@needs_engine
+def test_delays(tmp_path, capsys):
+    """The command in small: a row for each delay, told and recorded."""
+    pytest.importorskip("mujoco")
+    delays.main(["--episodes", "2", "--delays", "24", "--record", "--results", str(tmp_path)])
+    assert "delays: maze2d-umaze in multi2d-umaze, 2 episodes" in capsys.readouterr().out
+    [(_, sheet)] = read(tmp_path.glob("*.jsonl"))
+    assert [row[0] for row in sheet.rows] == [0, 24] and sheet.rows[0][-1] is None and sheet.rows[1][-1] >= 0

@@ -171,7 +171,9 @@ def test_a_late_plan_is_judged_by_its_seam():
         assert any(step.seam is not None and step.age == D + 2 for step in steps) != bool(dropped)
 
 
-@pytest.mark.parametrize("fault", ["sleep", "throw", "not finite", "missing", "shape", "clock", "signals", "fork"])
+@pytest.mark.parametrize(
+    "fault", ["sleep", "throw", "not finite", "missing", "shape", "clock", "signals", "fork", "core"]
+)
 def test_faults(fault, monkeypatch):
     """Steps come at once whatever happens; afterwards plans are used again within d + 1 steps of the next answer."""
     faulty = range(4, 6)
@@ -188,6 +190,7 @@ def test_faults(fault, monkeypatch):
     seen = [*observations(60)]
     if fault in ("not finite", "missing", "shape"):
         seen[12:16] = [{"not finite": np.full(O, np.nan), "missing": None, "shape": np.zeros(O + 1)}[fault]] * 4
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     before_signal = signal.signal(signal.SIGALRM, lambda *_: hits.append(0))
     with dfx.Executor(Disturbed(planner(), before), 0.002, delay=D) as executor:
         executor.start(seen[0])
@@ -198,6 +201,9 @@ def test_faults(fault, monkeypatch):
             for i, obs in enumerate(seen):
                 if fault == "clock" and i == 10:
                     monkeypatch.setattr(time, "time", lambda: -1e9)
+                if fault == "core" and i in (10, 30):  # all threads on one, and back
+                    for thread in os.listdir("/proc/self/task"):
+                        os.sched_setaffinity(int(thread), {min(cores)} if i == 10 else cores)
                 if fault == "fork" and i == 10:
                     if (child := os.fork()) == 0:
                         try:

@@ -320,6 +320,29 @@ def test_the_caller_goes_on_where_its_threads_stood(tmp_path, batch):
 
 @on_linux
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
+def test_a_caller_that_outranks_a_stopped_thread(tmp_path):
+    """SCHED_FIFO from after the opening on, and its thread frozen: no plan takes three times what one takes alone."""
+    loop = random_loop(SMALL, rows=LONG // 4)
+    inpainting, engines = random_inpainting(loop), [cpu.ready(loop, batch=1, threads=n) for n in (1, 2)]
+    before, took = (os.sched_getscheduler(0), os.sched_getparam(0)), ([], [])
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        pytest.skip("this process may not use SCHED_FIFO")
+    try:
+        with frozen(pool(1)[0], tmp_path):
+            for _ in range(12):
+                for engine, times in zip(engines, took, strict=True):
+                    began = time.perf_counter()
+                    engine(inpainting, Seeded(0, 0))
+                    times.append(time.perf_counter() - began)
+    finally:
+        os.sched_setscheduler(0, *before)
+    assert max(took[1]) <= 3 * max(took[0])
+
+
+@on_linux
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
 def test_an_engine_is_closed_while_a_thread_is_late(tmp_path):
     """What the straggler still reads is there until it has left; what the caller lent it, until the plan returns."""
     loop = random_loop(SMALL, rows=10)

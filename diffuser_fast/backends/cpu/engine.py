@@ -191,7 +191,8 @@ def _fields(schedule: Schedule, ran: NDArray[np.int32]) -> dict[str, object]:
     fields["skipped"] = schedule.skipped
     if (deadline := schedule.deadline) is not None:
         menu = deadline.menu
-        fields |= {"deadline": deadline.at, "cost": deadline.cost, "alone_cost": deadline.alone_cost}
+        fields |= {"deadline": deadline.at, "once": deadline.once}
+        fields |= {"cost": deadline.cost, "alone_cost": deadline.alone_cost}
         fields |= {"first_path": menu.first_path, "path_at": menu.path_at, "path_rows": menu.path_rows}
         if deadline.clock is not None:
             fields["clock"] = np.ascontiguousarray(deadline.clock, np.int64)
