@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check wheel sanitize sanitize-address sanitize-thread clean
+.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check wheel sanitize sanitize-address sanitize-thread sanitize-executor clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -164,7 +164,7 @@ SANE_FLAGS_thread     := thread
 SANE_PRELOAD_thread   := libtsan.so
 SANE_TESTS_thread     := tests/csrc/test_threads.py tests/csrc/test_plans.py tests/csrc/test_schedules.py
 sanitize: sanitize-address  ## the C++ tests on the scalar engine under AddressSanitizer, UBSan, then ThreadSanitizer
-	@if setarch -R true 2>/dev/null; then $(MAKE) --no-print-directory sanitize-thread; \
+	@if setarch -R true 2>/dev/null; then $(MAKE) --no-print-directory sanitize-thread sanitize-executor; \
 	else echo "make sanitize: without ThreadSanitizer, for addresses cannot be fixed here (setarch -R)"; fi
 sanitize-address sanitize-thread: sanitize-%: venv
 	@rm -rf $(SANE) && mkdir -p $(SANE)
@@ -178,6 +178,11 @@ sanitize-address sanitize-thread: sanitize-%: venv
 	run -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
 	{ run -m pytest -q -n $(WORKERS) -s --benchmark-disable $(SANE_TESTS_$*) $(ARGS) || touch failed; } 2>&1 | tee log && \
 	test ! -e failed && grep -q '[0-9] passed' log && ! grep -q 'WARNING: ThreadSanitizer' log
+
+sanitize-executor: build
+	@$(MAKE) --no-print-directory -s -f csrc/capi/Makefile threads
+	@rm -rf build/capi/seeds && PYTHONPATH=tests $(PY) -m capi.fuzz_seeds build/capi/seeds
+	@TSAN_OPTIONS=exitcode=66 setarch -R build/capi/executor_threads build/capi/seeds/*.dfb
 
 clean:          ## removes what was built; .venv keeps its tools
 	@rm -rf build dist *.egg-info $(VENV)/.installed .pytest_cache .ruff_cache .hypothesis .benchmarks

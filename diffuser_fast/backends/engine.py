@@ -108,7 +108,10 @@ class Engine(Protocol):
         ...
 
     def first_noise(self, noise: Seeded, candidates: int) -> NDArray[np.float32]:
-        """Entry 0 of it, ``[N, H, D]``, as the engine draws it: what a plan that starts on the way is noised with."""
+        """Entry 0 of it, ``[N, H, D]``, as the engine draws it: what a plan that starts on the way is noised with.
+
+        An engine may be without it: then they are the numbers of core/noise.py.
+        """
         ...
 
     def cancel(self) -> None:
