@@ -1,11 +1,15 @@
 """The CUDA engine, its Python as on a GPU and its kernels in the emulator: plans within their bounds, in every mode."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from bounds import within
+from bounds import agree, implied_plans, within
 from emulated.device import EmulatedDevice
 from emulated.emulator import compiler
 
+import diffuser_fast as dfx
+from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cuda
 from diffuser_fast.backends.cuda.engine import CudaEngine, divided
@@ -14,6 +18,7 @@ from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.noise import tape as drawn
+from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the emulator's kernels are compiled by g++")
 
@@ -95,6 +100,23 @@ def test_a_plan_that_is_not_finite_says_in_which_step():
     case.judge(case.plan(made))  # and the next is as if nothing had been
 
 
+def test_a_planner_plans_by_it(monkeypatch):
+    """From the registry to plans in physical units, as on a machine with a GPU."""
+    monkeypatch.setitem(backends.REGISTRY, "cuda", backends.Registered())
+    monkeypatch.setattr(cuda, "_why_not_on", lambda device: None)
+    monkeypatch.setattr(cuda, "Gpu", lambda number: EmulatedDevice())
+    sizes = {"horizon": 4, "transition_dim": 5, "dim": 8, "dim_mults": (1, 2)}
+    checkpoint = c.random_checkpoint(UNetSpec(**sizes), ValueSpec(**sizes, groups=4), n_train=2)
+    planner = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5)
+    assert planner.backend == "cuda"
+    start = {0: [0.1, -0.2, 0.3]}
+    noise = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
+    implied = implied_plans(planner, start, noise)
+    agree(implied, planner.plan(start, noise=noise))
+    with pytest.raises(ValueError, match="budget_ms: the cuda backend runs the rows that it was opened with"):
+        planner.plan(start, budget_ms=5)
+
+
 def test_one_program_by_itself():
     for name in ("conv 33x3 to 65x3 k5 s1 p2 B3", "network gradient of value H4", "slices of one value"):
         case = OPS[name]
@@ -108,11 +130,32 @@ def test_one_program_by_itself():
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence():
-    loop = Short("maze2d large").loop
+    small, large = EmulatedDevice(132, 99 << 10), EmulatedDevice(132)
+    maze, hopper = Short("maze2d large").loop, Short("hopper").loop
     with pytest.raises(ValueError, match="launches: 'loop' keeps a trajectory in shared memory, of which a block"):
-        divided(loop, 1, EmulatedDevice(shared_bytes=99 << 10), "loop")
-    assert divided(loop, 1, EmulatedDevice(shared_bytes=99 << 10), "stages").group == 1
-    assert divided(Short("hopper").loop, 64, EmulatedDevice(132), "loop").group == 1
+        divided(maze, 1, small, "loop")
+    with pytest.raises(ValueError, match="do not fit into 2048 bytes"):
+        divided(maze, 1, EmulatedDevice(132, 2 << 10), "stages")
+    assert divided(maze, 1, small, "stages").group == 1 and divided(maze, 64, large, "stages").group == 1
+    assert divided(hopper, 64, large, "stages").group == 4 and divided(hopper, 2, large, "stages").group == 2
+    assert divided(hopper, 64, large, "loop").group == 1 and divided(hopper, 400, large, "loop").group > 1
+
+
+def test_more_numbers_than_kernels_count_are_refused(monkeypatch):
+    monkeypatch.setattr("diffuser_fast.backends.cuda.engine.MOST_NUMBERS", 10)
+    with pytest.raises(ValueError, match=r"batch: 1 plans are \d+ numbers in one array, kernels count to 10"):
+        Short("narrow").engine()
+
+
+def test_weights_beyond_a_half_are_refused():
+    case = Short("narrow")
+    weights = dict(case.loop.denoiser.weights)
+    name = next(name for name, w in weights.items() if w.ndim == 3)
+    weights[name] = np.full_like(weights[name], 1e5)
+    case.loop = replace(case.loop, denoiser=replace(case.loop.denoiser, weights=weights))
+    with pytest.raises(ValueError, match="precision: fp16 holds numbers up to 65504"):
+        case.engine("fp16")
+    case.engine("float32")
 
 
 def test_refusals():

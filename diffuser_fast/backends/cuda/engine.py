@@ -27,7 +27,8 @@ LAUNCHES = ("stages", "loop")
 GRADIENT_SCALE = {"float32": 1.0, "fp16": 64.0}  # a power of two, so that small gradients do not vanish in halves
 MODES = 8  # that an engine keeps ready: the least recently used goes first
 ROOM = 96 << 10  # bytes of shared memory that a tile takes at most, where they need not share it with an arena
-SAMPLES = 4  # of a group, where each stage is a launch: rows enough for a matrix instruction where H is 4
+SAMPLES, ROWS = 4, 128  # of a group, at most, where each stage is a launch: a matrix instruction has 16 rows
+MOST_NUMBERS = 2**31 - 1  # of a piece of memory: kernels count in int32
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,28 @@ def divided(loop: SamplingLoop, batch: int, device: Device, launches: str) -> Di
     """How the work is divided; ValueError, in a sentence, if this device has too little shared memory.
 
     With a launch for every stage there are tiles for all multiprocessors; with one for all stages a block has its
-    trajectories for itself, and their arena in shared memory.
+    trajectories for itself, and their arena in shared memory. Of either a multiprocessor always has room for a block:
+    kernels are compiled for that (__launch_bounds__), and no block waits for another.
     """
-    if launches == "stages":
-        group = min(batch, SAMPLES)
-        groups = -(-batch // group)
-        found = Division(group, max(1, device.multiprocessors // groups), min(ROOM, device.shared_bytes))
-        tilings(loop_stages(loop, group=group), room=found.room, tiles=found.tiles)
-        return found
-    group = -(-batch // device.multiprocessors)
-    while group:
+    whole = launches == "loop"
+    most = -(-batch // device.multiprocessors) if whole else min(batch, SAMPLES, max(1, ROWS // loop.horizon))
+    for group in range(most, 0, -1):
         stages = loop_stages(loop, group=group)
-        room = device.shared_bytes - 4 * group * stages.arena
+        arena = 4 * group * stages.arena if whole else 0
+        room = device.shared_bytes - arena if whole else min(ROOM, device.shared_bytes)
+        tiles = 1 if whole else max(1, device.multiprocessors // -(-batch // group))
         try:
-            tilings(stages, room=room)
-        except ValueError:
-            group -= 1
+            tilings(stages, room=room, tiles=tiles)
+        except ValueError as error:
+            reason = error
             continue
-        return Division(group, 1, room)
+        return Division(group, tiles, room)
+    if not whole:
+        raise reason
     raise ValueError(
         f"launches: 'loop' keeps a trajectory in shared memory, of which a block of this GPU has "
-        f"{device.shared_bytes >> 10} KiB; {4 * stages.arena >> 10} KiB for its values and a tile beside them do not "
-        "fit; use 'stages'"
+        f"{device.shared_bytes >> 10} KiB; {arena >> 10} KiB for its values and a tile beside them do not fit; use "
+        "'stages'"
     )
 
 
@@ -176,6 +177,8 @@ class CudaEngine:
             host[name] = np.ascontiguousarray(array)
             record |= {name: kept[-1].pointer, f"host_{name}": host[name].ctypes.data}
         inputs, outputs = staging.inputs(loop, batch, mode), staging.outputs(loop, batch, mode)
+        if (most := max(inputs.words, outputs.words)) > MOST_NUMBERS:
+            raise ValueError(f"batch: {batch} plans are {most} numbers in one array, kernels count to {MOST_NUMBERS}")
         # One piece of memory: what goes up, the flag of what is not finite, which goes both ways, and what comes down.
         memory = self.device.staging(
             inputs.words + outputs.words, inputs.words + outputs.fields["bad"].words, inputs.words
