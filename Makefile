@@ -22,9 +22,9 @@ PY        := $(VENV)/bin/python
 PIP       := $(PY) -m pip --disable-pip-version-check -qq
 CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
-FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
+FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc tests/arm/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check wheel sanitize sanitize-address sanitize-thread sanitize-executor clean
+.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check arm wheel-arm wheel sanitize sanitize-address sanitize-thread sanitize-executor clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -145,6 +145,12 @@ cuda-check: venv  ## the CUDA kernels of these: compiled by nvcc, their machine 
 	@$(PY) -c 'from tests.offline.check_cuda import nvcc; import sys; sys.exit(nvcc() is None)' || \
 	    $(PIP) install -r requirements/cuda.txt
 	@$(PY) -m tests.offline.check_cuda
+
+arm: build      ## the engine and the C library cross-compiled for AArch64 and tested in QEMU; ARGS=--estimates: cycles
+	@$(PY) -m tests.arm.check $(ARGS)
+
+wheel-arm: venv  ## dist/: the wheel for Linux on AArch64, cross-compiled
+	@$(PY) -m tests.arm.wheel
 
 wheel: venv     ## dist/: a source distribution, a wheel built from it, and the wheel tried in an empty environment
 	@rm -rf dist

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="PATTERN", help="workloads: part of a name, or a pattern with *", **more)
     parser.add_argument("--candidates", metavar="PATTERN", help="the same of candidates; ! leaves out", **more)
     parser.add_argument("--threads", type=_positive, help="of every candidate; again: a run each", **more)
-    parser.add_argument("--isa", choices=("scalar", "avx2", "avx512"), help="the widest allowed, to peers too")
+    parser.add_argument("--isa", choices=("scalar", "avx2", "avx512", "neon"), help="the widest allowed, to peers too")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds of measuring per workload")
     what.add_argument("--tails", help="instead: p50 to the slowest of 10,000 calls of a control loop", **flag)
     parser.add_argument("--calls", type=_positive, help="of --tails")

@@ -21,7 +21,8 @@ SIZES_MIB = (1, 4, WEIGHTS_MIB, 64)  # where L2 and L3 end
 ISAS = {
     "avx512": ({"avx512f"}, ["-mavx512f", "-DWIDTH=64"]),
     "avx2": ({"avx2", "fma"}, ["-mavx2", "-mfma", "-DWIDTH=32"]),
-    "scalar": (set(), ["-DWIDTH=16"]),  # what every CPU of the kind has: SSE2, NEON
+    "neon": ({"asimd"}, ["-DWIDTH=16"]),
+    "scalar": (set(), ["-DWIDTH=16"]),  # what every CPU of the kind has: SSE2
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .records import Case, Entry, Run, Sheet
 
-CLASSES = {"avx512": "AVX-512", "avx2": "AVX2"}
+CLASSES = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ typedef struct {
       cores;        // [threads]: thread i runs on core cores[i] alone, the caller being thread 0; or NULL
   int32_t group;    // most trajectories of one group; 0: the engine's choice
   int32_t profile;  // keep the time of every op (df_profile)
-  const char* isa;  // "scalar", "avx2", "avx512"; NULL: the widest this CPU has
+  const char* isa;  // a name that df_isa_name has; NULL: the widest this CPU has
 } df_cpu_options;
 
 // One plan.

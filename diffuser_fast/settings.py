@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-ISAS = ("scalar", "avx2", "avx512", "avx512_bf16")  # of the CPU engine, narrowest first
+# Of the CPU engine, narrowest first: of x86-64, then of AArch64. A CPU has some of them (backends.cpu.isas).
+ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16")
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Settings:
     DIFFUSER_FAST_THREADS: threads of the CPU engine where the caller names none ("": the cores this process may use).
     DIFFUSER_FAST_CORES: cores that its threads are pinned to, e.g. "2,3" ("": none is pinned). The caller's own thread
     is the first, pinned while it plans.
-    DIFFUSER_FAST_ISA: "scalar", "avx2", "avx512" or "avx512_bf16" instead of the widest the CPU has.
+    DIFFUSER_FAST_ISA: one of ``ISAS`` instead of the widest that the CPU has.
     (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """
 

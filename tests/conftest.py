@@ -1,6 +1,9 @@
-"""What all tests run under: one torch thread unless OMP_NUM_THREADS says otherwise; ``--margins`` (see margins.py)."""
+"""What all tests run under: one torch thread unless OMP_NUM_THREADS says otherwise; ``--margins`` (see margins.py),
+``--remote`` (see arm/remote.py).
+"""
 
 import os
+import shlex
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: its tensors here are small
@@ -8,9 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: its ten
 
 def pytest_addoption(parser):
     parser.addoption("--margins", metavar="FOLDER", help="record there how near every test came to its limits")
+    parser.addoption("--remote", metavar="COMMAND", help="test the engine that this command runs, not this machine's")
 
 
 def pytest_configure(config):
+    if config.getoption("--remote"):
+        from arm import remote
+
+        remote.install(shlex.split(config.getoption("--remote")))
     if config.getoption("--margins"):
         import margins
 

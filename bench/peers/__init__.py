@@ -40,9 +40,9 @@ class Settings:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
         os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
         if self.isa:  # oneDNN (torch's and OpenVINO's), then ATen and Inductor, then ours; ONNX Runtime hears none
-            caps = {"scalar": ("SSE41", "default"), "avx2": ("AVX2", "avx2"), "avx512": ("AVX512_CORE", "avx512")}
+            caps = {"avx2": ("AVX2", "avx2"), "avx512": ("AVX512_CORE", "avx512")}
             names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "DIFFUSER_FAST_ISA")
-            os.environ.update(zip(names, (*caps[self.isa], self.isa), strict=True))
+            os.environ.update(zip(names, (*caps.get(self.isa, ("SSE41", "default")), self.isa), strict=True))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,26 @@ namespace DF_TARGET {
 
 constexpr int kPerBlock = kBlock / kLanes;  // vectors in a block of weights
 
+// An input, and with kFloats of two the one after it: broadcast from memory,
+struct Broadcast {
+  const float* x;
+
+  template <int N>
+  inline __attribute__((always_inline)) Vec at() const {
+    return set(x[N]);
+  }
+};
+// or lanes of a vector that was loaded for several channels.
+template <int First>
+struct Lanes {
+  Vec x;
+
+  template <int N>
+  inline __attribute__((always_inline)) auto at() const {
+    return lane<First + N>(x);
+  }
+};
+
 // The operands of a convolution: float32, a channel at a time. packed_bf16.inl.h has others.
 struct Float32 {
   static constexpr int kFloats = 1;  // of x to the next channel
@@ -14,10 +34,10 @@ struct Float32 {
   }  // that fit registers
 
   // sums of one row += x w for V vectors of weights.
-  template <int V, int R>
-  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,
+  template <class Input, int V, int R>
+  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, Input x,
                                                              const Vec (&w)[V]) {
-    const Vec input = set(*x);
+    const auto input = x.template at<0>();
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sums[v][row] = fma(input, w[v], sums[v][row]);
   }
@@ -36,25 +56,67 @@ struct Offsets {
   ptrdiff_t at[Vectors];
 };
 
+template <int Vectors>
+inline __attribute__((always_inline)) void load_weights(const float* w, const Offsets<Vectors>& offsets,
+                                                        Vec (&weights)[Vectors]) {
+#pragma GCC unroll 8
+  for (int v = 0; v < Vectors; ++v) weights[v] = keep(load(w + offsets.at[v]));
+}
+
+// Of as many units as a vector of each row's inputs holds, those from `Unit` on.
+template <class Operands, int Vectors, int Segments, int First, int Last, int Unit>
+inline __attribute__((always_inline)) void accumulate_lanes(Vec (&sums)[Vectors][Segments * kSegment],
+                                                            const Vec (&inputs)[Segments * kSegment],
+                                                            const float* w, const Offsets<Vectors>& offsets,
+                                                            ptrdiff_t ahead) {
+  if constexpr (Unit * Operands::kFloats < kInputLanes) {
+    __builtin_prefetch(w + ahead, 0, 2);
+    Vec weights[Vectors];
+    load_weights(w, offsets, weights);
+#pragma GCC unroll 4
+    for (int s = 0; s < Segments; ++s) {
+#pragma GCC unroll 4
+      for (int r = First; r < Last; ++r) {
+        const int row = s * kSegment + r;
+        Operands::multiply(sums, row, Lanes<Unit * Operands::kFloats>{inputs[row]}, weights);
+      }
+    }
+    accumulate_lanes<Operands, Vectors, Segments, First, Last, Unit + 1>(sums, inputs, w + kBlock, offsets,
+                                                                         ahead);
+  }
+}
+
 // The products of one tap: rows First .. Last - 1 of each segment. x: what row First reads, one pointer per segment.
 template <class Operands, int Vectors, int Segments, int First, int Last>
 inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segments * kSegment],
                                                       const float* const* x, ptrdiff_t stride, const float* w,
                                                       const Offsets<Vectors>& offsets, ptrdiff_t ahead,
                                                       int units) {
-  for (int c = 0; c < units; ++c) {
+  int c = 0;
+  if constexpr (kInputLanes > 1) {
+    constexpr int kUnits = kInputLanes / Operands::kFloats;
+    for (; c + kUnits <= units; c += kUnits) {
+      Vec inputs[Segments * kSegment];
+#pragma GCC unroll 4
+      for (int s = 0; s < Segments; ++s) {
+#pragma GCC unroll 4
+        for (int r = First; r < Last; ++r)
+          inputs[s * kSegment + r] = load(x[s] + (r - First) * stride + c * Operands::kFloats);
+      }
+      accumulate_lanes<Operands, Vectors, Segments, First, Last, 0>(sums, inputs, w, offsets, ahead);
+      w += kUnits * kBlock;
+    }
+  }
+  for (; c < units; ++c) {
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) {
-      weights[v] = keep(load(w + offsets.at[v]));
-    }
+    load_weights(w, offsets, weights);
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4
       for (int r = First; r < Last; ++r) {
-        Operands::multiply(sums, s * kSegment + r, x[s] + (r - First) * stride + c * Operands::kFloats,
-                           weights);
+        const Broadcast input{x[s] + (r - First) * stride + c * Operands::kFloats};
+        Operands::multiply(sums, s * kSegment + r, input, weights);
       }
     }
     w += kBlock;

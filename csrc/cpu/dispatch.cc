@@ -2,8 +2,24 @@
 
 #include <cstring>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace df {
 namespace {
+
+#if defined(__aarch64__) && defined(DF_NEON_BF16)
+// BFDOT and its like. Linux tells a process what its CPU has; elsewhere nothing is assumed.
+bool has_bf16() {
+#if defined(__linux__)
+  constexpr unsigned long kBf16 = 1ul << 14;  // HWCAP2_BF16, which old headers lack
+  return (getauxval(AT_HWCAP2) & kBf16) != 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 bool has(const KernelTable& kernels) {
 #if defined(__x86_64__)
@@ -16,6 +32,11 @@ bool has(const KernelTable& kernels) {
   }
   if (&kernels == &avx512_bf16::kernel_table)
     return has(avx512::kernel_table) && __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__)
+  if (&kernels == &neon::kernel_table) return true;
+#if defined(DF_NEON_BF16)
+  if (&kernels == &neon_bf16::kernel_table) return has_bf16();
+#endif
 #endif
   return &kernels == &scalar::kernel_table;
 }
@@ -26,6 +47,11 @@ const KernelTable* const kKernelTables[] = {
     &avx2::kernel_table,
     &avx512::kernel_table,
     &avx512_bf16::kernel_table,
+#elif defined(__aarch64__)
+    &neon::kernel_table,
+#if defined(DF_NEON_BF16)
+    &neon_bf16::kernel_table,
+#endif
 #endif
 };
 

@@ -67,6 +67,17 @@ extern const KernelTable kernel_table;
 namespace avx512_bf16 {
 extern const KernelTable kernel_table;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const KernelTable kernel_table;
+}
+#if !defined(__clang__) || \
+    __clang_major__ >= 16  // older ones hide what the file was not compiled for as a whole
+#define DF_NEON_BF16
+namespace neon_bf16 {
+extern const KernelTable kernel_table;
+}
+#endif
 #endif
 
 }  // namespace df

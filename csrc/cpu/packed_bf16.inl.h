@@ -11,10 +11,10 @@ struct PackedBf16 {
   static constexpr int kFloats = 1;  // a word
   static constexpr int vectors(int segments, int rows) { return max_vectors(segments, rows); }
 
-  template <int V, int R>
-  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,
+  template <class Input, int V, int R>
+  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, Input x,
                                                              const Vec (&w)[V]) {
-    const Vec input = set(*x);
+    const auto input = x.template at<0>();
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sums[v][row] = dot(sums[v][row], input, w[v]);
   }
@@ -66,10 +66,11 @@ struct PackedBf16 {
     return most < max_vectors(segments, rows) ? most : max_vectors(segments, rows);
   }
 
-  template <int V, int R>
-  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, const float* x,
+  template <class Input, int V, int R>
+  static inline __attribute__((always_inline)) void multiply(Vec (&sums)[V][R], int row, Input x,
                                                              const Vec (&w)[V]) {
-    const Vec first = set(x[0]), second = set(x[1]);
+    const auto first = x.template at<0>();
+    const auto second = x.template at<1>();
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       sums[v][row] = fma(first, low_halves(w[v]), sums[v][row]);

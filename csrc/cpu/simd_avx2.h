@@ -7,6 +7,7 @@ using Int = __m256i;
 constexpr int kLanes = 8;
 
 // Tiles of the convolution: 4 rows x 3 vectors, or fewer rows x 4: with operands they fill 16 registers.
+constexpr int kInputLanes = 1;  // of a convolution: an input is broadcast
 constexpr int kSegments = 1;
 constexpr int kDotChannels = 2;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) { return segments * rows > 3 ? 3 : 4; }
@@ -31,6 +32,10 @@ inline Vec keep(Vec x) {
   return x;
 }
 
+template <int>
+inline Vec lane(Vec x) {  // of kInputLanes
+  return x;
+}
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }

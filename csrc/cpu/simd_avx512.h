@@ -7,6 +7,7 @@ using Int = __m512i;
 constexpr int kLanes = 16;
 
 // Tiles of the convolution: segments x 4 rows x vectors = 24 accumulators.
+constexpr int kInputLanes = 1;  // of a convolution: an input is broadcast
 constexpr int kSegments = 3;
 constexpr int kDotChannels = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int segments, int rows) {
@@ -27,6 +28,10 @@ inline Vec keep(Vec x) {
   return x;
 }
 
+template <int>
+inline Vec lane(Vec x) {  // of kInputLanes
+  return x;
+}
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }

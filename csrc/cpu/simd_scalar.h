@@ -6,6 +6,7 @@ using Vec = float;
 using Int = int32_t;
 constexpr int kLanes = 1;
 
+constexpr int kInputLanes = 1;  // of a convolution: an input is broadcast
 constexpr int kSegments = 1;
 constexpr int kDotChannels = 4;  // channels of a tile of an adjoint
 constexpr int max_vectors(int, int) { return 4; }
@@ -21,6 +22,10 @@ inline void store(float* p, Vec x, int n) {
 
 inline Vec keep(Vec x) { return x; }
 
+template <int>
+inline Vec lane(Vec x) {  // of kInputLanes
+  return x;
+}
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec sub(Vec a, Vec b) { return a - b; }
 inline Vec mul(Vec a, Vec b) { return a * b; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core.header import HEAD, TAIL, camel, constant, enum
+from ...settings import ISAS
 from .. import pack
 from . import winograd
 from .algorithms import Algorithm, Layout
@@ -22,14 +23,12 @@ def header() -> str:
         + constant("winograd_points", len(winograd.POINTS) + 1)
         + constant("winograd_short_points", len(winograd.SHORT_POINTS) + 1)
         + constant("winograd_short", winograd.SHORT, "rows: up to these a trajectory takes the fewer points")
-        + "\n// Instruction sets, narrowest first.\n"
+        + "\n// Instruction sets, narrowest first: of x86-64, then of AArch64.\n"
         + "".join(f'constexpr char kIsa{camel(isa)}[] = "{isa}";\n' for isa in ISAS)
         + "\n"
         + TAIL
     )
 
-
-ISAS = ("scalar", "avx2", "avx512", "avx512_bf16")
 
 if __name__ == "__main__":
     print(header(), end="")
