@@ -12,7 +12,7 @@ from diffuser_fast.core.ops import ACTS
 TARGET = c.Target("triton", device="cpu")
 # Each kind of loop in the case table, once: a guided denoising step is some eighty launches of tens of milliseconds.
 LOOPS = (
-    "FiLM of a condition",
+    "FiLM of a condition", "attention in every block", "a condition along time",
     "ddim, noise of the unclipped x0",
     "a grid that ends in noise, ranked at its end",
     "x0, clipped", "epsilon, clipped, guided", "ranked by value alone", "value without a middle",
