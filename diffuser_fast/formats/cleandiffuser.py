@@ -28,7 +28,7 @@ from ..core.schedule import Schedule
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
 from .plain_json import Settings, about, fact, read_json
-from .renamed import counted, shape_of, weights
+from .renamed import counted, shape_of, some, weights
 from .state_dict import plain_keys
 from .torch_zip import Archive
 
@@ -100,6 +100,10 @@ def load(
     with about(folder / FACTS):
         sde, sample = facts.part("sde"), facts.part("sample")
         sde.only("noise_schedule", "cosine", "cosine")
+        sample.only("w_cfg", 0.0, 0, 0.0)
+        for network in ("nn_diffusion", "nn_classifier"):
+            facts.part(network).only("timestep_emb_type", "positional", "positional")
+            facts.part(network).only("norm_type", "groupnorm", "groupnorm")
         given = {
             "horizon": _either(horizon, facts.get("horizon")),
             "action_dim": _either(action_dim, normalizers and normalizers.actions.dim, facts.get("action_dim")),
@@ -218,8 +222,9 @@ def _tensors(file: Path, prefix: str) -> dict[str, NDArray]:
     state = archive.state_dict(ema, "model_ema")
     with about(file):
         state = plain_keys(state)
-        if prefix and not all(key.startswith(prefix) for key in state):
-            raise ValueError(f"its keys do not all begin with {prefix}")
+        others = [key for key in state if not key.startswith(prefix)]
+        if others:
+            raise ValueError(f"it has {some(others)} beside {prefix}*, of a network for conditions, which is not read")
     return {key.removeprefix(prefix): array for key, array in state.items()}
 
 
@@ -244,6 +249,11 @@ def classifier_weights(tensors: Mapping[str, NDArray], horizon: int, *, whole: b
 
 
 def _common(tensors: Mapping[str, NDArray], horizon: int, whole: bool) -> dict[str, Any]:
+    if told := [key for key in tensors if key.startswith("map_noise.")]:
+        raise ValueError(f"its time embedding has {some(told)}, expected the positional one (timestep_emb_type)")
+    if _FIRST.format(0) in tensors and "downs.0.0.conv1.1.weight" not in tensors:
+        kind = "layer norms" if "downs.0.0.conv1.1.g" in tensors else "none"
+        raise ValueError(f"its norms are {kind}, expected group norms (norm_type)")
     hidden, width = shape_of(tensors, "map_emb.0.weight", 2)
     out = shape_of(tensors, "map_emb.2.weight", 2)[0]
     levels = counted(tensors, _FIRST)

@@ -29,6 +29,7 @@ from .renamed import counted, shape_of, weights
 from .tensors import read_tensors
 
 HORIZON = 32  # of a plan, unless the caller says otherwise
+_ACTS = {"swish": "silu"}  # two names of one
 GROUPS = 8  # of the blocks' norms, whatever the configuration says of the others
 _INSIDE = (
     (r"\.first\.conv\.", ".conv_in.conv1d."),
@@ -148,9 +149,10 @@ def _said(config: Settings, *, value: bool) -> _Said:
     _blocks(config, "down_block_types", "DownResnetBlock1D", len(widths))
     if not value:
         _blocks(config, "up_block_types", "UpResnetBlock1D", len(widths) - 1)
+    act = config.text("act_fn", "silu")
     embedding = Embedding(
         widths[0], 4 * widths[0], widths[0], cosines_first=config.flag("flip_sin_to_cos", True),
-        shift=config.whole("freq_shift", 0, 0, 1), act=config.text("act_fn", "silu"),
+        shift=config.whole("freq_shift", 0, 0, 1), act=_ACTS.get(act, act),
     )  # fmt: skip
     return widths, embedding, {"head_act": embedding.act, "head_groups": config.whole("norm_num_groups", 8, 1)}
 

@@ -84,6 +84,7 @@ def checkpoint_of(
     """A policy's state dict and settings -> Checkpoint. process: of a scheduler of this kind. ValueError."""
     local, globally = (policy.flag(f"obs_as_{kind}_cond", False) for kind in ("local", "global"))
     short = policy.flag("pred_action_steps_only", False)  # plans are of those actions that are executed
+    policy.only("eta", 0.0, 0, 0.0)  # what its scheduler's step is given beside
     if local and globally:
         raise ValueError("obs_as_local_cond: found True beside obs_as_global_cond, expected one of them or neither")
     if short and not globally:

@@ -23,6 +23,7 @@ from ..core.normalizers import Affine, Normalizers
 from .conditional_unet import rules, unet_weights
 from .ddpm_scheduler import inference_steps, scheduler
 from .plain_json import Settings, about, read_json
+from .renamed import readable
 from .tensors import read_tensors
 
 _FIRST = "conv1"
@@ -35,9 +36,16 @@ _OLD = {"normalize_inputs": (_STATE, _ENVIRONMENT), "unnormalize_outputs": (_ACT
 Statistics = Mapping[str, NDArray]
 
 
+def policy_type(path: Path) -> str | None:
+    """What kind of policy a folder holds; None if it is no policy's."""
+    config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    kind = config.get("type") if "output_features" in config else None
+    return readable(kind) if isinstance(kind, str) else None
+
+
 def is_folder(path: Path) -> bool:
-    """Whether a folder is one of its policies'."""
-    return (path / "config.json").is_file() and read_json(path / "config.json").get("type") == "diffusion"
+    """Whether a folder is one of its diffusion policies'."""
+    return policy_type(path) == "diffusion"
 
 
 def load(path: Path, *, find_value: bool = True, normalizers: Normalizers | None = None) -> Checkpoint:

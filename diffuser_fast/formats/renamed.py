@@ -84,9 +84,14 @@ def _fitted(
             array = array[:, : spec.time.out] if of_time else array[:, spec.time.out :]
     elif name in ("head.linear1.weight", "head.time.weight") and array.ndim == 2:
         # Dense over [channels x time, flattened in that order, then the embedding].
-        columns = shape[1] * shape[2] if name == "head.linear1.weight" else array.shape[1] - shape[1]
-        array = array[:, :columns] if name == "head.linear1.weight" else array[:, max(columns, 0) :]
-        array = array.reshape(shape) if array.size == np.prod(shape) else array
+        columns, embedding = array.shape[1] - spec.time.out, spec.time.out
+        length = spec.last_length(spec.horizon)
+        if columns % length or columns // length != wanted["head.linear1.weight"][1]:
+            raise ValueError(
+                f"{key} takes {array.shape[1]} numbers, expected {embedding} and those of {length} times, which "
+                f"horizon {spec.horizon} leaves"
+            )
+        array = array[:, :columns].reshape(-1, columns // length, length) if "linear1" in name else array[:, columns:]
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
         raise ValueError(f"{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}")
     return np.array(array.reshape(shape), np.float32)

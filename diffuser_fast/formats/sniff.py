@@ -62,10 +62,17 @@ def _sniff_folder(path: Path) -> str:
         return "lerobot"
     if diffusion_policy.newest(path) is not None:
         return "diffusion_policy"
-    if (state := decision_diffuser.newest(path)) is not None and _sniff_torch(state) == "decision_diffuser":
-        return "decision_diffuser"
+    if (state := decision_diffuser.newest(path)) is not None:
+        if (kind := _sniff_torch(state)) == "janner":
+            raise ValueError(
+                f"{state}: it has the original's keys, as a Decision Diffuser's without returns and inverse dynamics "
+                "has, and no file says which it is; pass the file itself to read it as the original's"
+            )
+        return kind
     if (state := kuka.newest(path)) is not None and _sniff_torch(state) == "kuka":
         return "kuka"
+    if (kind := lerobot.policy_type(path)) is not None:
+        raise ValueError(f"{path}: a lerobot policy of type {kind}, expected diffusion")
     files = sorted(p.name for p in path.glob("*.safetensors"))
     if len(files) == 1:
         return "native"

@@ -114,11 +114,13 @@ def diffusers(folder, *, flip=False, shift=1, act="mish", groups=8, levels=(32, 
     return Relative(folder, plan, tape, {"horizon": horizon}, gaussian(o, a), observation, a)
 
 
-def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=True, horizon=8, seed=0):
+def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=True, told=True, horizon=8, seed=0):
     """A run's folder. inverse: inverse dynamics find the actions; else they are part of the trajectory."""
     n, o, a, batch, hidden = 6, 4, 2, 3, 24
     depth, w = (o if inverse else a + o), nets.Widths(levels, kernel)
-    unet = written(nets.decision_unet, torch.zeros(1, horizon, depth), torch.zeros(1), torch.zeros(1, 1), w, seed=seed)
+    unet = written(
+        nets.decision_unet, torch.zeros(1, horizon, depth), torch.zeros(1), torch.zeros(1, 1), w, told, seed=seed
+    )
     state = {f"model.{key}": tensor for key, tensor in unet.items()} | {"loss_fn.weights": torch.ones(horizon, depth)}
     state |= {key: value.float() for key, value in plans.buffers(n).items()}
     inv = nets.Store(seed=seed + 1)
@@ -145,14 +147,14 @@ def decision_diffuser(folder, *, levels=(16, 32), kernel=5, weight=1.2, inverse=
     def plan():
         known = placing((observation - 0.3) / 1.7, 0 if inverse else a)
         returns = torch.full((batch, 1), 0.9).double()
-        net = lambda x, t, r: nets.decision_unet(unet, x, t, r, w)
+        net = lambda x, t, r: nets.decision_unet(unet, x, t, r, w, told)
         x = plans.decision(net, n, returns, weight, torch.tensor(tape).double(), known)
         actions = act(inv, torch.cat((x[:, :-1], x[:, 1:]), -1)) if inverse else x[..., :a]
         return {
             "actions": actions.numpy() * 0.6 - 0.2, "observations": x[..., 0 if inverse else a :].numpy() * 1.7 + 0.3
         }  # fmt: skip
 
-    return Relative(folder, plan, tape, {}, gaussian(o, a), observation, a, [0.9])
+    return Relative(folder, plan, tape, {}, gaussian(o, a), observation, a, [0.9] if told else None)
 
 
 def kuka(folder, *, levels=(16, 32), told=True, mixed=True, horizon=8, times=(0,), seed=0):

@@ -44,6 +44,7 @@ VARIANTS = {
     "decision_diffuser, actions in the trajectory": (
         relatives.decision_diffuser, {"inverse": False, "weight": 2.0, "levels": (16, 32, 32), "kernel": 3},
     ),
+    "decision_diffuser, without returns": (relatives.decision_diffuser, {"told": False}),
     "decision_diffuser, one branch": (relatives.decision_diffuser, {"weight": 1.0}),
     "diffusion_policy": (relatives_conditional.diffusion_policy, {}),
     "diffusion_policy, inpainting, no FiLM": (

@@ -259,10 +259,12 @@ def kuka_unet(p: Store, x: Tensor, given: Tensor, t: Tensor, w: Widths, told: bo
     return unet(p, torch.cat((x, given[..., None]), -1), e, DECISION_DIFFUSER, w, x.shape[2])
 
 
-def decision_unet(p: Store, x: Tensor, t: Tensor, returns: Tensor | None, w: Widths) -> Tensor:
-    """returns [B, 1], or None: the embedding of the returns is zero, not the return."""
+def decision_unet(p: Store, x: Tensor, t: Tensor, returns: Tensor | None, w: Widths, told: bool = True) -> Tensor:
+    """returns [B, 1], or None: the embedding of the returns is zero, not the return. told: it takes any."""
     c = w.levels[0]
     e = time_mlp(p, DECISION_DIFFUSER, embedding(t, c).to(x.dtype), 4 * c, c)
+    if not told:
+        return unet(p, x, e, DECISION_DIFFUSER, w)
     z = linear(p, "returns_mlp.0", e.new_zeros(len(x), 1) if returns is None else returns, c)
     z = linear(p, "returns_mlp.4", F.mish(linear(p, "returns_mlp.2", F.mish(z), 4 * c)), c)
     return unet(p, x, torch.cat((e, torch.zeros_like(z) if returns is None else z), -1), DECISION_DIFFUSER, w)
