@@ -200,7 +200,7 @@ def test_what_is_bundled_loads():
 
 
 def test_formats_are_listed():
-    others = {"diffusers", "cleandiffuser", "diffusion_policy", "lerobot", "decision_diffuser"}
+    others = {"diffusers", "cleandiffuser", "diffusion_policy", "lerobot", "decision_diffuser", "kuka"}
     assert set(FORMATS) == {"native", "janner", *others} and all(FORMATS.values())
 
 

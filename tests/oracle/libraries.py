@@ -27,14 +27,14 @@ class Environment:
         return {name: array.astype(np.float32) for name, array in data.items()}
 
 
-def value_guided_pipeline(levels=(32, 64), n: int = 10, observations: int = 4, actions: int = 2):
+def value_guided_pipeline(levels=(32, 64), n_train: int = 10, o: int = 4, a: int = 2):
     """diffusers' ValueGuidedRLPipeline, as the converted checkpoints are."""
     import diffusers
     from diffusers.experimental import ValueGuidedRLPipeline
 
     torch.manual_seed(0)
     common = {
-        "in_channels": observations + actions, "out_channels": observations + actions, "block_out_channels": levels,
+        "in_channels": o + a, "out_channels": o + a, "block_out_channels": levels,
         "layers_per_block": 1, "down_block_types": ["DownResnetBlock1D"] * len(levels),
         "time_embedding_type": "positional", "use_timestep_embedding": True, "act_fn": "mish",
         "flip_sin_to_cos": False, "freq_shift": 1, "norm_num_groups": 8,
@@ -48,12 +48,10 @@ def value_guided_pipeline(levels=(32, 64), n: int = 10, observations: int = 4, a
         downsample_each_block=True,
     )  # fmt: skip
     scheduler = diffusers.DDPMScheduler(
-        num_train_timesteps=n, beta_schedule="squaredcos_cap_v2", clip_sample=False, variance_type="fixed_small_log",
-        prediction_type="sample",
+        num_train_timesteps=n_train, beta_schedule="squaredcos_cap_v2", clip_sample=False,
+        variance_type="fixed_small_log", prediction_type="sample",
     )  # fmt: skip
-    pipeline = ValueGuidedRLPipeline(
-        value_function=value, unet=unet, scheduler=scheduler, env=Environment(observations, actions)
-    )
+    pipeline = ValueGuidedRLPipeline(value_function=value, unet=unet, scheduler=scheduler, env=Environment(o, a))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
