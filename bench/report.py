@@ -19,6 +19,7 @@ MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=nam
 SECTIONS = {
     "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,
     "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
+    "relatives": partial(tables.sheets, what="relatives"),
     **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays")},
 }  # fmt: skip
 
