@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ...core.loop import SamplingLoop
 from ...core.passes import View
 from .compile import CompiledProgram, Weights, compiled, finished, row_floats
+from .order import Part, parts
 from .stages import Flag, Kind, Stage, StageList
 
 
@@ -59,34 +60,29 @@ class _Builder:
         return finished(self.stages, script, self.weights, self.arena, self.group)
 
     def _script(self, start: int) -> Iterator[tuple[int, int, int, int]]:
-        """One plan as in core/loop.py."""
-        steps, rows = self.loop.steps, self.loop.rows
-        net, ending = self.denoiser.outputs["y"], self._stage(Kind.FINISH, x=self.x)
-        update = {"x": net, "y": self.x, "u": self.previous}
-        denoise = self._section(self.denoiser.stages)
-        plain = self._section([self._stage(Kind.UPDATE, **update)])
+        """Which stages follow which, denoising step after denoising step."""
+        steps, last = self.loop.steps, self.loop.rows - 1
+        update = {"x": self.denoiser.outputs["y"], "y": self.x, "u": self.previous}
+        sections = {
+            Part.BEGIN: self.begin,
+            Part.DENOISER: self._section(self.denoiser.stages),
+            Part.UPDATE: self._section([self._stage(Kind.UPDATE, **update)]),
+        }
+        endings = [self._stage(Kind.FINISH, x=self.x)]
         if self.gradient is not None:
             dx = self.gradient.outputs["dx"]
-            gradient = self._section(self.gradient.stages)
-            guidance = self._section([self._stage(Kind.GUIDANCE, x=dx, y=self.x)])
+            sections |= {
+                Part.GRADIENT: self._section(self.gradient.stages),
+                Part.GUIDANCE: self._section([self._stage(Kind.GUIDANCE, x=dx, y=self.x)]),
+                Part.VALUE: self._section(self.value.stages),
+                Part.RANK: self._section([self._kept(self.gradient if steps.guide_steps[-1] else self.value)]),
+            }
             corrected = self._section([self._stage(Kind.UPDATE, **update, r=dx)])
-            value = self._section([*self.value.stages, self._kept(self.value)])
-            kept = self._section([self._kept(self.gradient)])
-        yield (*self.begin, start, Flag.FIRST)
-        for k in range(start, rows):
-            flags = Flag.FIRST * (k == start) | Flag.LAST * (k == rows - 1)
-            for _ in range(steps.guide_steps[k]):
-                yield (*gradient, k, flags)
-                yield (*guidance, k, flags)
-            if k == rows - 1 and self.gradient is not None:
-                yield (*(kept if steps.guide_steps[k] else value), k, flags)
-            if steps.q[k]:
-                yield (*denoise, k, flags)
-            if steps.g0[k]:
-                yield (*gradient, k, flags)
-            yield (*(corrected if steps.g0[k] else plain), k, flags)
-        endings = [ending] if self.gradient is None else [ending, self._stage(Kind.RANK)]
-        yield (*self._section(endings), rows - 1, Flag.LAST)
+            endings.append(self._stage(Kind.RANK))
+        for k, part in parts(self.loop, start):
+            flags = Flag.FIRST * (k == start) | Flag.LAST * (k == last)
+            yield (*(corrected if part is Part.UPDATE and steps.g0[k] else sections[part]), k, flags)
+        yield (*self._section(endings), last, Flag.LAST)
 
     def _section(self, stages: Sequence[Stage]) -> tuple[int, int]:
         """Adds stages; which they are."""

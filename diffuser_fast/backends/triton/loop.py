@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...core.loop import SamplingLoop, TimeTables
 from ..gpu import staging
+from ..gpu.order import Part, parts
 from ..gpu.refs import Ref, ValueRef
 from ..gpu.staging import Mode, StagingBuffer, TableForm, row_words
 from .launches import Launch
@@ -123,17 +124,25 @@ class _Builder:
         self.launches: list[Launch] = []
 
     def done(self) -> LaunchList:
-        loop, steps, last = self.loop, self.loop.steps, self.loop.rows - 1
-        self._begin()
-        for k in range(self.mode.start, loop.rows):
-            for _ in range(steps.guide_steps[k]):
-                gradient = self._gradient(k)
-                pointers = {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k)}
-                self._emit("guidance_update", pointers | self._inpainting, D=loop.transition_dim, LDG=gradient.ld)
-            if k == last and loop.guide is not None:
-                self._rank(k)
-            net = self._network(self.nets.denoiser, "denoiser", k)["y"]
-            self._update(k, net, self._gradient(k) if steps.g0[k] else None)
+        gradient, net = None, self.nets.denoiser.outputs["y"]
+        for k, part in parts(self.loop, self.mode.start):
+            match part:
+                case Part.BEGIN:
+                    self._begin()
+                case Part.GRADIENT:
+                    gradient = self._network(self.nets.gradient, "guide", k)["dx"]
+                case Part.GUIDANCE:
+                    pointers = {"x": self.outputs.ref("x"), "g": gradient.ref, "columns": self._columns(k)}
+                    constants = {"D": self.loop.transition_dim, "LDG": gradient.ld}
+                    self._emit("guidance_update", pointers | self._inpainting, **constants)
+                case Part.VALUE:
+                    self._network(self.nets.value, "guide", k)
+                case Part.RANK:
+                    self._rank(k)
+                case Part.DENOISER:
+                    self._network(self.nets.denoiser, "denoiser", k)
+                case Part.UPDATE:
+                    self._update(k, net, gradient if self.loop.steps.g0[k] else None)
         return LaunchList(tuple(self.launches), self.inputs, self.outputs)
 
     def _begin(self) -> None:
@@ -159,8 +168,7 @@ class _Builder:
 
     def _rank(self, k: int) -> None:
         """The last evaluation of the value in the last denoising step, before anything overwrites it."""
-        net, name = (self.nets.gradient, "gradient") if self.loop.steps.guide_steps[k] else (self.nets.value, "value")
-        value = net.outputs["y"] if name == "gradient" else self._network(net, "guide", k)["y"]
+        value = (self.nets.gradient if self.loop.steps.guide_steps[k] else self.nets.value).outputs["y"]
         count = self.mode.candidates
         block = min(power(count), 1 << 10 if self.target.interpreted else 32)
         self._raw(
@@ -168,9 +176,6 @@ class _Builder:
             {"value": value.ref, "values": self.outputs.ref("values"), "order": self.outputs.ref("order")},
             LDV=value.ld, COUNT=count, CP=power(count), BLOCK=block,
         )  # fmt: skip
-
-    def _gradient(self, k: int) -> ValueRef:
-        return self._network(self.nets.gradient, "guide", k)["dx"]
 
     def _network(self, net: NetworkLaunches, which: str, k: int) -> Mapping[str, ValueRef]:
         network, form = getattr(self.loop, which), getattr(self.mode, f"{which}_tables")
