@@ -97,6 +97,7 @@ void Bundle::check_menu() {
     for (int32_t r = c.at[i]; r < c.at[i + 1]; ++r) within("choices.rows", c.all[r], 0, menu_rows() - 1);
   }
   if (c.at[1] != rows()) refuse(DFX_FILE, "choices: the first is not of all denoising steps");
+  tensors_.f64("rows.entries", int64_t{rows()} * 2);
   const std::vector<int64_t> free(menu_rows(), 0);
   df_schedule s = paths();
   s.rows = c.all;

@@ -48,7 +48,7 @@ static int act(dfx_planner* planner, int kind) {
     pthread_t other;
     dfx_status status = DFX_BUSY;
     for (int i = 0; i < 20 && status != DFX_OK; ++i)
-      status = dfx_executor_start(executor, observation, &condition, episode, error, sizeof error);
+      status = dfx_executor_start(executor, observation, &condition, episode > 0, error, sizeof error);
     if (status != DFX_OK) {
       fprintf(stderr, "%s\n", error);
       return 1;

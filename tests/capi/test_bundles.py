@@ -142,6 +142,7 @@ VARIANT = {name: i for i, name in enumerate(contents.VARIANT)}
         ("choices.rows", 0, -1, "choices.rows: found -1"),
         ("paths.first", 0, 3, "schedule: paths do not begin at 0"),
         ("paths.first", 2, 2**30, "schedule: first_path"),
+        ("paths.first", 1, 0, "paths.first: nothing leads from a row to the end"),
         ("paths.at", 1, 0, "schedule: path_at"),
         ("paths.rows", 0, 999999, "schedule: path_rows"),
         ("variants", VARIANT["batch"], 5, "batch: no variant has it"),
