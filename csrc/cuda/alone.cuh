@@ -14,7 +14,7 @@ DF_DEVICE void norm(const Context& c, const Stage& s, const Tiling& tiling, int 
   const int width = s.co / s.groups, end = min_of(first + tiling.columns, s.co);
   const Groups groups = {c.samples, s.h, (end - first) / width, width, first};
   normalised<exact>(groups, s.tail, s.act, s.eps, c.vector(s.gamma), c.vector(s.beta), {c.room, tiling.team},
-                    x, x, dy, [&](int n, int t, int channel, float v) { y(n, t, channel) = v; });
+                    x, x, dy, [&](int n, int t, int channel, float v) { y.tell(n, t, channel, v); });
 }
 
 // LayerNorm over the channels of each time (Ba et al. 2016), a warp for each.
@@ -47,7 +47,7 @@ DF_DEVICE void pointwise(const Context& c, const Stage& s, const Tiling& tiling,
     if (s.tail == kTailFilm) v *= c.table(s.network, n, s.table + channel);
     if (s.tail == kTailFilm) v += c.table(s.network, n, s.table + s.co + channel);
     if (s.tail == kTailBias) v += c.table(s.network, n, s.table + channel);
-    y(n, t, channel) = v;
+    y.tell(n, t, channel, v);
   });
 }
 
@@ -59,6 +59,7 @@ DF_DEVICE void load(const Context& c, const Stage& s) {
 }
 
 DF_DEVICE void store(const Context& c, const Stage& s) {
+  if (!c.speaks()) return;
   const View x = c.view(s.x, s.x_ld, s.h_in);
   float* to = c.a.io[s.io] + c.first * s.h_in * s.ci;
   each(c.samples, s.h_in, 0, s.ci,

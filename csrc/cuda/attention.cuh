@@ -56,7 +56,7 @@ DF_DEVICE void attention(const Context& c, const Stage& s, const Tiling& tiling,
       float sum = 0.0f;
       for (int d = 0; d < width; ++d)
         sum = fmaf(context[d * width + e] * (s.scalar / total[d]), x(n, t, q + d), sum);
-      y(n, t, q + e) = sum;
+      y.tell(n, t, q + e, sum);
     }
     sync_block();  // the next head's numbers go where these are
   }

@@ -23,21 +23,34 @@ DF_DEVICE const void* weights(const Arguments& a, int number) {
   return reinterpret_cast<const typename Precision::Packed*>(a.packed) + 4 * a.places[number];
 }
 
-// Channels first .. first + columns of the result.
+// Of channels first .. first + columns of the result.
 template <class Precision>
-DF_DEVICE void conv(const Context& c, const Stage& s, const Tiling& tiling, int first) {
-  const int end = min_of(first + tiling.columns, s.co), columns = (end - first + 7) / 8 * 8;
-  const int rows = c.samples * s.h, ld = sums_ld(columns), slice = (rows + 15) / 16 * 16 * ld;
+DF_DEVICE Product product_of(const Context& c, const Stage& s, const Tiling& tiling, int first) {
+  const int end = min_of(first + tiling.columns, s.co);
+  Product p;
+  p.main = input(c.arena + s.x, s.x_ld, s.ci, s.h_in, weights<Precision>(c.a, s.w), s.co);
+  p.main.taps = s.k, p.main.stride = s.stride, p.main.pad = s.pad, p.main.transposed = s.transposed;
+  p.early = s.residual == kResidualEarlyConv, p.late = s.residual == kResidualLateConv;
+  const int skip = s.skip_w < 0 ? s.w : s.skip_w;
+  p.skip = input(c.arena + s.r, s.r_ld, s.cr, s.h, weights<Precision>(c.a, skip), s.co);
+  p.rows = c.samples * s.h, p.length = s.h, p.first = first, p.columns = (end - first + 7) / 8 * 8;
+  p.split = tiling.split;
+  return p;
+}
+
+// The tile of channels from `first` on, whose first weights are on their way. after: called when the products are made,
+// to send for the next one's.
+template <class Precision, class After>
+DF_DEVICE void conv(const Context& c, const Stage& s, const Tiling& tiling, int first,
+                    Ahead<Precision>& ahead, After after) {
+  const Product product = product_of<Precision>(c, s, tiling, first);
+  const int end = min_of(first + tiling.columns, s.co), ld = sums_ld(product.columns);
+  const int slice = product.row_tiles() * 16 * ld;
   float* sums = c.room + 4 * kWarps;
   const View r = c.view(s.r, s.r_ld, s.h), u = c.view(s.u, s.u_ld, s.h), p = c.view(s.p, s.p_ld, s.h);
   const View y = c.view(s.y, s.y_ld, s.h);
-
-  Input main = input(c.arena + s.x, s.x_ld, s.ci, s.h_in, weights<Precision>(c.a, s.w), s.co), skip = main;
-  main.taps = s.k, main.stride = s.stride, main.pad = s.pad, main.transposed = s.transposed;
-  if (s.skip_w >= 0) skip = input(r.at, s.r_ld, s.cr, s.h, weights<Precision>(c.a, s.skip_w), s.co);
-  products<Precision>(main, s.residual == kResidualEarlyConv ? &skip : nullptr,
-                      s.residual == kResidualLateConv ? &skip : nullptr, rows, s.h, first, columns,
-                      tiling.split, sums);
+  products<Precision>(product, ahead, sums);
+  after();
   sync_block();
 
   const float *bias = c.vector(s.bias), *skip_bias = c.vector(s.skip_bias);
@@ -50,7 +63,7 @@ DF_DEVICE void conv(const Context& c, const Stage& s, const Tiling& tiling, int 
     if (s.residual == kResidualEarlyConv && skip_bias) acc += skip_bias[channel];
     if (s.residual == kResidualEarlySame) acc += r(n, t, channel);
     if (s.bias_at == kBiasBefore) acc += c.table(s.network, n, s.table + channel);
-    if (p) p(n, t, channel) = acc;
+    if (p) p.tell(n, t, channel, acc);
     return *at = acc;
   };
   auto there = [&](int n, int t, int channel) { return sums[(n * s.h + t) * ld + channel - first]; };
@@ -61,7 +74,7 @@ DF_DEVICE void conv(const Context& c, const Stage& s, const Tiling& tiling, int 
       v += sums[tiling.split * slice + (n * s.h + t) * ld + channel - first];
       if (skip_bias) v += skip_bias[channel];
     }
-    y(n, t, channel) = v;
+    y.tell(n, t, channel, v);
   };
 
   constexpr bool exact = Precision::exact;

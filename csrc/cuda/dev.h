@@ -42,6 +42,30 @@ DF_DEVICE T* shared_memory() {
 DF_DEVICE void sync_block() { __syncthreads(); }
 DF_DEVICE void sync_warp() { __syncwarp(); }
 
+// A cluster: blocks that see each other's shared memory (sm_90 and newer; elsewhere nobody may call these).
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define DF_CLUSTERS 1
+DF_DEVICE int rank_in_cluster() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// Every thread of the cluster has come here, and sees what the others wrote before, into whichever shared memory.
+DF_DEVICE void sync_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Into the place that p is in shared memory, but of the block of this rank.
+DF_DEVICE void store_remote(float* p, int rank, float v) {
+  uint32_t at;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(at)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(p))), "r"(rank));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory");
+}
+#endif
+
 // The value of the lane whose number differs by `mask`. Every lane takes part; it orders no memory.
 DF_DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 
@@ -80,12 +104,40 @@ DF_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b)
 DF_DEVICE float4 read_only(const float4* p) { return __ldg(p); }
 DF_DEVICE uint2 read_only(const uint2* p) { return __ldg(p); }
 
+// How a kernel is launched, in clusters of so many blocks.
+struct Launch {
+  cudaLaunchConfig_t config = {};
+  cudaLaunchAttribute cluster[1] = {};
+
+  Launch(int blocks, int threads, int shared_bytes, void* stream, int peers) {
+    config.gridDim = dim3(blocks);
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+    cluster[0].id = cudaLaunchAttributeClusterDimension;
+    cluster[0].val.clusterDim.x = peers;
+    cluster[0].val.clusterDim.y = cluster[0].val.clusterDim.z = 1;
+    config.attrs = cluster;
+    config.numAttrs = peers > 1;
+  }
+};
+
 // Runs a kernel on a stream: 0, or an error's number.
 template <class Arguments>
 int launch(void (*kernel)(Arguments), int blocks, int threads, int shared_bytes, const Arguments& arguments,
-           void* stream) {
-  kernel<<<blocks, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(arguments);
-  return cudaGetLastError();
+           void* stream, int peers = 1) {
+  const Launch how(blocks, threads, shared_bytes, stream, peers);
+  return cudaLaunchKernelEx(&how.config, kernel, arguments);
+}
+
+// How many clusters of a kernel the device runs at the same time; 0 where there are none.
+template <class Arguments>
+int clusters_of(void (*kernel)(Arguments), int threads, int shared_bytes, int peers) {
+  const Launch how(peers, threads, shared_bytes, nullptr, peers);
+  int found = 0;
+  if (cudaOccupancyMaxActiveClusters(&found, kernel, &how.config) == cudaSuccess) return found;
+  cudaGetLastError();  // that there are none is no error
+  return 0;
 }
 
 // A kernel may have all the shared memory that a block of this device can; more than 48 KiB has to be asked for.

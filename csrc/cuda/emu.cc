@@ -35,7 +35,6 @@ struct Barrier {
 
 struct Fiber {
   Place place{};
-  char* stack = nullptr;
   int number = 0, block = 0, thread = 0;  // number: within the wave
   bool done = false;
   const Barrier* waits = nullptr;
@@ -55,6 +54,9 @@ struct Block {
   std::vector<Warp> warps;
   unsigned char* shared = nullptr;
   Region* region = nullptr;
+  int left = 0;  // threads that have ended
+  Clock reached,
+      at_end;  // the last access from outside by each thread; what its own threads knew when they ended
 };
 
 struct Settings {
@@ -73,6 +75,7 @@ struct Machine {
   int first_block = 0;
   std::vector<Block> blocks;
   std::vector<Fiber> fibers;
+  Barrier cluster{"cluster barrier"};
   Fiber* current = nullptr;
   bool progress = false;
   void (*body)(const void*) = nullptr;
@@ -85,10 +88,12 @@ Detector detector;
 Settings settings;
 std::vector<std::string> reports;
 std::vector<OrderingSite> sites;
-uintptr_t lowest = ~uintptr_t{0}, highest = 0;  // of all that is watched
+uintptr_t stacks_begin = 0;
 
 Place scheduler;
 void yield() { go(&machine->current->place, scheduler); }
+
+void ended();
 
 void fiber_main() {
   try {
@@ -98,6 +103,7 @@ void fiber_main() {
   }
   machine->current->done = true;
   machine->progress = true;
+  ended();
   yield();
   abort();
 }
@@ -109,6 +115,18 @@ Warp& my_warp() { return my_block().warps[me().thread / kWarp]; }
 std::string place(Site site) {
   const char* slash = strrchr(site.file, '/');
   return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
+}
+
+// A block's shared memory is gone when its last thread ends: whoever reached into it must be known to have done so.
+void ended() {
+  Block& block = my_block();
+  join(block.at_end, detector.clock(me().number));
+  if (++block.left < machine->shape.threads) return;
+  for (size_t i = 0; i < block.reached.size(); ++i)
+    if (block.reached[i] > block.at_end[i] && machine->error.empty())
+      machine->error = "EXIT: block " + std::to_string(me().block) + " may end before thread " +
+                       std::to_string(i % machine->shape.threads) + " of block " +
+                       std::to_string(i / machine->shape.threads) + " has stored into its shared memory";
 }
 
 [[noreturn]] void fail(const std::string& what) {
@@ -228,6 +246,7 @@ std::string unfinished() {
       text += " " + std::string(b.what) + " of block " + std::to_string(block) + " at " + place(b.site) +
               " has " + std::to_string(b.got) + " of " + std::to_string(b.need) + ";";
   };
+  add(machine->cluster, machine->first_block);
   for (size_t i = 0; i < machine->blocks.size(); ++i) {
     add(machine->blocks[i].barrier, machine->first_block + i);
     for (const Warp& w : machine->blocks[i].warps) {
@@ -262,9 +281,12 @@ void start_wave(int first_block) {
   Machine& m = *machine;
   const int blocks = m.shape.cluster, threads = m.shape.threads;
   m.first_block = first_block;
+  m.cluster = Barrier{"cluster barrier"};
+  m.cluster.need = blocks * threads;
   m.blocks.assign(blocks, Block());
   m.fibers.assign(blocks * threads, Fiber());
   detector.begin_wave(blocks * threads);
+  stacks_begin = reinterpret_cast<uintptr_t>(stack(0, kMostThreads));
   for (int b = 0; b < blocks; ++b) {
     Block& block = m.blocks[b];
     block.barrier.need = threads;
@@ -274,16 +296,13 @@ void start_wave(int first_block) {
     block.shared = shared_memory_end(b) - bytes;
     memset(block.shared, 0xff, bytes);
     block.region = detector.watch("shared memory", block.shared, bytes, false);
-    lowest = std::min(lowest, block.region->begin);
-    highest = std::max(highest, block.region->end);
   }
   for (size_t i = 0; i < m.fibers.size(); ++i) {
     Fiber& f = m.fibers[i];
     f.number = i;
     f.block = i / threads;
     f.thread = i % threads;
-    f.stack = stack(i, kMostThreads);
-    prepare(&f.place, f.stack, fiber_main);
+    prepare(&f.place, stack(i, kMostThreads), fiber_main);
   }
 }
 
@@ -335,6 +354,29 @@ void sync_block(Site site) {
 
 void sync_warp(Site site) {
   if (!left_out(site, "warp barrier")) wait(my_warp().ordering, site, true, [] {});
+}
+
+void sync_cluster(Site site) {
+  if (!left_out(site, "cluster barrier")) wait(machine->cluster, site, true, [] {});
+}
+
+void store_remote(float* p, int rank, float v) {
+  const size_t offset = reinterpret_cast<unsigned char*>(p) - my_block().shared;
+  if (offset + sizeof v > static_cast<size_t>(machine->shape.shared_bytes))
+    fail("a store beyond shared memory");
+  Block& there = machine->blocks[rank];
+  const int number = me().number;
+  if (rank != me().block) {
+    if (detector.clock(number)[rank * machine->shape.threads] == 0)
+      fail("ENTRY: a store into block " + std::to_string(rank) + ", which may not have begun");
+    if (there.left == machine->shape.threads)
+      fail("EXIT: a store into block " + std::to_string(rank) + ", which has ended");
+    there.reached.resize(machine->fibers.size());
+    there.reached[number] = detector.clock(number)[number];
+  }
+  detector.write(number, reinterpret_cast<uintptr_t>(there.shared + offset), sizeof v,
+                 __builtin_return_address(0));
+  memcpy(there.shared + offset, &v, sizeof v);
 }
 
 uint32_t exchange(uint32_t v, int from, Site site) {
@@ -389,18 +431,36 @@ void Detector::report(const char* what, const Region& region, size_t index, int 
   reports.push_back(std::move(text));
 }
 
-namespace {
-
-inline void seen(uintptr_t at, size_t bytes, bool write, const void* pc) {
-  if (!machine || !machine->current || at >= highest || at + bytes <= lowest) return;
-  if (at - reinterpret_cast<uintptr_t>(machine->current->stack) < kStack) return;  // its own variables
+void seen(uintptr_t at, size_t bytes, bool write, const void* pc) {
+  if (at - stacks_begin < kMostThreads * kStack) return;  // a thread's own variables
+  if (!machine || !machine->current) return;
   if (write)
     detector.write(me().number, at, bytes, pc);
   else
     detector.read(me().number, at, bytes, pc);
 }
 
-}  // namespace
+void set(unsigned seed, const char* disabled) {
+  settings = {seed, disabled};
+  for (OrderingSite& one : sites) one.disabled = settings.disabled == place(one.site) + " " + one.kind;
+}
+
+void watch(const char* name, void* p, size_t bytes, bool known) { detector.watch(name, p, bytes, known); }
+void forget() { detector.forget_all(); }
+
+std::string taken_reports() {
+  std::string text;
+  for (const std::string& one : reports) text += one + "\n";
+  reports.clear();
+  return text;
+}
+
+std::string taken_sites() {
+  std::string text;
+  for (const OrderingSite& one : sites) text += place(one.site) + " " + one.kind + "\n";
+  sites.clear();
+  return text;
+}
 
 }  // namespace emu
 
@@ -411,71 +471,7 @@ int lane() { return emu::me().thread % 32; }
 int warp() { return emu::me().thread / 32; }
 int block() { return emu::machine->first_block + emu::me().block; }
 int blocks() { return emu::machine->shape.blocks; }
+int rank_in_cluster() { return emu::me().block; }
 
 }  // namespace cuda
 }  // namespace df
-
-// ----------------------------------------------------------------------------------------------- the sanitizer's calls
-
-#define DF_ACCESS(kind, write, bytes)                                                         \
-  void __tsan_##kind(void* p) {                                                               \
-    df::emu::seen(reinterpret_cast<uintptr_t>(p), bytes, write, __builtin_return_address(0)); \
-  }                                                                                           \
-  static_assert(true, "so that a semicolon may follow")
-#define DF_SEEN(bytes)                  \
-  DF_ACCESS(read##bytes, false, bytes); \
-  DF_ACCESS(write##bytes, true, bytes)
-#define DF_SEEN_UNALIGNED(bytes)                  \
-  DF_ACCESS(unaligned_read##bytes, false, bytes); \
-  DF_ACCESS(unaligned_write##bytes, true, bytes)
-
-extern "C" {
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-DF_SEEN(1);
-DF_SEEN(2);
-DF_SEEN(4);
-DF_SEEN(8);
-DF_SEEN(16);
-DF_SEEN_UNALIGNED(2);
-DF_SEEN_UNALIGNED(4);
-DF_SEEN_UNALIGNED(8);
-DF_SEEN_UNALIGNED(16);
-void __tsan_read_range(void* p, size_t bytes) {
-  df::emu::seen(reinterpret_cast<uintptr_t>(p), bytes, false, __builtin_return_address(0));
-}
-void __tsan_write_range(void* p, size_t bytes) {
-  df::emu::seen(reinterpret_cast<uintptr_t>(p), bytes, true, __builtin_return_address(0));
-}
-
-// ------------------------------------------------------------------------------------------------- what tests call
-
-// seed: of the schedule, 0: lock step. disabled: an ordering to leave out, a line of `df_emu_sites`, or "".
-void df_emu_settings(unsigned seed, const char* disabled) {
-  df::emu::settings = {seed, disabled};
-  df::emu::sites.clear();
-}
-// Global memory to be watched. known: whether all of it has been written.
-void df_emu_watch(const char* name, void* p, size_t bytes, int known) {
-  df::emu::Region* region = df::emu::detector.watch(name, p, bytes, known);
-  df::emu::lowest = std::min(df::emu::lowest, region->begin);
-  df::emu::highest = std::max(df::emu::highest, region->end);
-}
-void df_emu_forget() { df::emu::detector.forget_all(); }
-// What went wrong since the last call, a line each.
-const char* df_emu_report() {
-  static std::string text;
-  text.clear();
-  for (const std::string& one : df::emu::reports) text += one + "\n";
-  df::emu::reports.clear();
-  return text.c_str();
-}
-// The orderings that have been come by since the settings, a line each: file:line and kind.
-const char* df_emu_sites() {
-  static std::string text;
-  text.clear();
-  for (const auto& one : df::emu::sites) text += df::emu::place(one.site) + " " + one.kind + "\n";
-  return text.c_str();
-}
-}

@@ -4,6 +4,7 @@
 //   * barriers that can never complete, and threads of one barrier that came by different ways
 //   * accesses that nothing orders, whatever the schedule: kernels are compiled with -fsanitize=thread, whose calls
 //     come to the detector here instead of the sanitizer's own
+//   * shared memory of another block of the cluster that may not have begun, or may have ended
 //   * reads of what nobody wrote; shared memory begins as NaN and ends at a page that cannot be touched
 // The schedule is lock step (seed 0) or adversarial: one warp runs as far as it can, then another, in an order by seed.
 // It does not see bank conflicts, time, or how a GPU sums within a matrix product.
@@ -13,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 struct alignas(16) float4 {
   float x, y, z, w;
@@ -56,10 +58,20 @@ void run(void (*kernel)(const Arguments&), const Shape& shape, const Arguments& 
 void* shared();
 void sync_block(Site);
 void sync_warp(Site);
+void sync_cluster(Site);
+void store_remote(float* p, int rank, float v);
 uint32_t exchange(uint32_t v, int from, Site);
 void mma(float* d, const uint32_t* a, uint32_t b0, uint32_t b1, Site);
 int atomic_add(int* p, int v, Site);
 void atomic_min(int* p, int v);
+
+// What emu_calls.cc passes on.
+void seen(uintptr_t at, size_t bytes, bool write, const void* pc);
+void set(unsigned seed, const char* disabled);
+void watch(const char* name, void* p, size_t bytes, bool known);
+void forget();
+std::string taken_reports();
+std::string taken_sites();
 
 }  // namespace emu
 
@@ -81,6 +93,11 @@ inline T* shared_memory() {
 
 inline void sync_block(DF_HERE) { emu::sync_block({file, line}); }
 inline void sync_warp(DF_HERE) { emu::sync_warp({file, line}); }
+
+#define DF_CLUSTERS 1
+int rank_in_cluster();
+inline void sync_cluster(DF_HERE) { emu::sync_cluster({file, line}); }
+inline void store_remote(float* p, int rank, float v) { emu::store_remote(p, rank, v); }
 
 inline float bits_to_float(uint32_t v) { return __builtin_bit_cast(float, v); }
 inline uint32_t float_to_bits(float v) { return __builtin_bit_cast(uint32_t, v); }
@@ -107,14 +124,19 @@ inline uint2 read_only(const uint2* p) { return *p; }
 // As on a GPU, but what is wrong is told by `df_emu_report`.
 template <class Arguments>
 inline int launch(void (*kernel)(const Arguments&), int blocks, int threads, int shared_bytes,
-                  const Arguments& arguments, void*) {
-  emu::run(kernel, {blocks, threads, shared_bytes, 1}, arguments);
+                  const Arguments& arguments, void*, int peers = 1) {
+  emu::run(kernel, {blocks, threads, shared_bytes, peers}, arguments);
   return 0;
 }
 
 template <class Arguments>
 inline int allow_shared(void (*)(const Arguments&)) {
   return 0;
+}
+
+template <class Arguments>
+inline int clusters_of(void (*)(const Arguments&), int, int, int) {
+  return 2;
 }
 
 inline const char* error_text(int) { return ""; }

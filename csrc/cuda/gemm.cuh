@@ -20,18 +20,23 @@ namespace df {
 namespace cuda {
 
 constexpr int kTiles = 4;  // eights of columns that a warp works on together
+constexpr int kAhead = 2;  // K-steps whose weights are on their way while others are multiplied
 
 // Rows of shared memory are 8 floats more than a multiple of 32 apart, so that the lanes of a store do not collide.
 DF_HOST_DEVICE int sums_ld(int columns) { return (columns + 23) / 32 * 32 + 8; }
 
-// The precisions: what an operand is in memory and in a product.
+// The precisions: what an operand is in memory, and what a warp holds of the weights of a K-step before it is needed.
 struct Halves {
   static constexpr bool exact = false;
   using Packed = uint2;  // four numbers
+  struct Held {
+    uint2 w[kTiles];
+  };
 };
 struct Floats {
   static constexpr bool exact = true;
   using Packed = float4;
+  struct Held {};  // they would be more than a thread's registers
 };
 
 // One side of the sum: an input and how outputs see it.
@@ -76,21 +81,28 @@ DF_DEVICE Input input(const float* x, int ld, int channels, int length, const vo
   return {x, ld, channels, length, 1, 1, 0, 0, weights, (columns + 7) / 8 * 8, aligned};
 }
 
+DF_DEVICE void hold(Halves, Halves::Held& held, const void* weights, int columns, int step, int first_tile,
+                    int tiles) {
+  const uint2* w = static_cast<const uint2*>(weights) + (step * columns + first_tile * 8) * 4 + lane();
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+    if (i < tiles) held.w[i] = read_only(w + i * 32);
+}
+
+DF_DEVICE void hold(Floats, Floats::Held&, const void*, int, int, int, int) {}
+
 // acc[i] += one K-step, for rows (n, t)[0] and (n, t)[1] of this lane; rows that do not exist have n < 0.
 DF_DEVICE void multiply_add(Halves, float (&acc)[kTiles][4], const Input& in, int step, const int (&n)[2],
-                            const int (&t)[2], int first_tile, int tiles) {
+                            const int (&t)[2], int first_tile, int tiles, const Halves::Held& held) {
   const int tap = step / in.chunks(), c = step % in.chunks() * 16 + lane() % 4 * 4;
   float4 v[2];
+#pragma unroll
   for (int i = 0; i < 2; ++i) v[i] = in.four(n[i] < 0 ? nullptr : in.row(n[i], t[i], tap), c);
   const uint32_t a[4] = {halves(v[0].x, v[0].y), halves(v[1].x, v[1].y), halves(v[0].z, v[0].w),
                          halves(v[1].z, v[1].w)};
-  const uint2* w = static_cast<const uint2*>(in.weights) + (step * in.columns + first_tile * 8) * 4 + lane();
 #pragma unroll
   for (int i = 0; i < kTiles; ++i)
-    if (i < tiles) {
-      const uint2 b = read_only(w + i * 32);
-      mma(acc[i], a, b.x, b.y);
-    }
+    if (i < tiles) mma(acc[i], a, held.w[i].x, held.w[i].y);
 }
 
 DF_DEVICE float dot(float4 a, float4 b, float sum) {
@@ -100,11 +112,13 @@ DF_DEVICE float dot(float4 a, float4 b, float sum) {
 // The same in float32. Sixteen products are summed by themselves before they join the rest: one running sum over
 // thousands would lose three bits more.
 DF_DEVICE void multiply_add(Floats, float (&acc)[kTiles][4], const Input& in, int step, const int (&n)[2],
-                            const int (&t)[2], int first_tile, int tiles) {
+                            const int (&t)[2], int first_tile, int tiles, const Floats::Held&) {
   const int tap = step / in.chunks(), c = step % in.chunks() * 16;
   float4 v[2][4];
+#pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float* row = n[i] < 0 ? nullptr : in.row(n[i], t[i], tap);
+#pragma unroll
     for (int j = 0; j < 4; ++j) v[i][j] = in.four(row, c + 4 * j);
   }
   const float4* w =
@@ -126,42 +140,96 @@ DF_DEVICE void multiply_add(Floats, float (&acc)[kTiles][4], const Input& in, in
       }
 }
 
+// What a warp does at a time: sixteen rows, some eights of columns from first_tile on, `steps` K-steps.
+struct Unit {
+  int slice, row_tile, bundle, first_tile, tiles, steps;
+};
+
 // The sums of `rows` rows (sample, time of `length`) x columns first .. first + columns (multiples of 8), K dealt to
-// `split` slices: main over all its K-steps and then, if there is one, `also`. late: if there is one, it has a slice
-// of its own, the last. sums: [slices][rows in sixteens][sums_ld(columns)].
+// `split` slices. A residual's 1x1 convolution is in `skip`: early, its K-steps follow the others; late, it has a slice
+// of its own, the last.
+struct Product {
+  Input main, skip;
+  bool early, late;
+  int rows, length, first, columns, split;
+
+  DF_DEVICE int row_tiles() const { return (rows + 15) / 16; }
+  DF_DEVICE int bundles() const { return (columns / 8 + kTiles - 1) / kTiles; }
+  DF_DEVICE int units() const { return row_tiles() * bundles() * (split + late); }
+
+  DF_DEVICE Unit unit(int number) const {
+    const int each = row_tiles() * bundles(), slice = number / each, bundle = number % bundles();
+    const int all = main.steps() + (early ? skip.steps() : 0);
+    return {slice,
+            number % each / bundles(),
+            bundle,
+            first / 8 + bundle * kTiles,
+            min_of(kTiles, columns / 8 - bundle * kTiles),
+            slice == split ? skip.steps() : (all - slice + split - 1) / split};
+  }
+
+  // The number of a unit's i-th K-step; from main.steps() on they are those of skip.
+  DF_DEVICE int step(const Unit& u, int i) const {
+    return u.slice == split ? main.steps() + i : u.slice + i * split;
+  }
+};
+
 template <class Precision>
-DF_DEVICE void products(const Input& main, const Input* also, const Input* late, int rows, int length,
-                        int first, int columns, int split, float* sums) {
-  const int row_tiles = (rows + 15) / 16, ld = sums_ld(columns);
-  const int bundles = (columns / 8 + kTiles - 1) / kTiles, each = row_tiles * bundles;
-  const int units = each * (split + (late ? 1 : 0));
-  const int steps = main.steps(), all = steps + (also ? also->steps() : 0);
-  for (int unit = warp(); unit < units; unit += kWarps) {
-    const int slice = unit / each, row_tile = unit % each / bundles, bundle = unit % bundles;
-    const int tile = first / 8 + bundle * kTiles, tiles = columns / 8 - bundle * kTiles;
+struct Ahead {
+  typename Precision::Held held[kAhead];
+};
+
+// The weights of a unit's i-th K-step on their way.
+template <class Precision>
+DF_DEVICE void hold(typename Precision::Held& held, const Product& p, const Unit& u, int i) {
+  if (i >= u.steps) return;
+  const int step = p.step(u, i), main = p.main.steps();
+  hold(Precision(), held, step < main ? p.main.weights : p.skip.weights, p.main.columns,
+       step < main ? step : step - main, u.first_tile, u.tiles);
+}
+
+// The first weights that this warp needs of a product: they depend on nothing that has to be waited for.
+template <class Precision>
+DF_DEVICE void begin(Ahead<Precision>& ahead, const Product& p) {
+  if (warp() >= p.units()) return;
+  const Unit u = p.unit(warp());
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) hold<Precision>(ahead.held[i], p, u, i);
+}
+
+// All sums of a product that has been begun, to sums [slices][rows in sixteens][sums_ld(columns)].
+template <class Precision>
+DF_DEVICE void products(const Product& p, Ahead<Precision>& ahead, float* sums) {
+  const int ld = sums_ld(p.columns), main = p.main.steps();
+  for (int number = warp(); number < p.units(); number += kWarps) {
+    const Unit u = p.unit(number);
+    if (number != warp())
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) hold<Precision>(ahead.held[i], p, u, i);
     int n[2], t[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int row = row_tile * 16 + lane() / 4 + i * 8;
-      n[i] = row < rows ? row / length : -1;
-      t[i] = row % length;
+      const int row = u.row_tile * 16 + lane() / 4 + i * 8;
+      n[i] = row < p.rows ? row / p.length : -1;
+      t[i] = row % p.length;
     }
     float acc[kTiles][4] = {};
-    if (slice == split) {
-      for (int step = 0; step < late->steps(); ++step)
-        multiply_add(Precision(), acc, *late, step, n, t, tile, tiles);
-    } else {
-      for (int step = slice; step < all; step += split)
-        if (step < steps)
-          multiply_add(Precision(), acc, main, step, n, t, tile, tiles);
-        else
-          multiply_add(Precision(), acc, *also, step - steps, n, t, tile, tiles);
-    }
-    float* out = sums + (slice * row_tiles * 16 + row_tile * 16 + lane() / 4) * ld + bundle * kTiles * 8 +
-                 lane() % 4 * 2;
+    for (int begin = 0; begin < u.steps; begin += kAhead)
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i)
+        if (begin + i < u.steps) {
+          const int step = p.step(u, begin + i);
+          if (step < main)
+            multiply_add(Precision(), acc, p.main, step, n, t, u.first_tile, u.tiles, ahead.held[i]);
+          else
+            multiply_add(Precision(), acc, p.skip, step - main, n, t, u.first_tile, u.tiles, ahead.held[i]);
+          hold<Precision>(ahead.held[i], p, u, begin + i + kAhead);
+        }
+    float* out = sums + (u.slice * p.row_tiles() * 16 + u.row_tile * 16 + lane() / 4) * ld +
+                 u.bundle * kTiles * 8 + lane() % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kTiles; ++i)
-      if (i < tiles) {
+      if (i < u.tiles) {
         out[i * 8] = acc[i][0];
         out[i * 8 + 1] = acc[i][1];
         out[8 * ld + i * 8] = acc[i][2];

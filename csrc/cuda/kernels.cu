@@ -1,9 +1,11 @@
-// The two kernels, each for halves and for float32, and the functions that launch them. Neither knows a layer.
+// The three kernels, each for halves and for float32, and the functions that launch them. None knows a layer.
 //
-//   stage_kernel   one tile of one stage in each block: a launch for every stage of a plan, arenas in global memory
-//   loop_kernel    a whole plan in one launch: a block for each group of trajectories, its arena in shared memory
+//   stage_kernel     one tile of one stage in each block: a launch for every stage of a plan, arenas in global memory
+//   loop_kernel      a whole plan in one launch: a block for each group of trajectories, its arena in shared memory
+//   cluster_kernel   the same by eight blocks for each group, which share the tiles of a stage and tell each other what
+//                    they computed; each has the whole arena
 //
-// Both run the same tiles with the same order of every sum, so that plans are equal to the bit.
+// All run the same tiles with the same order of every sum, so that plans are equal to the bit.
 #include <initializer_list>
 
 #include "launch.h"
@@ -34,38 +36,110 @@ DF_KERNEL(stage_kernel, OneStage, kThreads) {
                      samples_of(plan, group),
                      a.k,
                      a.flags,
-                     shared_memory<float>()};
-  run_tile<Precision>(c, s, tiling, block() % tiles);
+                     shared_memory<float>(),
+                     1,
+                     0};
+  Ahead<Precision> ahead;
+  begin_tile(c, s, tiling, block() % tiles, ahead);
+  run_tile(c, s, tiling, block() % tiles, ahead, [] {});
 }
 
-// Blocks: groups. The arena is at the beginning of shared memory, what a tile needs behind it.
-template <class Precision>
-DF_KERNEL(loop_kernel, Arguments, kThreads) {
+// A place in a plan: of an entry of the script a stage, and of that a tile; which may be beyond the last, where a stage
+// has fewer tiles than there are blocks.
+struct Place {
+  int entry, stage, tile, peers, rank;
+  Step step;
+  Stage s;
+  Tiling tiling;
+
+  DF_DEVICE bool there() const { return tile < tiles_of(s, tiling); }
+  DF_DEVICE void read(const Arguments& a) {
+    s = stage_of(a.stages, step.first + stage);
+    tiling = tiling_of(a.tiles, step.first + stage);
+    tile = is_cut(s) ? rank : 0;
+  }
+  // The next tile of the same stage, if this block has one.
+  DF_DEVICE bool next_tile() {
+    tile += is_cut(s) ? peers : 1;
+    return there();
+  }
+  // The next stage; false at the end.
+  DF_DEVICE bool next_stage(const Arguments& a) {
+    if (++stage == step.count) {
+      stage = 0;
+      if (++entry == a.script_count) return false;
+      step = step_of(a.script, entry);
+    }
+    read(a);
+    return true;
+  }
+};
+
+// Waits for all who have this arena.
+template <int peers>
+DF_DEVICE void sync_peers() {
+#ifdef DF_CLUSTERS
+  if (peers > 1) return sync_cluster();
+#endif
+  sync_block();
+}
+
+// A whole plan, by `peers` blocks for each group of trajectories. The arena is at the beginning of shared memory, in each
+// of them, what a tile needs behind it. The first stage and the last tell nobody anything, so that all are there when
+// someone does, and have been told when they leave. While a tile's sums pass through their epilogue the first weights of the next
+// one are on their way.
+template <class Precision, int peers>
+DF_DEVICE void run_plan(const Arguments& a, int rank) {
   float* arena = shared_memory<float>();
   float* room = arena + a.group * a.arena_floats;
-  for (int entry = 0; entry < a.script_count; ++entry) {
-    const Step step = step_of(a.script, entry);
-    const Context c = {a, arena, block() * a.group, samples_of(a, block()), step.k, step.flags, room};
-    for (int i = step.first; i < step.first + step.count; ++i) {
-      const Stage s = stage_of(a.stages, i);
-      const Tiling tiling = tiling_of(a.tiles, i);
-      if (s.kind == kKindRank) {
-        // The last block to come ranks them all: what others did before they added has then been seen.
-        int* before = reinterpret_cast<int*>(room);
-        if (thread() == 0) *before = atomic_add(a.arrived, 1);
-        sync_block();
-        if (*before == blocks() - 1) {
-          for (int situation = 0; situation < a.batch / a.candidates; ++situation) rank(a, situation);
-          if (thread() == 0) *a.arrived = 0;
-        }
-        continue;
-      }
-      for (int tile = 0; tile < tiles_of(s, tiling); ++tile) {
-        run_tile<Precision>(c, s, tiling, tile);
-        sync_block();  // the next reads what this one wrote, and writes where it read
+  const int group = block() / peers, groups = blocks() / peers;
+  const int first = group * a.group, samples = samples_of(a, group);
+  Ahead<Precision> ahead;
+  Place here = {0, 0, 0, peers, rank, step_of(a.script, 0), {}, {}};
+  here.read(a);
+  for (bool more = true; more;) {
+    const Context c = {a, arena, first, samples, here.step.k, here.step.flags, room, peers, rank};
+    const Stage s = here.s;
+    const Tiling tiling = here.tiling;
+    if (s.kind == kKindRank && c.speaks()) {
+      // The last to come ranks them all: what others did before they added has then been seen.
+      int* before = reinterpret_cast<int*>(room);
+      if (thread() == 0) *before = atomic_add(a.arrived, 1);
+      sync_block();
+      if (*before == groups - 1) {
+        for (int situation = 0; situation < a.batch / a.candidates; ++situation) df::cuda::rank(a, situation);
+        if (thread() == 0) *a.arrived = 0;
       }
     }
+    bool same = false;
+    auto send = [&] {
+      same = here.next_tile();
+      more = same || here.next_stage(a);
+      if (more && here.there()) begin_tile(c, here.s, here.tiling, here.tile, ahead);
+    };
+    if (here.there())
+      run_tile(c, s, tiling, here.tile, ahead, send);
+    else
+      send();
+    if (same)
+      sync_block();  // what is behind the arena is used again
+    else if (more)
+      sync_peers<peers>();  // the next stage reads what this one wrote, and writes where it read
   }
+}
+
+// Blocks: groups.
+template <class Precision>
+DF_KERNEL(loop_kernel, Arguments, kThreads) {
+  run_plan<Precision, 1>(a, 0);
+}
+
+// Blocks: groups x kPeers, in clusters.
+template <class Precision>
+DF_KERNEL(cluster_kernel, Arguments, kThreads) {
+#ifdef DF_CLUSTERS
+  run_plan<Precision, kPeers>(a, rank_in_cluster());
+#endif
 }
 
 int bytes_of(const Arguments& a, int stage) {
@@ -89,7 +163,8 @@ int df_cuda_shared_bytes(const Arguments* a) {
 
 int df_cuda_prepare() {
   for (int error : {allow_shared(stage_kernel<Floats>), allow_shared(stage_kernel<Halves>),
-                    allow_shared(loop_kernel<Floats>), allow_shared(loop_kernel<Halves>)})
+                    allow_shared(loop_kernel<Floats>), allow_shared(loop_kernel<Halves>),
+                    allow_shared(cluster_kernel<Floats>), allow_shared(cluster_kernel<Halves>)})
     if (error) return error;
   return 0;
 }
@@ -112,6 +187,16 @@ int df_cuda_stages(const Arguments* a, void* stream) {
 int df_cuda_loop(const Arguments* a, void* stream) {
   return launch(a->exact ? loop_kernel<Floats> : loop_kernel<Halves>, groups_of(*a), kThreads,
                 df_cuda_shared_bytes(a), *a, stream);
+}
+
+int df_cuda_cluster(const Arguments* a, void* stream) {
+  return launch(a->exact ? cluster_kernel<Floats> : cluster_kernel<Halves>, kPeers * groups_of(*a), kThreads,
+                df_cuda_shared_bytes(a), *a, stream, kPeers);
+}
+
+int df_cuda_clusters(const Arguments* a) {
+  return clusters_of(a->exact ? cluster_kernel<Floats> : cluster_kernel<Halves>, kThreads,
+                     df_cuda_shared_bytes(a), kPeers);
 }
 
 const char* df_cuda_error(int error) { return error_text(error); }

@@ -56,6 +56,7 @@ class Detector {
 
   // Memory to be watched until `forget`. known: whether it has been written.
   Region* watch(std::string name, void* p, size_t bytes, bool known) {
+    pages_.assign(kPages, Page());
     regions_.push_back(std::make_unique<Region>());
     Region* region = regions_.back().get();
     region->name = std::move(name);
@@ -67,12 +68,12 @@ class Detector {
     return region;
   }
   void forget(Region* region) {
-    last_ = nullptr;
+    pages_.assign(kPages, Page());
     for (size_t i = 0; i < regions_.size(); ++i)
       if (regions_[i].get() == region) return void(regions_.erase(regions_.begin() + i));
   }
   void forget_all() {
-    last_ = nullptr;
+    pages_.assign(kPages, Page());
     regions_.clear();
   }
 
@@ -141,7 +142,14 @@ class Detector {
 
  private:
   std::vector<std::unique_ptr<Region>> regions_;
-  Region* last_ = nullptr;
+
+  struct Page {
+    uintptr_t number = 0;
+    Region* only = nullptr;
+    bool several = false;
+  };
+  static constexpr size_t kPages = 4096;
+  std::vector<Page> pages_ = std::vector<Page>(kPages);
   uint32_t wave_ = kHost, launch_ = kHost + 1;
   int threads_ = 0;
   std::vector<Clock> clocks_;
@@ -157,13 +165,27 @@ class Detector {
       use(*region, region->words[i], i);
   }
 
-  // The region of an access, often that of the last one.
+  // The region of an access. Pages are remembered, for most accesses are to pages that are in one region or in none.
   Region* region_of(uintptr_t at, size_t bytes) {
-    auto meets = [=](const Region* r) { return at < r->end && at + bytes > r->begin; };
-    if (last_ && meets(last_)) return last_;
+    const uintptr_t page = at >> 12;
+    Page& known = pages_[page % kPages];
+    if (known.number != page) known = found(page);
+    if (!known.several && (at + bytes - 1) >> 12 == page)
+      return known.only && at < known.only->end && at + bytes > known.only->begin ? known.only : nullptr;
     for (auto& region : regions_)
-      if (meets(region.get())) return last_ = region.get();
+      if (at < region->end && at + bytes > region->begin) return region.get();
     return nullptr;
+  }
+
+  Page found(uintptr_t page) const {
+    Page it{page, nullptr, false};
+    for (auto& region : regions_)
+      if (page << 12 < region->end && (page + 1) << 12 > region->begin) {
+        it.several = it.only != nullptr;
+        it.only = region.get();
+        if (it.several) break;
+      }
+    return it;
   }
 
   bool ordered(const Epoch& e, int thread) const {

@@ -9,11 +9,14 @@
 namespace df {
 namespace cuda {
 
+// Whether a stage can be cut into tiles; of what cannot, the blocks of a cluster compute all, each for itself.
+DF_HOST_DEVICE bool is_cut(const Stage& s) {
+  return s.kind == kKindConv || s.kind == kKindNorm || s.kind == kKindPointwise || s.kind == kKindAttention;
+}
+
 // Into how many tiles a stage is cut for one group of trajectories.
 DF_HOST_DEVICE int tiles_of(const Stage& s, const Tiling& tiling) {
-  const bool cut =
-      s.kind == kKindConv || s.kind == kKindNorm || s.kind == kKindPointwise || s.kind == kKindAttention;
-  return cut ? (s.co + tiling.columns - 1) / tiling.columns : 1;
+  return is_cut(s) ? (s.co + tiling.columns - 1) / tiling.columns : 1;
 }
 
 // Bytes of shared memory that a tile needs.
@@ -24,12 +27,21 @@ DF_HOST_DEVICE int shared_bytes_of(const Stage& s, const Tiling& tiling, int gro
   return 4 * floats;
 }
 
+// Sends for the first weights of a tile, if it needs any.
 template <class Precision>
-DF_DEVICE void run_tile(const Context& c, const Stage& s, const Tiling& tiling, int tile) {
+DF_DEVICE void begin_tile(const Context& c, const Stage& s, const Tiling& tiling, int tile,
+                          Ahead<Precision>& ahead) {
+  if (s.kind == kKindConv) begin(ahead, product_of<Precision>(c, s, tiling, tile * tiling.columns));
+}
+
+// after: see conv.cuh; called once whatever the stage is.
+template <class Precision, class After>
+DF_DEVICE void run_tile(const Context& c, const Stage& s, const Tiling& tiling, int tile,
+                        Ahead<Precision>& ahead, After after) {
   const int first = tile * tiling.columns;
+  if (s.kind == kKindConv) return conv(c, s, tiling, first, ahead, after);
+  after();
   switch (s.kind) {
-    case kKindConv:
-      return conv<Precision>(c, s, tiling, first);
     case kKindNorm:
       return norm<Precision::exact>(c, s, tiling, first);
     case kKindChannelNorm:

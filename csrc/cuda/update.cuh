@@ -31,7 +31,8 @@ struct Trajectories {
 
   DF_DEVICE void remember(int n, int t, int d, int entry, float v) const {
     const int states = c.a.rows + 1 - c.a.start;
-    if (c.a.chain) c.a.chain[((c.first + n) * states + entry - c.a.start) * size + t * c.a.depth + d] = v;
+    if (c.a.chain && c.speaks())
+      c.a.chain[((c.first + n) * states + entry - c.a.start) * size + t * c.a.depth + d] = v;
   }
 };
 
@@ -79,16 +80,18 @@ DF_DEVICE void update(const Context& c, const Stage& s) {
     v = of.inpainted(n, t, d, v);
     y(n, t, d) = v;
     of.remember(n, t, d, c.k + 1, v);
-    if (!(fabsf(v) < INFINITY)) atomic_min(c.a.bad, c.k);
+    if (!(fabsf(v) < INFINITY) && c.speaks()) atomic_min(c.a.bad, c.k);
   });
 }
 
 DF_DEVICE void keep_value(const Context& c, const Stage& s) {
+  if (!c.speaks()) return;
   const View x = c.view(s.x, s.x_ld, 1);
   for (int n = thread(); n < c.samples; n += kThreads) c.a.values[c.first + n] = x(n, 0, 0);
 }
 
 DF_DEVICE void finish(const Context& c, const Stage& s) {
+  if (!c.speaks()) return;
   const Trajectories of(c);
   const View x = c.view(s.x, s.x_ld, s.h);
   each(c.samples, s.h, 0, s.co, [&](int n, int t, int d) { c.a.x[of.dense(n, t, d)] = x(n, t, d); });

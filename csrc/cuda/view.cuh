@@ -7,13 +7,26 @@
 namespace df {
 namespace cuda {
 
-// A value [samples, length, channels] in the arena; null where a stage has no such operand.
+// A value [samples, length, channels] in the arena; null where a stage has no such operand. peers: blocks that have this
+// arena, each its own copy.
 struct View {
   float* at;
-  int ld, length;
+  int ld, length, peers;
 
   DF_DEVICE explicit operator bool() const { return at != nullptr; }
   DF_DEVICE float& operator()(int n, int t, int c) const { return at[(n * length + t) * ld + c]; }
+
+  // A number that this block alone computes, for all of them.
+  DF_DEVICE void tell(int n, int t, int c, float v) const {
+    float* p = at + (n * length + t) * ld + c;
+#ifdef DF_CLUSTERS
+    if (peers > 1) {
+      for (int rank = 0; rank < peers; ++rank) store_remote(p, rank, v);
+      return;
+    }
+#endif
+    *p = v;
+  }
 };
 
 struct Context {
@@ -22,8 +35,14 @@ struct Context {
   int first, samples;  // of the batch: the group's first sample, and how many it has
   int k, flags;        // the script's
   float* room;         // shared memory
+  int peers, rank;     // blocks that work on this group, and which of them this is
 
-  DF_DEVICE View view(int at, int ld, int length) const { return {ld ? arena + at : nullptr, ld, length}; }
+  // Whether this block writes what is computed by all of them.
+  DF_DEVICE bool speaks() const { return rank == 0; }
+
+  DF_DEVICE View view(int at, int ld, int length) const {
+    return {ld ? arena + at : nullptr, ld, length, peers};
+  }
 
   // The numbers of a stage's vectors; null where it has none.
   DF_DEVICE const float* vector(int at) const { return at < 0 ? nullptr : a.vectors + at; }

@@ -23,12 +23,13 @@ class Memory:
 class EmulatedDevice:
     """See backends/cuda/device.py. multiprocessors: few, so that stages are cut into few tiles.
 
-    shared_bytes: an H100's. seed: of the schedule (emulator.py).
+    shared_bytes: an H100's. seed: of the schedule; without: an ordering that is left out (emulator.py).
     """
 
-    def __init__(self, multiprocessors: int = 2, shared_bytes: int = 227 << 10) -> None:
-        self.multiprocessors, self.shared_bytes = multiprocessors, shared_bytes
-        self.seed = 0
+    def __init__(
+        self, multiprocessors: int = 2, shared_bytes: int = 227 << 10, seed: int = 0, without: str = ""
+    ) -> None:
+        self.multiprocessors, self.shared_bytes, self.seed, self.without = multiprocessors, shared_bytes, seed, without
         self._watched: dict[str, NDArray] = {}
 
     @property
@@ -56,7 +57,7 @@ class EmulatedDevice:
             there, library = staging.there.array, self.emulated.library
             there[: staging.up] = staging.host[: staging.up]
             self.emulated.forget()
-            self.emulated.schedule(self.seed)
+            self.emulated.schedule(self.seed, self.without)
             for name, array in self._watched.items():
                 self.emulated.watch(name, array, known=False)
             self.emulated.watch("staging", there)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CUDA = ROOT / "csrc" / "cuda"
 BUILT = ROOT / "build" / "emulator"
 # As nvcc rounds: no product and sum become one. The machine's own instructions, for fmaf is a function elsewhere.
-FLAGS = ["-std=c++17", "-O2", "-fPIC", "-DDF_EMULATE", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Werror"]
-FLAGS += ["-march=native", f"-I{ROOT / 'csrc'}"]
+FLAGS = ["-std=c++17", "-O2", "-g1", "-fPIC", "-DDF_EMULATE", "-ffp-contract=off", "-fno-strict-aliasing"]
+FLAGS += ["-Wall", "-Werror", "-march=native", f"-I{ROOT / 'csrc'}"]
 WATCHED = [
     "-fsanitize=thread",
     "--param",
@@ -47,7 +47,7 @@ def built(kernels: Path) -> Path:
         if not library.exists():
             for old in BUILT.glob(f"{kernels.stem}-*.so"):
                 old.unlink()
-            parts = {CUDA / "emu.cc": [], kernels: WATCHED}
+            parts = {CUDA / "emu.cc": ["-O3"], CUDA / "emu_calls.cc": [], kernels: WATCHED}
             objects = []
             running = []
             for source, more in parts.items():
@@ -58,7 +58,7 @@ def built(kernels: Path) -> Path:
                 _, errors = process.communicate()
                 assert process.returncode == 0, errors
             partial = library.with_suffix(".partial")
-            subprocess.run([compiler(), "-shared", "-o", partial, *objects, "-ldl"], check=True)
+            subprocess.run([compiler(), "-shared", "-Wl,-Bsymbolic", "-o", partial, *objects, "-ldl"], check=True)
             for one in objects:
                 one.unlink()
             partial.rename(library)
@@ -92,9 +92,8 @@ class Emulator:
         """What went wrong since the last call."""
         return [self._located(line) for line in self.library.df_emu_report().decode().splitlines()]
 
-    @property
     def orderings(self) -> list[str]:
-        """Those that have been come by under this schedule: "file:line kind"."""
+        """Those that have been come by since the last call: "file:line kind"."""
         return self.library.df_emu_sites().decode().splitlines()
 
     def _located(self, line: str) -> str:

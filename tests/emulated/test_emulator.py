@@ -69,8 +69,9 @@ def test_a_fault_is_reported(device, kernel, fault, words, seed):
 @pytest.mark.parametrize("kernel", ["neighbours", "warp_neighbours", "last_arriver"])
 def test_an_ordering_that_is_left_out_is_missed(device, kernel):
     """Every barrier and each half of an atomic's ordering, one by one: leaving it out must be seen in lock step too."""
+    device.orderings()
     assert not run(device, kernel)[0]
-    orderings = device.orderings
+    orderings = device.orderings()
     assert len(orderings) == {"neighbours": 2, "warp_neighbours": 2, "last_arriver": 4}[kernel]
     for ordering in orderings:
         assert any("RACE" in line for line in run(device, kernel, without=ordering)[0]), ordering

@@ -7,50 +7,22 @@ import pytest
 from bounds import agree, implied_plans, within
 from emulated.device import EmulatedDevice
 from emulated.emulator import compiler
+from emulated.short import Short
 
 import diffuser_fast as dfx
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cuda
-from diffuser_fast.backends.cuda.engine import CudaEngine, divided
+from diffuser_fast.backends.cuda.engine import divided
 from diffuser_fast.backends.cuda.one_program import launched
 from diffuser_fast.backends.engine import Seeded
 from diffuser_fast.backends.gpu.plan import loop_stages
-from diffuser_fast.core.loop import ranking
 from diffuser_fast.core.noise import tape as drawn
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the emulator's kernels are compiled by g++")
 
 OPS = {case.name: case for case in c.op_cases()}
-STEPS = 2  # of a loop, the last
-
-
-class Short:
-    """A loop case with its last denoising steps alone."""
-
-    def __init__(self, name):
-        self.case = next(case for case in c.loop_cases() if case.name == name)
-        self.loop, self.batch = c.last_steps(self.case.loop, STEPS), self.case.batch
-        self.tape = self.case.tape[: self.loop.rows + 1]
-        self.tables = self.case.tables and self.case.tables.steps(slice(-self.loop.rows, None))
-        self.inpainting, self.candidates = self.case.inpainting, self.case.candidates or self.batch
-
-    def engine(self, precision="float32", launches="stages", **device):
-        return CudaEngine(self.loop, self.batch, EmulatedDevice(**device), precision, launches)
-
-    def plan(self, engine, **more):
-        return self.case.plan(engine, **{"noise": self.tape, "tables": self.tables, **more})
-
-    def judge(self, found, precision="float32"):
-        arithmetic = c.ARITHMETIC[precision]
-        implied = c.implied_by_plan(
-            self.loop, self.inpainting, self.tape, tables=self.tables, arithmetic=arithmetic
-        )  # fmt: skip
-        exactness = c.Target("cuda", precision=precision).exactness
-        for field in ("x", "chain", *(("values",) if self.loop.guide else ())):
-            within(getattr(found, field), getattr(implied, field), field, exactness=exactness)
-        np.testing.assert_array_equal(found.order, ranking(found.values, self.candidates))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ needed is checked by luck.
 from collections import Counter
 
 import pytest
-from emulated.emulator import CUDA, compiler
-from emulated.runs import EmulatedEngine, device, evaluate
+from emulated.device import EmulatedDevice
+from emulated.emulator import CUDA, compiler, emulator
+from emulated.short import Short
 
 from diffuser_fast import conformance as c
+from diffuser_fast.backends.cuda.engine import CudaEngine
+from diffuser_fast.backends.cuda.one_program import launched
 from diffuser_fast.core.program import Builder
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the emulator is compiled by g++, which is not here")
@@ -29,29 +32,32 @@ def wide_norm():
     return c.OpCase("wide norm", b.done(b.act(b.group_norm(b.conv(0, "c", 8, k=3), "n", 2))), batch=1)
 
 
-def plan():
-    case = next(case for case in c.loop_cases() if case.name == "ranked by value alone")
-    return case
+def cut():
+    """A stage of several tiles, where there is shared memory for no more."""
+    b = Builder((16, 16))
+    return c.OpCase("cut", b.done(b.conv(0, "c", 64, k=3)), batch=1)
 
 
-def ran(whole=True):
-    """Everything that has an ordering, each once: the orderings that were come by, and what was reported."""
+def ran(without=""):
+    """Everything that has an ordering, in lock step, one ordering left out: what is reported."""
+    device = EmulatedDevice(multiprocessors=1, without=without)
     try:
         for case in (attention(), wide_norm()):
-            evaluate(case, exact=True, group=1)
-        case = plan()
-        loop = c.single_step(case.loop, case.loop.rows - 1)
-        engine = EmulatedEngine(loop, 2, exact=False, whole=whole)
-        engine(case.inpainting, case.tape[[0, -1], :2])
+            launched(case.program, case.weights, case.inputs, case.table, device, exact=True)
+        small, case = EmulatedDevice(shared_bytes=3 << 10, without=without), cut()
+        launched(case.program, case.weights, case.inputs, case.table, small, exact=False, whole=True)
+        case = Short("ranked by value alone", plans=2)
+        case.plan(CudaEngine(case.loop, case.batch, EmulatedDevice(multiprocessors=2, without=without), "fp16", "loop"))
     except AssertionError as error:
         return str(error).splitlines()
     return []
 
 
 def test_every_ordering_is_missed():
-    device().schedule(0)
+    emulated = emulator(CUDA / "kernels.cu")
+    emulated.orderings()
     assert not ran()
-    orderings = device().orderings
+    orderings = emulated.orderings()
     written = Counter(
         word
         for path in (*CUDA.glob("*.cuh"), CUDA / "kernels.cu")
@@ -65,10 +71,8 @@ def test_every_ordering_is_missed():
     assert found["release"] == found["acquire"] == written["atomic_add("]
     survived = []
     for ordering in orderings:
-        device().schedule(0, without=ordering)
-        reports = ran()
+        reports = ran(ordering)
         print(f"{ordering:32s} {reports[0] if reports else 'SURVIVED'}")
         if not any(line.startswith(("RACE", "DEADLOCK", "DIVERGENCE")) for line in reports):
             survived.append(ordering)
-    device().schedule(0)
     assert not survived
