@@ -60,7 +60,8 @@ enum Act : int {
   kActSilu = 1,
   kActRelu = 2,
   kActGelu = 3,
-  kActs = 4,
+  kActSquare = 4,
+  kActs = 5,
 };
 
 enum Column : int {

@@ -21,6 +21,7 @@ _HOMES = {
     "Executor": ".control.executor",
     "Stepped": ".control.executor",
     "Guide": ".core.guidance",
+    "Cost": ".core.cost",
     "accelerate": ".dropin",
     "export": ".bundle",
     "BusyError": ".backends.engine",

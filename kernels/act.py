@@ -31,13 +31,15 @@ def exp(x, EXACT: tl.constexpr):
 @triton.jit
 def act(x, ACT: tl.constexpr, EXACT: tl.constexpr):
     """The activation."""
-    tl.static_assert(ACT == "mish" or ACT == "silu" or ACT == "relu" or ACT == "gelu", "no such activation")
+    tl.static_assert(ACT == "mish" or ACT == "silu" or ACT == "relu" or ACT == "gelu" or ACT == "square")
     if ACT == "mish":
         return mish(x, EXACT)
     elif ACT == "silu":
         return silu(x, EXACT)
     elif ACT == "relu":
         return tl.where(x < 0, 0.0, x)  # what is not a number stays
+    elif ACT == "square":
+        return x * x
     else:
         return x * normal(x, EXACT)[0]
 
@@ -45,13 +47,15 @@ def act(x, ACT: tl.constexpr, EXACT: tl.constexpr):
 @triton.jit
 def act_slope(x, ACT: tl.constexpr, EXACT: tl.constexpr):
     """Its derivative at x."""
-    tl.static_assert(ACT == "mish" or ACT == "silu" or ACT == "relu" or ACT == "gelu", "no such activation")
+    tl.static_assert(ACT == "mish" or ACT == "silu" or ACT == "relu" or ACT == "gelu" or ACT == "square")
     if ACT == "mish":
         return mish_slope(x, EXACT)
     elif ACT == "silu":
         return silu_slope(x, EXACT)
     elif ACT == "relu":
         return tl.where(x > 0, 1.0, 0.0)  # none at zero
+    elif ACT == "square":
+        return x + x
     else:
         distribution, bell = normal(x, EXACT)
         near = tl.minimum(tl.maximum(x, -HELD), HELD)

@@ -109,6 +109,15 @@ struct Gelu {
   }
 };
 
+// x^2, for costs.
+struct Square {
+  static constexpr bool kAny = true;
+
+  static Vec value(Vec x) { return mul(x, x); }
+
+  static Vec slope(Vec x) { return add(x, x); }
+};
+
 // No activation.
 struct Identity {
   static constexpr bool kAny = false;
@@ -126,6 +135,8 @@ inline void with_act(Act act, F&& f) {
       return f(Relu{});
     case kActGelu:
       return f(Gelu{});
+    case kActSquare:
+      return f(Square{});
     default:
       __builtin_trap();  // verify() lets no other activation in
   }

@@ -64,6 +64,7 @@ DF_DEVICE float activation(int act, float x) {
   }
   if (act == kActSilu) return x / (1.0f + exponential<exact>(clamped(-x, -87.3f, 88.0f)));
   if (act == kActRelu) return x < 0.0f ? 0.0f : x;  // what is not a number stays
+  if (act == kActSquare) return x * x;
   float bell;
   return x * distribution<exact>(x, &bell);
 }
@@ -85,6 +86,7 @@ DF_DEVICE float slope(int act, float x) {
     return fmaf(near * s, e * s, s);
   }
   if (act == kActRelu) return x > 0.0f ? 1.0f : 0.0f;  // none at zero
+  if (act == kActSquare) return x + x;
   float bell;
   const float phi = distribution<exact>(x, &bell);
   return fmaf(clamped(x, -kHeld, kHeld) * bell, 0.398942280f, phi);  // Phi(x) + x e^(-x^2 / 2) / sqrt(2 pi)

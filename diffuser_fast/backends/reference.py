@@ -122,12 +122,14 @@ ACTS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "gelu": lambda x: x * _normal_distribution(x),
+    "square": lambda x: x * x,
 }
 ACT_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": _mish_slope,
     "silu": _silu_slope,
     "relu": lambda x: (x > 0).to(x.dtype),  # none at zero, as torch has it
     "gelu": _gelu_slope,
+    "square": lambda x: 2 * x,
 }
 
 

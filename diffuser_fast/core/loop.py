@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import Checkpoint, Weights
+from .cost import Cost
+from .cost_network import with_cost
 from .guidance import Guide, guided
 from .lower import lower
 from .menu import Menu
@@ -188,23 +190,25 @@ def ranking(values: NDArray, candidates: int) -> NDArray[np.int64]:
 
 def sampling_loop(
     checkpoint: Checkpoint, steps: StepTable, *, horizon: int | None = None, guide: Guide | None = None,
-    like: SamplingLoop | None = None,
+    cost: Cost | None = None, like: SamplingLoop | None = None,
 ) -> SamplingLoop:  # fmt: skip
     """A checkpoint, a sampler's table and a guide (None: unguided) -> the loop. ValueError if they do not fit.
 
-    like: the loop of the same three at another horizon: time-embedding tables do not depend on it, so they are shared.
+    cost: what the guide's value is less by. like: the loop of all these at another horizon: time-embedding tables do
+    not depend on it, so they are shared.
     """
     horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
     depth = checkpoint.unet.spec.transition_dim
     checkpoint.unet.spec.check_horizon(horizon)
     value = None
     if guide is not None:
-        if checkpoint.value is None:
+        if checkpoint.value is None and cost is None:
             cure = setting("value", "...", "PATH", call="load(path, {})")
             raise ValueError(f"guide: the checkpoint has no value network ({cure} adds one)")
-        checkpoint.value.spec.check_horizon(horizon)
         steps = guided(steps, guide)
-        value = network(checkpoint.value, steps, horizon, with_gradient=True, like=like and like.guide)
+        value = _guide_network(checkpoint, cost, steps, horizon, like and like.guide)
+    elif cost is not None:
+        raise ValueError("cost: there is no guide to follow it; found guide=None")
     bound = np.full(depth, checkpoint.clip_range, np.float32)
     return SamplingLoop(
         denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser, gains=checkpoint.gains),
@@ -221,11 +225,36 @@ def menu_loop(checkpoint: Checkpoint, loop: SamplingLoop, menu: Menu) -> Samplin
     seen = menu.steps.only(menu.seen)
     nets = {"denoiser": (checkpoint.unet, loop.denoiser), "guide": (checkpoint.value, loop.guide)}
     made = {
-        name: replace(net, tables=network(weights, seen, loop.horizon, gains=net.gains).tables)
+        name: replace(net, tables=_tables(weights, seen, loop.horizon, net.gains))
         for name, (weights, net) in nets.items()
         if net is not None
     }
     return replace(loop, steps=menu.steps, table_steps=menu.table_steps, **made)
+
+
+def _guide_network(
+    checkpoint: Checkpoint, cost: Cost | None, steps: StepTable, horizon: int, like: Network | None
+) -> Network:
+    """The value, less the cost."""
+    value, weights = None, {}
+    if checkpoint.value is not None:
+        checkpoint.value.spec.check_horizon(horizon)
+        value = network(checkpoint.value, steps, horizon, with_gradient=cost is None, like=like)
+        weights = value.weights
+        if cost is None:
+            return value
+    program, own = with_cost(value and value.program, cost, checkpoint, horizon)
+    return Network(
+        program, MappingProxyType({**weights, **own}), value.tables if value else _tables(None, steps, horizon),
+        fuse(program), fuse(vjp(program)),
+    )  # fmt: skip
+
+
+def _tables(weights: Weights | None, steps: StepTable, horizon: int, gains: tuple[float, ...] = (1.0,)) -> TimeTables:
+    """Of a network; what is a cost alone sees nothing of the step."""
+    if weights is None:
+        return TimeTables(np.zeros((len(steps.seen), 1, 0)))
+    return network(weights, steps, horizon, gains=gains).tables
 
 
 def network(

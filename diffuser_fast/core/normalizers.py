@@ -36,6 +36,11 @@ class Gaussian:
         """How many dimensions it maps."""
         return len(self.means)
 
+    @property
+    def straight(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x = scale x_n + offset, each ``[dim]``."""
+        return self.stds, self.means
+
     @classmethod
     def fit(cls, data: ArrayLike) -> Gaussian:
         """Means and standard deviations over ``data [N, dim]``; a constant dimension gets std 1."""
@@ -84,6 +89,11 @@ class Limits:
     def dim(self) -> int:
         """How many dimensions it maps."""
         return len(self.mins)
+
+    @property
+    def straight(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x = scale x_n + offset, each ``[dim]``; what is clipped left aside."""
+        return (self.maxs - self.mins) / 2, (self.maxs + self.mins) / 2
 
     @classmethod
     def fit(cls, data: ArrayLike) -> Limits:
@@ -134,6 +144,11 @@ class Affine:
         """How many dimensions it maps."""
         return len(self.scale)
 
+    @property
+    def straight(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x = scale x_n + offset, each ``[dim]``; what is clipped left aside."""
+        return 1 / self.scale, -self.offset / self.scale
+
     @classmethod
     def identity(cls, dim: int, limit: float | None = None) -> Affine:
         """Numbers that the network takes as they are."""
@@ -173,6 +188,7 @@ class CDF:
 
     quantiles: tuple[NDArray[np.float64], ...]
     cumprobs: tuple[NDArray[np.float64], ...]
+    straight = None  # it is no line
 
     def __post_init__(self) -> None:
         for name in ("quantiles", "cumprobs"):

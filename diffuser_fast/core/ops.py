@@ -25,7 +25,7 @@ norm_act_vjp       u, dy                 gamma, beta            groups eps act
 * conv: ``w`` is ``[out, in, k]``, or ``[in, out, k]`` when transposed: the adjoint of a conv is the same ``w`` with
   ``transposed`` flipped. The output length is the output's shape, written down, since strides make it ambiguous.
   ``r`` is added to the result. A dense layer over ``[C, H]`` is a conv with ``k = H`` and no padding.
-* act: one of ``ACTS``; gelu is the exact one, ``x Phi(x)``.
+* act: one of ``ACTS``; gelu is the exact one, ``x Phi(x)``; square, x^2, is for costs (cost_network.py).
 * step_bias adds ``tables[step, table : table + C]``, one number per channel, chosen by the denoising step.
 * film scales by ``tables[step, table : table + C]`` and then adds ``tables[step, table + C : table + 2 C]``.
 * conv_block = conv, group_norm, act, then step_bias (unless ``table`` is -1), then ``+ r``. Its second output, if it
@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = tuple[int, int]  # (channels, length) of a value
-ACTS = ("mish", "silu", "relu", "gelu")
+ACTS = ("mish", "silu", "relu", "gelu", "square")
 EPS = 1e-5  # of every normalisation in the original
 
 

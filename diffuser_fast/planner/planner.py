@@ -21,6 +21,7 @@ from ..core.arrays import as_numbers
 from ..core.checkpoint import Checkpoint
 from ..core.conditioning import conditions_of, inpainting_of, tell
 from ..core.conditions import Inpainting, no_inpainting
+from ..core.cost import Cost
 from ..core.guidance import Guide
 from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
 from ..core.physical import Physical
@@ -54,6 +55,8 @@ class Planner:
     own thread being the first.
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
+    cost: what plans shall keep low (``dfx.Cost``): the guide is the checkpoint's value network, if it has one, less the
+    cost, and follows the gradient of both.
 
     A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
     Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
@@ -66,6 +69,7 @@ class Planner:
         sampler: str | None = None, n_steps: int | None = None, precision: str = "float32",
         guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
         device: str | None = None, cores: Sequence[int] | None = None, clip_scope: str = "plan",
+        cost: Cost | None = None,
         **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
@@ -79,7 +83,9 @@ class Planner:
         if clip_scope not in ("plan", "array"):
             raise ValueError(f"clip_scope: found {clip_scope!r}, expected 'plan' or 'array'")
         self.checkpoint, self._clip_array = checkpoint, clip_scope == "array"
-        guide = _guide(guide, checkpoint)
+        if cost is not None and not isinstance(cost, Cost):
+            raise TypeError(f"cost: expected a Cost, found {type(cost).__name__}")
+        self.cost, guide = cost, _guide(guide, checkpoint, cost)
         n_steps = None if n_steps is None else whole("n_steps", n_steps, 1, checkpoint.schedule.n_steps)
         own = sampler is None and n_steps in (None, checkpoint.sampling.n_steps) and not sampler_options
         if own:
@@ -95,7 +101,7 @@ class Planner:
         # A final row's clip is of the whole plan.
         self.clips_all = sampler is None and checkpoint.sampling.final and checkpoint.clip_denoised
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
-        loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide)
+        loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide, cost=cost)
         default = GUIDED_BATCH if guide else 1
         self.batch_size = default if batch_size is None else whole("batch_size", batch_size, 1)
         self.warm_start = None if warm_start is None else whole("warm_start", warm_start, 1, steps.rows)
@@ -120,7 +126,8 @@ class Planner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._make_ready(sampling_loop(self.checkpoint, self._steps, horizon=self.horizon, guide=self._guide))
+        own = {"horizon": self.horizon, "guide": self._guide, "cost": self.cost}
+        self._make_ready(sampling_loop(self.checkpoint, self._steps, **own))
 
     def _make_ready(self, own: SamplingLoop) -> None:
         """What belongs to this process. Whatever cannot be made ready is said now."""
@@ -131,7 +138,7 @@ class Planner:
         def loop(horizon: int) -> SamplingLoop:
             if horizon == own.horizon:
                 return own
-            return sampling_loop(checkpoint, steps, horizon=horizon, guide=guide, like=own)
+            return sampling_loop(checkpoint, steps, horizon=horizon, guide=guide, cost=self.cost, like=own)
 
         @lru_cache(ENGINES)
         def engine(batch: int, horizon: int) -> Engine:
@@ -457,9 +464,9 @@ class Planner:
         return actions, observations, np.ascontiguousarray(sort(result.values), np.float32), chain
 
 
-def _guide(guide: Guide | str | None, checkpoint: Checkpoint) -> Guide | None:
+def _guide(guide: Guide | str | None, checkpoint: Checkpoint, cost: Cost | None) -> Guide | None:
     if guide == "auto":
-        return checkpoint.guide if checkpoint.value is not None else None
+        return None if checkpoint.value is None and cost is None else checkpoint.guide
     if guide is not None and not isinstance(guide, Guide):
         raise TypeError(f"guide: expected 'auto', None or a Guide, found {guide!r}")
     return guide

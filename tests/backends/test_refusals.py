@@ -74,7 +74,7 @@ def test_an_activation_without_a_kernel(name, monkeypatch):
 @pytest.mark.parametrize("act", verify.ATTRS["act"].names)
 @pytest.mark.parametrize("target", c.targets(), ids=str)
 def test_an_activation_is_the_one_that_is_asked_for(target, act):
-    """At points where the four differ, from their definitions."""
+    """At points where they differ, from their definitions."""
     case = next(case for case in c.op_cases() if case.name == f"act {act} 3x7")
     x = np.resize(np.float32([-2, -1, -0.5, 0.5, 1, 2, 3]), (2, 3, 7))
     case = replace(case)
@@ -84,13 +84,14 @@ def test_an_activation_is_the_one_that_is_asked_for(target, act):
         "silu": [-0.23840584, -0.26894142, -0.18877033, 0.31122967, 0.73105858, 1.76159416, 2.85772238],
         "relu": [0, 0, 0, 0.5, 1, 2, 3],
         "gelu": [-0.04550026, -0.15865525, -0.15426877, 0.34573123, 0.84134475, 1.95449974, 2.99595031],
+        "square": [4, 1, 0.25, 0.25, 1, 4, 9],
     }[act]
     np.testing.assert_allclose(target.evaluate(case)["y"], np.resize(wanted, (2, 3, 7)), rtol=0, atol=1e-6)
 
 
 def test_an_activation_that_is_none():
     b = Builder((3, 4))
-    with pytest.raises(ProgramError, match="act: found 'swish', expected one of mish, silu, relu, gelu"):
+    with pytest.raises(ProgramError, match="act: found 'swish', expected one of mish, silu, relu, gelu, square"):
         b.act(0, "swish")
 
 

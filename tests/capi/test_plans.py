@@ -56,6 +56,13 @@ def test_observations_before_actions(tmp_path, guided):
     agree(tmp_path, planner(guided, observed="before"))
 
 
+@pytest.mark.parametrize("guided", [True, False], ids=["beside a value", "alone"])
+def test_a_cost(tmp_path, guided):
+    """It is part of the guide's network, and so of the bundle."""
+    cost = dfx.Cost.keep_out((0.3, -0.2), 1.2, 0.2) + dfx.Cost.waypoint((0.1, 0.1), -1)
+    agree(tmp_path, planner(guided, cost=cost))
+
+
 @every_isa
 @pytest.mark.parametrize("precision", cpu.PRECISIONS)
 def test_precisions_and_instruction_sets(tmp_path, monkeypatch, isa, precision):

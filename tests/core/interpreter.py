@@ -67,12 +67,14 @@ ACTS = {
     "silu": lambda x: x * sigmoid(x),
     "relu": lambda x: np.where(x > 0, x, 0),
     "gelu": lambda x: x * normal_distribution(x),
+    "square": lambda x: x**2,
 }
 SLOPES = {
     "mish": mish_slope,
     "silu": lambda x: sigmoid(x) * (1 + x * sigmoid(-x)),
     "relu": lambda x: np.where(x > 0, 1.0, 0.0),
     "gelu": lambda x: normal_distribution(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    "square": lambda x: 2 * x,
 }
 
 

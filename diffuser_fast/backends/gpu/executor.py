@@ -172,10 +172,12 @@ _ACTS: dict[str, Callable[[NDArray], NDArray]] = {
     "silu": lambda x: x * _sigmoid(x),
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: x * _normal(x),
+    "square": np.square,
 }
 _SLOPES: dict[str, Callable[[NDArray], NDArray]] = {
     "mish": _mish_slope,
     "silu": lambda x: _sigmoid(x) * (1 + x * _sigmoid(-x)),
     "relu": lambda x: (x > 0).astype(np.float64),
     "gelu": lambda x: _normal(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi),
+    "square": lambda x: 2 * x,
 }

@@ -32,6 +32,6 @@ SUPPORT = Support(
         "conv", "group_norm", "channel_norm", "act", "add", "concat", "slice", "step_bias", "linear_attention",
         "group_norm_vjp", "act_vjp", "conv_block", "norm_act_vjp", "film",
     }),
-    acts=frozenset({"mish", "silu", "relu", "gelu"}),
+    acts=frozenset({"mish", "silu", "relu", "gelu", "square"}),
     rule=_too_large,
 )  # fmt: skip

@@ -58,4 +58,5 @@ _ACTS: dict[str, Callable[[NDArray], NDArray]] = {
     "silu": lambda x: x * np.exp(-np.logaddexp(0, -x)),
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
+    "square": np.square,
 }
