@@ -22,10 +22,10 @@ options = parser.parse_args()
 # What dfx.Cost.keep_out(BALL, RADIUS) is, written out: any sum, square or hinge of what a plan holds is a cost.
 x, y = dfx.Cost.observation(0), dfx.Cost.observation(1)
 inside = (RADIUS**2 - (x - BALL[0]) ** 2 - (y - BALL[1]) ** 2).hinge()
-keep_out = dfx.Cost(inside, weight=3000) + dfx.Cost.step_limit(0.1, weight=0.3)  # and no leap over it
+keep_out = dfx.Cost(inside, weight=100) + dfx.Cost.step_limit(0.1, weight=0.1)  # and no leap over it
 
 checkpoint = dfx.load("maze2d-umaze")
-guided = {"cost": keep_out, "guide": dfx.Guide(scale=1.0, n_steps=2, t_stopgrad=0)}
+guided = {"cost": keep_out, "guide": dfx.Guide(scale=1.0, n_steps=2, t_stopgrad=0, variance_power=0.5)}
 ends = {0: START, -1: GOAL}
 kinds = {
     "no cost": ({}, ends),

@@ -8,6 +8,7 @@ from csrc.engines import needs_engine
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
+from diffuser_fast.core.conditioning import inpainting_of
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
 H, A, O = 8, 2, 4
@@ -30,7 +31,7 @@ def test_the_engines_agree(valued):
     made = planner("cpu", valued)
     ours, law = (one.plan({0: OBS}, number=1) for one in (made, planner("reference", valued)))
     tape = np.random.default_rng(2).normal(size=(made.loop.rows + 1, 3, H, A + O)).astype(np.float32)
-    inpainting, _ = made._inpainting({0: OBS}, H)
+    inpainting, _ = inpainting_of(made.checkpoint, {0: OBS}, H)
     implied = c.implied_by_plan(made.loop, inpainting, tape).ranked()
     found = made.plan({0: OBS}, noise=tape)
     parts = zip((found.actions, found.observations, found.values), (*implied.physical(made.checkpoint.normalizers),
