@@ -89,8 +89,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Whatever else is measured, as a small table: "tails" or "layers" of a workload; "load", "deadlines", "executor"
-    and "delays" of real time; "checks", "constants", "sanitizer" or "model" of a GPU.
+    """Whatever else is measured, as a small table: "tails" or "layers" of a workload; "load", "deadlines", "executor",
+    "delays" and "pruning" of real time; "checks", "constants", "sanitizer" or "model" of a GPU.
 
     columns: heads, with units. rows: texts and numbers, None for what there is not. others, warning: as of a case.
     """

@@ -20,7 +20,7 @@ SECTIONS = {
     "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,
     "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
     "relatives": partial(tables.sheets, what="relatives"),
-    **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays")},
+    **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays", "pruning")},
 }  # fmt: skip
 
 
