@@ -6,19 +6,16 @@ that the resampling convolution of a level is entry 2 of its list and not 3, and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checkpoint import Weights
-from ..core.lower import lower
 from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
-from .renamed import some
+from .renamed import counted, shape_of, some, weights
 
 State = Mapping[str, NDArray]
 GROUPS = 8  # of every norm of the original's
@@ -104,7 +101,7 @@ def unet_weights(network: State, horizon: int, *, groups: int = GROUPS) -> Weigh
     spec = UNetSpec(horizon=horizon, attention=any(".to_qkv." in key for key in network), groups=groups, **sizes)
     # Only the last level has no downsampling; a network of one level has none at all.
     slot = 3 if "downs.0.3.conv.weight" in network else 2
-    return _weights(spec, network, slot)
+    return weights(spec, network, [(pattern, key.replace("SLOT", str(slot))) for pattern, key in (*_INSIDE, *_UNET)])
 
 
 def value_weights(network: State, horizon: int | None, guess: int | None, *, groups: int = GROUPS) -> Weights:
@@ -118,7 +115,7 @@ def value_weights(network: State, horizon: int | None, guess: int | None, *, gro
     middle = "narrowing" if any(key.startswith("mid_") for key in network) else "none"
     halvings = len(sizes["dim_mults"]) + (2 if middle == "narrowing" else 0)
     channels = sizes["dim"] * sizes["dim_mults"][-1] // (4 if middle == "narrowing" else 1) or 1
-    columns = _shape(network, "final_block.0.weight", 2)[1] - sizes["dim"]
+    columns = shape_of(network, "final_block.0.weight", 2)[1] - sizes["dim"]
     length, remainder = divmod(columns, channels)
     if remainder or length < 1:
         raise ValueError(f"its head takes {columns} numbers, expected a multiple of {channels} channels")
@@ -132,57 +129,16 @@ def value_weights(network: State, horizon: int | None, guess: int | None, *, gro
         raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it{cure}")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
-    return _weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, slot=2)
+    return weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, (*_INSIDE, *_VALUE))
 
 
 def _sizes(network: State, levels: str) -> dict[str, Any]:
     """What the shapes say of the spec's fields that U-Net and value network share."""
-    dim = _shape(network, "time_mlp.1.weight", 2)[1]
-    first = _shape(network, f"{levels}.0.{_FIRST}", 3)
-    widths = []
-    while (key := f"{levels}.{len(widths)}.{_FIRST}") in network:
-        widths.append(_shape(network, key, 3)[0])
+    dim = shape_of(network, "time_mlp.1.weight", 2)[1]
+    first = shape_of(network, f"{levels}.0.{_FIRST}", 3)
+    block = f"{levels}.{{}}.{_FIRST}"
+    widths = [shape_of(network, block.format(i), 3)[0] for i in range(counted(network, block))]
     if dim < 1 or any(width % dim for width in widths):
         raise ValueError(f"its levels are {widths} wide, expected multiples of the time embedding's {dim}")
     mults = tuple(width // dim for width in widths)
     return {"transition_dim": first[1], "dim": dim, "dim_mults": mults, "kernel_size": first[2]}
-
-
-def _shape(network: State, key: str, ndim: int) -> tuple[int, ...]:
-    if key not in network:
-        raise ValueError(f"it lacks model.{key}")
-    if network[key].ndim != ndim:
-        raise ValueError(f"model.{key} has shape {list(network[key].shape)}, expected {ndim} axes")
-    return network[key].shape
-
-
-def _weights(spec: UNetSpec | ValueSpec, network: State, slot: int) -> Weights:
-    """Rename, reshape and check: every key is used, every weight found."""
-    wanted = lower(spec).weights
-    sources = {name: _source(spec, name, slot) for name in wanted}
-    missing, extra = set(sources.values()) - network.keys(), network.keys() - set(sources.values())
-    if missing or extra:
-        raise ValueError(f"{spec}: of its keys {some(missing)} are missing, {some(extra)} not expected")
-    arrays = {name: _fitted(name, sources[name], network[sources[name]], wanted) for name in wanted}
-    return Weights(spec, arrays)
-
-
-def _source(spec: UNetSpec | ValueSpec, name: str, slot: int) -> str:
-    """Our name of a weight -> the original's key, without ``model.``."""
-    for pattern, replacement in _INSIDE + (_UNET if isinstance(spec, UNetSpec) else _VALUE):
-        name = re.sub(pattern, replacement, name)
-    return name.replace("SLOT", str(slot))
-
-
-def _fitted(name: str, key: str, array: NDArray, wanted: Mapping[str, tuple[int, ...]]) -> NDArray[np.float32]:
-    """An array of the shape our op wants. Dense layers gain an axis of one tap; attention's norms lose theirs."""
-    shape = wanted[name]
-    if key == "final_block.0.weight":
-        # Dense over [channels x time, flattened in that order, then the embedding].
-        columns = shape[1] * shape[2]
-        array = array[:, -columns:] if name == "head.time.weight" else array[:, :columns]
-        if array.size == np.prod(shape):
-            array = array.reshape(shape)
-    if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
-        raise ValueError(f"model.{key} has shape {list(array.shape)}, which does not fit {name} {list(shape)}")
-    return np.array(array.reshape(shape), np.float32)

@@ -25,7 +25,7 @@ def put(key, *shape):
     ("edit", "message"),
     [
         (drop("model.final_conv.1.bias"), "of its keys final_conv.1.bias are missing, none not expected"),
-        (drop("model.time_mlp.1.weight"), "it lacks model.time_mlp.1.weight"),
+        (drop("model.time_mlp.1.weight"), "it lacks time_mlp.1.weight"),
         (drop("betas"), r"schedule: buffers \['betas'\] are missing"),
         (put("inv_model.0.weight", 3), "of its keys downs.0.2.conv.bias, .* are missing, downs.0.3"),
         (put("model.returns_mlp.0.weight", 3), "of its keys .*returns_mlp.0.bias"),
