@@ -108,16 +108,25 @@ class Host {
   size_t floats_;
 };
 
+using Launch = int(const df::Arguments*, void*);
+
+Launch* launch_of(const std::string& launches) {
+  if (launches == "stages") return df_cuda_stages;
+  if (launches == "loop") return df_cuda_loop;
+  if (launches == "cluster") return df_cuda_cluster;
+  throw py::value_error("launches: no such way");
+}
+
 // A plan: words [0, up) of the host's staging memory to the device's, kernels, words [down, all) back. It is run once as
 // it is, which loads the kernels (that may not happen during a capture), and then captured. Without a graph it is run as
 // it is each time, with the same result.
 class Replay {
  public:
-  Replay(int device, const py::bytes& record, bool whole, std::shared_ptr<Host> host,
+  Replay(int device, const py::bytes& record, const std::string& launches, std::shared_ptr<Host> host,
          std::shared_ptr<Memory> there, size_t up, size_t down, uintptr_t stream)
       : device_(device),
         arguments_(arguments_of(record)),
-        whole_(whole),
+        launch_(launch_of(launches)),
         host_(std::move(host)),
         there_(std::move(there)),
         up_(up),
@@ -160,7 +169,7 @@ class Replay {
   int enqueue() {
     float* const device = reinterpret_cast<float*>(there_->pointer());
     int error = cudaMemcpyAsync(device, host_->at(), 4 * up_, cudaMemcpyHostToDevice, stream_);
-    if (!error) error = (whole_ ? df_cuda_loop : df_cuda_stages)(&arguments_, stream_);
+    if (!error) error = launch_(&arguments_, stream_);
     if (error) return error;
     return cudaMemcpyAsync(host_->at() + down_, device + down_, 4 * (host_->floats() - down_),
                            cudaMemcpyDeviceToHost, stream_);
@@ -190,7 +199,7 @@ class Replay {
 
   int device_;
   df::Arguments arguments_;
-  bool whole_;
+  Launch* launch_;
   std::shared_ptr<Host> host_;
   std::shared_ptr<Memory> there_;
   size_t up_, down_;
@@ -219,9 +228,9 @@ PYBIND11_MODULE(_cuda, m) {
       .def(py::init<size_t>(), py::arg("floats"))
       .def_buffer([](Host& self) { return py::buffer_info(self.at(), py::ssize_t(self.floats())); });
   py::class_<Replay>(m, "Replay")
-      .def(py::init<int, const py::bytes&, bool, std::shared_ptr<Host>, std::shared_ptr<Memory>, size_t,
-                    size_t, uintptr_t>(),
-           py::arg("device"), py::arg("arguments"), py::arg("whole"), py::arg("host"), py::arg("there"),
+      .def(py::init<int, const py::bytes&, const std::string&, std::shared_ptr<Host>, std::shared_ptr<Memory>,
+                    size_t, size_t, uintptr_t>(),
+           py::arg("device"), py::arg("arguments"), py::arg("launches"), py::arg("host"), py::arg("there"),
            py::arg("up"), py::arg("down"), py::arg("stream") = 0)
       .def_property_readonly("reason", &Replay::reason)
       .def("__call__", &Replay::run);

@@ -2,7 +2,8 @@
 
 None of its kernels has run on a GPU yet: they are proven in an emulator on the host, and compiled for every GPU.
 ``launches`` "stages" is a launch for each stage; "loop" one for the whole plan, a thread block for each group of
-trajectories. Both give the same bits where they divide the work alike.
+trajectories; "cluster" the same with eight blocks that share a group. All give the same bits where they divide the work
+alike.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def evaluate(
     _check(precision, launches)
     if (reason := why_not(None, device) or unsupported(program, SUPPORT)) is not None:
         raise RuntimeError(reason)
-    exact, whole = precision == "float32", launches == "loop"
-    return launched(program, weights, inputs, table, Gpu(numbered(device)), exact=exact, whole=whole)
+    exact = precision == "float32"
+    return launched(program, weights, inputs, table, Gpu(numbered(device)), exact=exact, launches=launches)
 
 
 def _check(precision: str, launches: str) -> None:

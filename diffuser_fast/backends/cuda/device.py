@@ -28,10 +28,11 @@ class Buffer(Protocol):
 
 
 class Device(Protocol):
-    """multiprocessors: how many thread blocks run at the same time, at least. shared_bytes: of shared memory that a
-    block may have."""
+    """multiprocessors: how many thread blocks run at the same time, at least; clusters: how many clusters of eight, 0
+    where there are none. shared_bytes: of shared memory that a block may have."""
 
     multiprocessors: int
+    clusters: int
     shared_bytes: int
 
     def holding(self, array: NDArray) -> Buffer:
@@ -42,7 +43,7 @@ class Device(Protocol):
         """Memory to work in."""
         ...
 
-    def replay(self, arguments: Arguments, staging: Staging, *, whole: bool) -> Callable[[], None]:
+    def replay(self, arguments: Arguments, staging: Staging, *, launches: str) -> Callable[[], None]:
         """A plan as a call that waits once, at its end; its ``reason`` says why it is no graph, or is None."""
         ...
 
@@ -70,6 +71,8 @@ class Gpu:
         found = _cuda.properties(number)
         self.number, self.name, self.capability = number, found["name"], found["capability"]
         self.multiprocessors, self.shared_bytes = found["multiprocessors"], found["shared_bytes"]
+        # One less than the number says: an H100 of 132 was seen to hold 15, for some of its parts have fewer.
+        self.clusters = max(1, self.multiprocessors // 8 - 1) if self.capability >= 90 else 0
 
     def holding(self, array: NDArray) -> Buffer:
         """See ``Device``."""
@@ -87,11 +90,11 @@ class Gpu:
         host = _cuda.Host(words)
         return Staging(np.asarray(host), _cuda.Memory(self.number, 4 * words), up, down, host)
 
-    def replay(self, arguments: Arguments, staging: Staging, *, whole: bool) -> Callable[[], None]:
+    def replay(self, arguments: Arguments, staging: Staging, *, launches: str) -> Callable[[], None]:
         """See ``Device``."""
         staging.there.upload(staging.host)
         return _cuda.Replay(
-            self.number, bytes(arguments), whole, staging.handle, staging.there, staging.up, staging.down
+            self.number, bytes(arguments), launches, staging.handle, staging.there, staging.up, staging.down
         )
 
 

@@ -23,7 +23,8 @@ from .tiling import tilings
 from .weights import packed
 
 PRECISIONS = ("float32", "fp16")
-LAUNCHES = ("stages", "loop")
+LAUNCHES = ("stages", "loop", "cluster")
+BLOCKS = 8  # of a cluster: each computes an eighth of the channels, whole groups of a GroupNorm of eight
 GRADIENT_SCALE = {"float32": 1.0, "fp16": 64.0}  # a power of two, so that small gradients do not vanish in halves
 MODES = 8  # that an engine keeps ready: the least recently used goes first
 ROOM = 96 << 10  # bytes of shared memory that a tile takes at most, where they need not share it with an arena
@@ -44,17 +45,21 @@ class Division:
 def divided(loop: SamplingLoop, batch: int, device: Device, launches: str) -> Division:
     """How the work is divided; ValueError, in a sentence, if this device has too little shared memory.
 
-    With a launch for every stage there are tiles for all multiprocessors; with one for all stages a block has its
-    trajectories for itself, and their arena in shared memory. Of either a multiprocessor always has room for a block:
-    kernels are compiled for that (__launch_bounds__), and no block waits for another.
+    With a launch for every stage there are tiles for all multiprocessors; with one for all stages a block, or a cluster
+    of blocks, has its trajectories for itself, and their arena in shared memory, each block of a cluster all of it. A
+    multiprocessor always has room for a block: kernels are compiled for that (__launch_bounds__). None waits for
+    another, but for those of its cluster, which are started together.
     """
-    whole = launches == "loop"
-    most = -(-batch // device.multiprocessors) if whole else min(batch, SAMPLES, max(1, ROWS // loop.horizon))
+    if launches == "cluster" and not device.clusters:
+        raise ValueError("launches: 'cluster' needs a GPU of compute capability 9.0 or newer; use 'stages' or 'loop'")
+    whole = launches != "stages"
+    at_once = {"loop": device.multiprocessors, "cluster": device.clusters}.get(launches)
+    most = -(-batch // at_once) if whole else min(batch, SAMPLES, max(1, ROWS // loop.horizon))
     for group in range(most, 0, -1):
         stages = loop_stages(loop, group=group)
         arena = 4 * group * stages.arena if whole else 0
         room = device.shared_bytes - arena if whole else min(ROOM, device.shared_bytes)
-        tiles = 1 if whole else max(1, device.multiprocessors // -(-batch // group))
+        tiles = {"loop": 1, "cluster": BLOCKS}.get(launches) or max(1, device.multiprocessors // -(-batch // group))
         try:
             tilings(stages, room=room, tiles=tiles)
         except ValueError as error:
@@ -64,7 +69,7 @@ def divided(loop: SamplingLoop, batch: int, device: Device, launches: str) -> Di
     if not whole:
         raise reason
     raise ValueError(
-        f"launches: 'loop' keeps a trajectory in shared memory, of which a block of this GPU has "
+        f"launches: {launches!r} keeps a trajectory in shared memory, of which a block of this GPU has "
         f"{device.shared_bytes >> 10} KiB; {arena >> 10} KiB for its values and a tile beside them do not fit; use "
         "'stages'"
     )
@@ -193,8 +198,8 @@ class CudaEngine:
         found[1]["bad"][...] = loop.rows
         # Without a guide nothing is ranked: values stay zero, plans in their order.
         found[1]["order"][...] = np.tile(np.arange(mode.candidates), batch // mode.candidates)
-        run = self.device.replay(Arguments(**record), memory, whole=self.launches == "loop")
-        kernels = 1 if self.launches == "loop" else int(stages.script[:, SCRIPT_FIELDS.index("count")].sum())
+        run = self.device.replay(Arguments(**record), memory, launches=self.launches)
+        kernels = 1 if self.launches != "stages" else int(stages.script[:, SCRIPT_FIELDS.index("count")].sum())
         return _Prepared(memory, *found, run, [*kept, *host.values()], kernels)
 
     def _places(self, mode: Mode, inputs: StagingBuffer, outputs: StagingBuffer, base: int) -> dict[str, int]:

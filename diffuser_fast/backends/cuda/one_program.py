@@ -12,7 +12,7 @@ from ...core.program import Program
 from ..gpu.arguments import Arguments
 from ..gpu.compile import program_stages
 from .device import Device
-from .engine import ROOM, SAMPLES
+from .engine import BLOCKS, ROOM, SAMPLES
 from .tiling import tilings
 from .weights import packed
 
@@ -21,14 +21,14 @@ GUARD = 64  # floats of NaN on either side of every input and output
 
 def launched(
     program: Program, arrays: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None,
-    device: Device, *, exact: bool, whole: bool = False,
+    device: Device, *, exact: bool, launches: str = "stages",
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """inputs, outputs: ``[B, C, H]`` by name; table: what is seen of a denoising step, ``[S]`` or ``[B, S]``.
 
-    whole: in one launch. AssertionError if anything is written where nothing belongs.
+    AssertionError if anything is written where nothing belongs.
     """
     batch = len(next(iter(inputs.values())))
-    stages = program_stages(program, arrays, group=1 if whole else min(batch, SAMPLES))
+    stages = program_stages(program, arrays, group=min(batch, SAMPLES) if launches == "stages" else 1)
     weights, places = packed(stages.convolutions, exact=exact)
     table = np.zeros((1, 1), np.float32) if table is None else np.atleast_2d(np.asarray(table, np.float32))
     given = [np.asarray(inputs[name], np.float32).transpose(0, 2, 1) for name in program.inputs]
@@ -42,7 +42,7 @@ def launched(
         staging.host[at : at + array.size] = array.ravel()
     io = np.array([staging.there.pointer + 4 * at for at in places_io], np.uint64)
     room = min(ROOM, device.shared_bytes)
-    tiles = tilings(stages, room=room, tiles=1 if whole else device.multiprocessors)
+    tiles = tilings(stages, room=room, tiles={"loop": 1, "cluster": BLOCKS}.get(launches, device.multiprocessors))
     host = {"stages": stages.rows, "script": stages.script, "tiles": tiles}
     held = {
         name: device.holding(array)
@@ -59,7 +59,7 @@ def launched(
         group=stages.group, arena_floats=stages.arena, batch=batch, candidates=batch, rows=1,
         stage_count=len(stages.stages), script_count=len(stages.script), exact=int(exact),
     )  # fmt: skip
-    device.replay(arguments, staging, whole=whole)()
+    device.replay(arguments, staging, launches=launches)()
     edges = np.ones(words, bool)
     for array, at in zip([*given, *made], places_io):
         edges[at : at + array.size] = False
