@@ -140,6 +140,8 @@ class Replay {
     }
     try {
       check(df_cuda_prepare(), "kernels");
+      if (launch_ == df_cuda_cluster && df_cuda_clusters(&arguments_) == 0)
+        throw std::runtime_error("launches: this GPU holds no cluster of eight such blocks");
       check(enqueue(), "plan");
       check(cudaStreamSynchronize(stream_), "plan");
       capture();

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from diffuser_fast.backends.cuda import LAUNCHES, PRECISIONS
+from diffuser_fast.backends.cuda.device import Gpu, why_not
 from diffuser_fast.conformance import Target, loop_cases
 
 from ..machine import ROOT
@@ -25,7 +26,7 @@ def measure(limit: float) -> Sheet:
     """Errors by tool and way of launching; ``limit``: seconds for each."""
     program, rows = shutil.which("compute-sanitizer"), []
     for tool in TOOLS:
-        for launches in LAUNCHES:
+        for launches in ways():
             if program is None:
                 rows.append([tool, launches, None, "compute-sanitizer is not on the path"])
                 continue
@@ -37,6 +38,12 @@ def measure(limit: float) -> Sheet:
                 continue
             rows.append([tool, launches, *verdict(done.stdout + done.stderr, done.returncode)])
     return Sheet("sanitizer", "tiny plans", COLUMNS, rows)
+
+
+def ways() -> list[str]:
+    """How plans can be launched on this machine's first GPU; all ways where there is none."""
+    without = why_not(None) is None and not Gpu(0).clusters
+    return [launches for launches in LAUNCHES if not (without and launches == "cluster")]
 
 
 def verdict(said: str, code: int) -> tuple[int | None, str | None]:

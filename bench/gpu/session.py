@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 from diffuser_fast import backends
-from diffuser_fast.backends.cuda import LAUNCHES
 from diffuser_fast.backends.cuda import PRECISIONS as CUDA_PRECISIONS
 
 from .. import machine
@@ -86,7 +85,7 @@ def cuda_checked(log: Log, console: Console, left: Callable[[], float], at_once:
         console.say(f"cuda: {reason}")
         return True
     right, over = True, (1 - CUDA_CHECKING) * left()
-    for launches in LAUNCHES:
+    for launches in sanitizer.ways():
         jobs = [(one, device, part, PARTS, None, launches) for one in CUDA_PRECISIONS for part in range(PARTS)]
         sheet = checked(jobs, at_once, lambda: max(0.0, left() - over), console.say, f"cuda {launches}")
         console.show(log.append(sheet), log.run)

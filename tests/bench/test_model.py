@@ -85,7 +85,9 @@ def test_what_the_sanitizer_says_is_read(said, code, errors):
 def test_without_the_sanitizer_it_says_so(monkeypatch):
     monkeypatch.setattr(sanitizer.shutil, "which", lambda name: None)
     rows = sanitizer.measure(1.0).rows
-    assert len(rows) == 6 and all(row[2] is None and "not on the path" in row[3] for row in rows)
+    assert len(rows) == 3 * len(sanitizer.LAUNCHES) and all(
+        row[2] is None and "not on the path" in row[3] for row in rows
+    )
 
 
 def test_the_page_says_what_the_model_says():

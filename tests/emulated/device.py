@@ -27,8 +27,14 @@ class EmulatedDevice:
     """
 
     def __init__(
-        self, multiprocessors: int = 2, shared_bytes: int = 227 << 10, seed: int = 0, without: str = ""
+        self,
+        multiprocessors: int = 2,
+        shared_bytes: int = 227 << 10,
+        seed: int = 0,
+        without: str = "",
+        clusters: int = 2,
     ) -> None:
+        self.clusters = clusters
         self.multiprocessors, self.shared_bytes, self.seed, self.without = multiprocessors, shared_bytes, seed, without
         self._watched: dict[str, NDArray] = {}
 
@@ -49,7 +55,7 @@ class EmulatedDevice:
         """See ``Device``."""
         return Staging(np.zeros(words, np.float32), Memory(np.zeros(words, np.float32)), up, down)
 
-    def replay(self, arguments: Arguments, staging: Staging, *, whole: bool) -> Callable[[], None]:
+    def replay(self, arguments: Arguments, staging: Staging, *, launches: str) -> Callable[[], None]:
         """See ``Device``. AssertionError on whatever the emulator reports."""
         staging.there.array[...] = staging.host
 
@@ -61,7 +67,7 @@ class EmulatedDevice:
             for name, array in self._watched.items():
                 self.emulated.watch(name, array, known=False)
             self.emulated.watch("staging", there)
-            call = library.df_cuda_loop if whole else library.df_cuda_stages
+            call = getattr(library, f"df_cuda_{launches}")
             error = call(ctypes.byref(arguments), None)
             reports = self.emulated.report()
             assert not error and not reports, "\n".join(reports) or error

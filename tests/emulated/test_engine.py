@@ -31,6 +31,7 @@ OPS = {case.name: case for case in c.op_cases()}
         ("one denoising step", "float32", "stages"), ("one denoising step", "fp16", "loop"),
         ("situations with candidates", "float32", "loop"), ("tables added for each trajectory", "float32", "stages"),
         ("narrow", "float32", "loop"), ("narrow", "fp16", "stages"),
+        ("one denoising step", "fp16", "cluster"), ("situations with candidates", "float32", "cluster"),
     ],
 )  # fmt: skip
 def test_plans_are_within_their_bounds(name, precision, launches):
@@ -93,9 +94,9 @@ def test_one_program_by_itself():
     for name in ("conv 33x3 to 65x3 k5 s1 p2 B3", "network gradient of value H4", "slices of one value"):
         case = OPS[name]
         implied = c.implied_by_program(case.program, case.weights, case.inputs, case.table)
-        for whole in (False, True):
+        for launches in cuda.LAUNCHES:
             found = launched(
-                case.program, case.weights, case.inputs, case.table, EmulatedDevice(), exact=True, whole=whole
+                case.program, case.weights, case.inputs, case.table, EmulatedDevice(), exact=True, launches=launches
             )  # fmt: skip
             for output in implied:
                 within(found[output], implied[output], f"{name}: {output}")
@@ -108,6 +109,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         divided(maze, 1, small, "loop")
     with pytest.raises(ValueError, match="do not fit into 2048 bytes"):
         divided(maze, 1, EmulatedDevice(132, 2 << 10), "stages")
+    with pytest.raises(ValueError, match="launches: 'cluster' needs a GPU of compute capability 9"):
+        divided(hopper, 1, EmulatedDevice(clusters=0), "cluster")
+    assert divided(hopper, 64, EmulatedDevice(132, clusters=15), "cluster").tiles == 8
     assert divided(maze, 1, small, "stages").group == 1 and divided(maze, 64, large, "stages").group == 1
     assert divided(hopper, 64, large, "stages").group == 4 and divided(hopper, 2, large, "stages").group == 2
     assert divided(hopper, 64, large, "loop").group == 1 and divided(hopper, 400, large, "loop").group > 1
@@ -134,6 +138,6 @@ def test_refusals():
     loop = Short("narrow").loop
     with pytest.raises(ValueError, match="precision: the cuda backend has float32, fp16, found 'bf16'"):
         cuda.ready(loop, batch=1, precision="bf16")
-    with pytest.raises(ValueError, match="launches: found 'one', expected one of stages, loop"):
+    with pytest.raises(ValueError, match="launches: found 'one', expected one of stages, loop, cluster"):
         cuda.ready(loop, batch=1, launches="one")
     assert cuda.why_not(loop, "cpu")

@@ -45,7 +45,7 @@ def ran(without=""):
         for case in (attention(), wide_norm()):
             launched(case.program, case.weights, case.inputs, case.table, device, exact=True)
         small, case = EmulatedDevice(shared_bytes=3 << 10, without=without), cut()
-        launched(case.program, case.weights, case.inputs, case.table, small, exact=False, whole=True)
+        launched(case.program, case.weights, case.inputs, case.table, small, exact=False, launches="loop")
         case = Short("ranked by value alone", plans=2)
         case.plan(CudaEngine(case.loop, case.batch, EmulatedDevice(multiprocessors=2, without=without), "fp16", "loop"))
     except AssertionError as error:

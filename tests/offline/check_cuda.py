@@ -33,6 +33,7 @@ ARCHS = ("80", "86", "89", "90a", "100a", "120")  # as in setup.py, whose flags 
 FLAGS = ("-std=c++17", "-O3", "-fmad=false", "-Xptxas=-v", f"-I{ROOT / 'csrc'}")
 EXPECTED = tuple((kernel, operand) for kernel in ("stage_kernel", "loop_kernel") for operand in ("Halves", "Floats"))
 BUILT_FOR = "90a"  # the extension, to see that it can be
+CLUSTERS = 90  # the first that has them; before, the kernel's body is empty
 THREADS, REGISTERS = 256, 65536  # of a block; of a multiprocessor
 
 
@@ -50,6 +51,13 @@ class Function:
         return sum(n for name, n in self.instructions.items() if name.startswith(prefix))
 
 
+def expected(arch: str) -> tuple[tuple[str, str], ...]:
+    """The kernels that there must be for a GPU."""
+    if int(arch.rstrip("af")) < CLUSTERS:
+        return EXPECTED
+    return (*EXPECTED, ("cluster_kernel", "Halves"), ("cluster_kernel", "Floats"))
+
+
 def complaints(functions: dict[str, Function], expected: Iterable[tuple[str, str]] = EXPECTED) -> list[str]:
     """Why these may not be shipped, in sentences."""
     found = []
@@ -58,11 +66,11 @@ def complaints(functions: dict[str, Function], expected: Iterable[tuple[str, str
         if len(names) != 1:
             found.append(f"{kernel} of {operand}: found {len(names)} of them, expected one")
             continue
-        found += [f"{kernel} of {operand}: {wrong}" for wrong in _wrong(functions[names[0]], operand)]
+        found += [f"{kernel} of {operand}: {wrong}" for wrong in _wrong(functions[names[0]], kernel, operand)]
     return found
 
 
-def _wrong(f: Function, operand: str) -> Iterable[str]:
+def _wrong(f: Function, kernel: str, operand: str) -> Iterable[str]:
     if not f.registers or not f.instructions:
         yield "the compiler says nothing of it"
         return
@@ -77,7 +85,10 @@ def _wrong(f: Function, operand: str) -> Iterable[str]:
         yield f"{f.spills} bytes of registers spilled"
     if f.registers * THREADS > REGISTERS:
         yield f"{f.registers} registers in {THREADS} threads are more than a multiprocessor has"
-    if f.count("CCTL.IVALL") > f.count("ATOM"):
+    barriers = f.count("UCGABAR_WAIT")
+    if kernel == "cluster_kernel" and not barriers:
+        yield "no barrier of a cluster is left (UCGABAR_WAIT)"
+    if f.count("CCTL.IVALL") > f.count("ATOM") + barriers:
         yield f"{f.count('CCTL.IVALL')} times the first-level cache is given up, for {f.count('ATOM')} atomics"
 
 
@@ -177,11 +188,11 @@ def main(words: list[str] | None = None) -> int:
     archs = options.arch or ARCHS
     with ThreadPoolExecutor(options.workers) as pool:
         for arch, (functions, error) in zip(archs, pool.map(partial(_one, compiler), archs)):
-            sentences = [f"does not compile: {error}"] if error else complaints(functions)
+            sentences = [f"does not compile: {error}"] if error else complaints(functions, expected(arch))
             wrong += len(sentences)
             for sentence in sentences:
                 print(f"sm_{arch}: {sentence}", flush=True)
-            for kernel, operand in EXPECTED:
+            for kernel, operand in expected(arch):
                 for name, f in functions.items():
                     if kernel in name and operand in name:
                         counts = (f.registers, f.spills, f.count("HMMA"), f.count("FFMA"), f.instructions.total())
