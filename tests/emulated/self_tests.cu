@@ -91,6 +91,17 @@ DF_KERNEL(product, Arguments, 32) {
   for (int i = 0; i < 4; ++i) a.floats[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
 }
 
+// Every block of a cluster tells all of them its number; each adds up what it was told.
+DF_KERNEL(cluster, Arguments, 32) {
+  float* told = shared_memory<float>();
+  if (a.fault != 1) sync_cluster();
+  if (lane() < 4) store_remote(told + rank_in_cluster(), lane(), static_cast<float>(rank_in_cluster() + 1));
+  if (a.fault != 2) sync_cluster();
+  if (lane() == 0) a.floats[block()] = told[0] + told[1] + told[2] + told[3];
+  if (a.fault == 3) store_remote(told + 8, 3 - rank_in_cluster(), 1.0f);  // and nobody waits for it
+  if (a.fault == 4 && rank_in_cluster() == 2) sync_cluster();
+}
+
 }  // namespace
 }  // namespace cuda
 }  // namespace df
@@ -109,6 +120,8 @@ extern "C" void run(const char* name, int fault, int* numbers, float* floats) {
       return emu::run(cuda::beyond, {1, 32, 256}, a);
     case 'l':
       return emu::run(cuda::last_arriver, {4, 64, 128}, a);
+    case 'c':
+      return emu::run(cuda::cluster, {8, 32, 128, 4}, a);
     case 'p':
       return emu::run(cuda::product, {1, 32, 0}, a);
   }

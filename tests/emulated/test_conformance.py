@@ -46,14 +46,29 @@ def test_plans_are_within_their_bounds(name, precision):
     case.judge(case.plan(case.engine(precision, launches, **WAYS[precision])), precision)
 
 
+def divided(monkeypatch, **division):
+    monkeypatch.setattr(engines, "divided", lambda *_: engines.Division(**division))
+
+
+def equal(one, other):
+    for field in ("x", "values", "order", "chain"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
+
+
 @pytest.mark.parametrize("precision", WAYS)
 @pytest.mark.parametrize("name", ["situations with candidates", "attention", "dpm_solver_pp_2m, clipped, guided"])
 def test_one_launch_has_the_bits_of_a_launch_for_every_stage(name, precision, monkeypatch):
     """Where the work is divided alike; schedules may differ."""
     case = Short(name, plans=3)
-    division = engines.Division(group=2, tiles=1, room=64 << 10)
-    monkeypatch.setattr(engines, "divided", lambda *_: division)
-    one = case.plan(case.engine(precision, "loop", seed=5))
-    many = case.plan(case.engine(precision, "stages", seed=0))
-    for field in ("x", "values", "order", "chain"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(many, field), err_msg=field)
+    divided(monkeypatch, group=2, tiles=1, room=64 << 10)
+    equal(case.plan(case.engine(precision, "loop", seed=5)), case.plan(case.engine(precision, "stages", seed=0)))
+
+
+@pytest.mark.parametrize(("name", "precision"), [("narrow", "float32"), ("ranked by value alone", "fp16")])
+def test_a_cluster_has_the_bits_of_one_block(name, precision, monkeypatch):
+    """Eight blocks share the tiles of a stage, and hand over what they computed."""
+    case = Short(name, plans=2)
+    divided(monkeypatch, group=1, tiles=8, room=64 << 10)
+    found = case.plan(case.engine(precision, "cluster"))
+    case.judge(found, precision)
+    equal(found, case.plan(case.engine(precision, "loop", seed=5)))

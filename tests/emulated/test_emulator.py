@@ -31,13 +31,15 @@ def run(device, kernel, fault=0, seed=0, without=""):
 
 @pytest.mark.parametrize("seed", SCHEDULES)
 def test_what_is_right_runs_without_a_word(device, seed):
-    for kernel in ("neighbours", "warp_neighbours", "one_stays_away", "beyond", "last_arriver", "product"):
+    for kernel in ("neighbours", "warp_neighbours", "one_stays_away", "beyond", "last_arriver", "product", "cluster"):
         reports, numbers, floats = run(device, kernel, seed=seed)
         assert not reports, kernel
         if kernel == "neighbours":
             np.testing.assert_array_equal(numbers[:256], np.tile((np.arange(128) + 1) % 128, 2))
         if kernel == "last_arriver":
             assert numbers[0] == 4 and floats[0] == 4 * 63 * 32
+        if kernel == "cluster":
+            np.testing.assert_array_equal(floats[:8], 10)
         if kernel == "product":
             row, column, k = np.arange(16)[:, None, None], np.arange(8)[:, None], np.arange(16)
             np.testing.assert_array_equal(floats[:128].reshape(16, 8), ((row + k) * (k - column)).sum(-1))
@@ -59,6 +61,10 @@ def test_what_is_right_runs_without_a_word(device, seed):
         ("beyond", 2, "RACE: write races with write in shared memory at byte 0"),
         ("last_arriver", 1, "RACE: "),
         ("last_arriver", 2, "RACE: read races with write in floats"),
+        ("cluster", 1, "ENTRY: a store into block"),
+        ("cluster", 2, "RACE: read"),
+        ("cluster", 3, "EXIT: "),
+        ("cluster", 4, "DEADLOCK: cluster barrier of block"),
     ],
 )
 def test_a_fault_is_reported(device, kernel, fault, words, seed):

@@ -45,7 +45,8 @@ def ran(without=""):
         for case in (attention(), wide_norm()):
             launched(case.program, case.weights, case.inputs, case.table, device, exact=True)
         small, case = EmulatedDevice(shared_bytes=3 << 10, without=without), cut()
-        launched(case.program, case.weights, case.inputs, case.table, small, exact=False, launches="loop")
+        for launches in ("loop", "cluster"):
+            launched(case.program, case.weights, case.inputs, case.table, small, exact=False, launches=launches)
         case = Short("ranked by value alone", plans=2)
         case.plan(CudaEngine(case.loop, case.batch, EmulatedDevice(multiprocessors=2, without=without), "fp16", "loop"))
     except AssertionError as error:
@@ -62,12 +63,13 @@ def test_every_ordering_is_missed():
         word
         for path in (*CUDA.glob("*.cuh"), CUDA / "kernels.cu")
         for line in path.read_text().splitlines()
-        for word in ("sync_block(", "sync_warp(", "atomic_add(")
+        for word in ("sync_block(", "sync_warp(", "sync_cluster(", "atomic_add(")
         if word in line.split("//")[0]
     )
     found = Counter(one.split(" ", 1)[1] for one in orderings)
     assert found["block barrier"] == written["sync_block("], "a barrier that this test does not come by"
     assert found["warp barrier"] == written["sync_warp("]
+    assert found["cluster barrier"] == written["sync_cluster("]
     assert found["release"] == found["acquire"] == written["atomic_add("]
     survived = []
     for ordering in orderings:
