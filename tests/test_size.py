@@ -15,7 +15,7 @@ MEDIAN = 170  # lines of the package's files; admired repositories of this field
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 MIB = 1 << 20
 # Folder -> the largest file it may hold. The first prefix that fits counts; "" is everything else.
-LARGEST = {"diffuser_fast/pretrained/": 8 * MIB, "tests/golden/": 8 * MIB, "": 2 * MIB}
+LARGEST = {"diffuser_fast/pretrained/": 16 * MIB, "tests/golden/": 8 * MIB, "": 2 * MIB}
 
 
 def git_files(root):
@@ -72,7 +72,7 @@ def test_budgets(tree):
         ("csrc/common.inl.h", 1, "named for nothing"),
         ("docs/picture.png", 2 * MIB + 1, "2.0 MiB"),
         ("tests/golden/trace.npz", 2 * MIB + 1, None),
-        ("diffuser_fast/pretrained/maze2d.safetensors", 8 * MIB + 1, "8.0 MiB"),
+        ("diffuser_fast/pretrained/maze2d.safetensors", 16 * MIB + 1, "16.0 MiB"),
     ],
 )
 def test_the_budgets_can_be_overdrawn(tmp_path, name, size, complaint):
