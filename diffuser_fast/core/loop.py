@@ -208,7 +208,7 @@ def sampling_loop(
         steps = guided(steps, guide)
         value = _guide_network(checkpoint, cost, steps, horizon, like and like.guide)
     elif cost is not None:
-        raise ValueError("cost: there is no guide to follow it; found guide=None")
+        raise ValueError("cost: there is no guide to follow it")
     bound = np.full(depth, checkpoint.clip_range, np.float32)
     return SamplingLoop(
         denoiser=network(checkpoint.unet, steps, horizon, like=like and like.denoiser, gains=checkpoint.gains),

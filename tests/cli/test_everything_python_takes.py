@@ -23,6 +23,7 @@ OTHERS = {  # a parameter of Python -> the option's, where it has another name
     "path": "", "facts": "", "find_value": "", "find_normalizer": "",  # the argument itself; what --value gives up
     "checkpoint": "", "sampler_options": "eta", "planner": "", "progress": "", "self": "", "recipe": "",
     "conditions": "condition", "return_chain": "chain", "warm": "", "shift": "", "replay": "", "prefix": "",  # one call
+    "cost": "",  # a formula in Python
     "fields": "field", "env_id": "", "n_timesteps": "diffusion_steps",
     "episodes": "", "folder": "", "compile": "", "metadata": "",
 }  # fmt: skip

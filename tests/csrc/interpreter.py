@@ -120,12 +120,14 @@ ACTS = {
     "silu": lambda r, x: r.once(x * sigmoid(r, x)),
     "relu": lambda r, x: np.maximum(x, 0),
     "gelu": lambda r, x: r.once(x * distribution(r, x)),
+    "square": lambda r, x: r.once(x * x),
 }
 SLOPES = {
     "mish": mish_slope,
     "silu": silu_slope,
     "relu": lambda r, x: np.where(x > 0, 1.0, 0.0),
     "gelu": gelu_slope,
+    "square": lambda r, x: 2 * x,
 }
 
 

@@ -100,6 +100,13 @@ def test_other_activations(isa, act):
     np.testing.assert_allclose(call(isa, 2 * number + 2, far), expected, rtol=0, atol=1e-7)
 
 
+@every_isa
+def test_a_square_is_rounded_once(isa):
+    number, x = ACTS.index("square"), samples(-100, 100, 20_001)
+    np.testing.assert_array_equal(call(isa, 2 * number + 1, x), x * x)
+    np.testing.assert_array_equal(call(isa, 2 * number + 2, x), 2 * x)
+
+
 def test_there_is_no_other():
     x = np.zeros(3, np.float32)
     for which in (-1, 2 * len(ACTS) + 1, 1000):
