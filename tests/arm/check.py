@@ -26,7 +26,7 @@ SUITES = ["tests/csrc/test_functions.py", "tests/csrc/test_programs.py", "tests/
 # The same for what differs between instruction sets of AArch64, and the C library.
 SHORT = ["tests/arm/bundles.py", "tests/csrc/test_bf16.py", "tests/csrc/test_winograd.py"]
 # But what is about this process and the engine inside it, or has nothing to do with the CPU.
-NOT = ["arguments_are_checked", "after_a_fork", "more_threads_than_cores", "textbook", "scalar"]
+NOT = ["arguments_are_checked", "bad_arguments", "after_a_fork", "more_threads_than_cores", "textbook", "scalar"]
 # CPU of the emulator -> the instruction sets that it must have, the one that is tested, and by what.
 CPUS = {
     "cortex-a57": (["scalar", "neon"], "neon", SHORT + SUITES),
