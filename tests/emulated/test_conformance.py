@@ -1,7 +1,7 @@
 """The CUDA kernels in the emulator: every op and every loop within its bound, with nothing to report.
 
-Float32 goes in lock step, by a launch for every stage. Halves go under another schedule, with stages cut into more
-tiles; of loops a whole plan in one launch.
+Each goes under two schedules: in lock step, and with warps in an order by seed and stages cut into more tiles. Of loops
+the first is a launch for every stage, the second the whole plan in one.
 """
 
 import numpy as np
@@ -17,33 +17,36 @@ from diffuser_fast.backends.cuda.one_program import launched
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the emulator's kernels are compiled by g++")
 
-WAYS = {
-    "float32": {"multiprocessors": 1, "seed": 0},
-    "fp16": {"multiprocessors": 12, "seed": 5},
-}  # precision -> the device
+PRECISIONS = ("float32", "fp16")
+SCHEDULES = {  # how loops are launched -> on what device
+    "stages": {"multiprocessors": 1, "seed": 0},
+    "loop": {"multiprocessors": 12, "seed": 5},
+}
 # Whose kernels are the same in both precisions, and computed in float32.
 SAME = {"add", "concat", "slice", "step_bias", "film", "channel_norm", "group_norm", "group_norm_vjp"}
 BEYOND = {"maze2d large"}  # whose values are more than a block's shared memory
 
 
-@pytest.mark.parametrize("precision", WAYS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", c.op_cases(), ids=lambda case: case.name)
 def test_ops_are_within_their_bounds(case, precision):
     by = "float32" if {op.kind for op in case.program.ops} <= SAME else precision
     implied = c.implied_by_program(case.program, case.weights, case.inputs, case.table, c.ARITHMETIC[by])
-    device = EmulatedDevice(**WAYS[precision])
-    found = launched(case.program, case.weights, case.inputs, case.table, device, exact=precision == "float32")
-    assert set(found) == set(implied)
-    for name in implied:
-        within(found[name], implied[name], name, exactness=c.Target("cuda", precision=by).exactness)
+    given = case.program, case.weights, case.inputs, case.table
+    for device in SCHEDULES.values():
+        found = launched(*given, EmulatedDevice(**device), exact=precision == "float32")
+        assert set(found) == set(implied)
+        for name in implied:
+            within(found[name], implied[name], name, exactness=c.Target("cuda", precision=by).exactness)
 
 
-@pytest.mark.parametrize("precision", WAYS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", [case.name for case in c.loop_cases()])
 def test_plans_are_within_their_bounds(name, precision):
     case = Short(name, plans=2)
-    launches = "loop" if precision == "fp16" and name not in BEYOND else "stages"
-    case.judge(case.plan(case.engine(precision, launches, **WAYS[precision])), precision)
+    for launches, device in SCHEDULES.items():
+        way = "stages" if name in BEYOND else launches
+        case.judge(case.plan(case.engine(precision, way, **device)), precision)
 
 
 def divided(monkeypatch, **division):
@@ -55,7 +58,7 @@ def equal(one, other):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
 
 
-@pytest.mark.parametrize("precision", WAYS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", ["situations with candidates", "attention", "dpm_solver_pp_2m, clipped, guided"])
 def test_one_launch_has_the_bits_of_a_launch_for_every_stage(name, precision, monkeypatch):
     """Where the work is divided alike; schedules may differ."""
