@@ -24,6 +24,7 @@ from ..core.spelling import setting
 from .plain_json import Settings, about, read_json
 from .renamed import counted, shape_of, weights
 from .state_dict import plain_keys
+from .temporal_unet import BLOCKS, levels
 from .torch_zip import Archive
 
 FACTS = "facts.json"
@@ -33,24 +34,11 @@ _FIRST = "downs.{}.0.blocks.0.block.0.weight"
 _INV = "inv_model."
 _MARKS = (_INV, "model.returns_mlp.")
 _RULES = (
-    (r"\.first\.conv\.", ".blocks.0.block.0."),
-    (r"\.first\.norm\.", ".blocks.0.block.2."),
-    (r"\.second\.conv\.", ".blocks.1.block.0."),
-    (r"\.second\.norm\.", ".blocks.1.block.2."),
-    (r"(block\d?)\.(time|condition)\.", r"\1.time_mlp.1."),
-    (r"\.skip\.", ".residual_conv."),
-    (r"^time\.linear1\.", "time_mlp.1."),
-    (r"^time\.linear2\.", "time_mlp.3."),
     (r"^condition\.linear1\.", "returns_mlp.0."),
     (r"^condition\.linear2\.", "returns_mlp.2."),
     (r"^condition\.linear3\.", "returns_mlp.4."),
-    (r"^(down|up)(\d+)\.block(\d)", r"\1s.\2.\3"),
-    (r"^(down|up)(\d+)\.(down|up)sample", r"\1s.\2.2.conv"),
-    (r"^mid\.block0", "mid_block1"),
-    (r"^mid\.block1", "mid_block2"),
-    (r"^head\.conv", "final_conv.0.block.0"),
-    (r"^head\.norm", "final_conv.0.block.2"),
-    (r"^head\.out", "final_conv.1"),
+    *BLOCKS,
+    *levels(2),
 )
 _INVERSE = ((r"^linear1\.", "0."), (r"^linear2\.", "2."), (r"^linear3\.", "4."))
 

@@ -16,6 +16,7 @@ from ..core.schedule import BUFFERS
 from ..core.spec import UNetSpec, ValueSpec
 from ..core.spelling import setting
 from .renamed import counted, shape_of, some, weights
+from .temporal_unet import BLOCKS, levels
 
 State = Mapping[str, NDArray]
 GROUPS = 8  # of every norm of the original's
@@ -26,39 +27,14 @@ _DERIVED = {
     "loss_fn.weights",
 }  # fmt: skip
 
-# How the keys of relatives begin, which are read nowhere yet.
-_OTHERS = {
-    "inv_model.": "Decision Diffuser",
-    "model.returns_mlp.": "Decision Diffuser",
-}
-
 _FIRST = "0.blocks.0.block.0.weight"  # of a level: [width, channels in, taps]
 
-# Our names -> the original's keys: each rule in turn, SLOT being the entry of a level's resampling convolution.
-_INSIDE = (
-    (r"\.first\.conv\.", ".blocks.0.block.0."),
-    (r"\.first\.norm\.", ".blocks.0.block.2."),
-    (r"\.second\.conv\.", ".blocks.1.block.0."),
-    (r"\.second\.norm\.", ".blocks.1.block.2."),
-    (r"(block\d?)\.time\.", r"\1.time_mlp.1."),
-    (r"\.skip\.", ".residual_conv."),
+# Our names -> the original's keys: each rule in turn.
+_ATTENTION = (
     (r"attention\.qkv\.", "attention.fn.fn.to_qkv."),
     (r"attention\.out\.", "attention.fn.fn.to_out."),
     (r"attention\.norm\.weight", "attention.fn.norm.g"),
     (r"attention\.norm\.bias", "attention.fn.norm.b"),
-    (r"^time\.linear1\.", "time_mlp.1."),
-    (r"^time\.linear2\.", "time_mlp.3."),
-)
-_UNET = (
-    (r"^(down|up)(\d+)\.block(\d)", r"\1s.\2.\3"),
-    (r"^(down|up)(\d+)\.attention", r"\1s.\2.2"),
-    (r"^(down|up)(\d+)\.(down|up)sample", r"\1s.\2.SLOT.conv"),
-    (r"^mid\.block0", "mid_block1"),
-    (r"^mid\.block1", "mid_block2"),
-    (r"^mid\.attention", "mid_attn"),
-    (r"^head\.conv", "final_conv.0.block.0"),
-    (r"^head\.norm", "final_conv.0.block.2"),
-    (r"^head\.out", "final_conv.1"),
 )
 _VALUE = (
     (r"^down(\d+)\.block(\d)", r"blocks.\1.\2"),
@@ -84,9 +60,6 @@ def is_value(state: State) -> bool:
 
 def split(state: State) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     """The network's tensors (without ``model.``) and the buffers; ValueError on keys the original does not write."""
-    for start, owner in _OTHERS.items():
-        if any(key.startswith(start) for key in state):
-            raise ValueError(f"its keys ({start}*) are those of {owner}, which is not readable yet")
     network = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     rest = {key: value for key, value in state.items() if not key.startswith("model.")}
     unknown = rest.keys() - set(BUFFERS) - _DERIVED
@@ -101,7 +74,7 @@ def unet_weights(network: State, horizon: int, *, groups: int = GROUPS) -> Weigh
     spec = UNetSpec(horizon=horizon, attention=any(".to_qkv." in key for key in network), groups=groups, **sizes)
     # Only the last level has no downsampling; a network of one level has none at all.
     slot = 3 if "downs.0.3.conv.weight" in network else 2
-    return weights(spec, network, [(pattern, key.replace("SLOT", str(slot))) for pattern, key in (*_INSIDE, *_UNET)])
+    return weights(spec, network, (*BLOCKS, *_ATTENTION, *levels(slot)))
 
 
 def value_weights(network: State, horizon: int | None, guess: int | None, *, groups: int = GROUPS) -> Weights:
@@ -129,7 +102,7 @@ def value_weights(network: State, horizon: int | None, guess: int | None, *, gro
         raise ValueError(f"its horizon is not known ({fits}); no model_config.pkl is beside it{cure}")
     if not shortest <= horizon <= longest:
         raise ValueError(f"its horizon is said to be {horizon}, but {fits}")
-    return weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, (*_INSIDE, *_VALUE))
+    return weights(ValueSpec(horizon=horizon, middle=middle, groups=groups, **sizes), network, (*BLOCKS, *_VALUE))
 
 
 def _sizes(network: State, levels: str) -> dict[str, Any]:

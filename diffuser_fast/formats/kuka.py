@@ -22,29 +22,17 @@ from ..core.spelling import setting
 from .plain_json import about
 from .renamed import counted, predicting_zeros, shape_of, weights
 from .state_dict import plain_keys
+from .temporal_unet import BLOCKS, levels
 from .torch_zip import Archive
 
 _NETWORK = "denoise_fn."
 _FIRST = "downs.{}.0.blocks.0.block.0.weight"
 _RULES = (
     (r"\.attention\.", ".attn.fn.to_"),
-    (r"\.first\.conv\.", ".blocks.0.block.0."),
-    (r"\.first\.norm\.", ".blocks.0.block.2."),
-    (r"\.second\.conv\.", ".blocks.1.block.0."),
-    (r"\.second\.norm\.", ".blocks.1.block.2."),
-    (r"(block\d?)\.(time|condition)\.", r"\1.time_mlp.1."),
-    (r"\.skip\.", ".residual_conv."),
-    (r"^time\.linear1\.", "time_mlp.1."),
-    (r"^time\.linear2\.", "time_mlp.3."),
     (r"^condition\.linear1\.", "cond_mlp.0."),
     (r"^condition\.linear2\.", "cond_mlp.2."),
-    (r"^(down|up)(\d+)\.block(\d)", r"\1s.\2.\3"),
-    (r"^(down|up)(\d+)\.(down|up)sample", r"\1s.\2.2.conv"),
-    (r"^mid\.block0", "mid_block1"),
-    (r"^mid\.block1", "mid_block2"),
-    (r"^head\.conv", "final_conv.0.block.0"),
-    (r"^head\.norm", "final_conv.0.block.2"),
-    (r"^head\.out", "final_conv.1"),
+    *BLOCKS,
+    *levels(2),
 )
 
 
