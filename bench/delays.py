@@ -10,11 +10,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from .machine import ROOT
 from .real_time import show
-from .records import RESULTS, Log, Sheet
+from .records import RESULTS, Sheet, log_of
 
 DELAYS = (1, 4, 12, 24)
 COLUMNS = ["delay, steps", "score", "standard error", "seam", "from delay 0, errors"]
@@ -28,13 +27,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--record", action="store_true", help="append it to bench/results")
     parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the records")
     options = parser.parse_args(words)
-    log = None
-    if options.record:
-        command = " ".join(["python -m bench.delays", *(sys.argv[1:] if words is None else words)])
-        log = Log(
-            Path(options.results), command=command, clock="cpu", threads=1, isa=None, quick=False,
-            load=os.getloadavg()[0],
-        )  # fmt: skip
+    log = log_of("delays", words, 1, options.results) if options.record else None
     asked = ["--episodes", options.episodes, "--delays", *options.delays, "--json"]
     example = [sys.executable, str(ROOT / "examples" / "plan_while_acting.py"), *map(str, asked)]
     done = subprocess.run(example, capture_output=True, text=True, cwd=ROOT)

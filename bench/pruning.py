@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.planner import Planner
 
 from .real_time import show
-from .records import RESULTS, Log, Sheet
+from .records import RESULTS, Sheet, log_of
 from .tails import made, situations
 from .workloads import workloads
 
@@ -85,13 +83,7 @@ def main(words: list[str] | None = None) -> None:
         planner = made(workloads().find(options.workload), options.threads)
     if planner.loop.guide is None or planner.batch_size < 2 * max(KEPT):
         parser.error(f"a guided planner of at least {2 * max(KEPT)} candidates is wanted")
-    log = None
-    if options.record:
-        command = " ".join(["python -m bench.pruning", *(sys.argv[1:] if words is None else words)])
-        log = Log(
-            Path(options.results), command=command, clock="cpu", threads=options.threads, isa=None, quick=False,
-            load=os.getloadavg()[0],
-        )  # fmt: skip
+    log = log_of("pruning", words, options.threads, options.results) if options.record else None
     which = "a checkpoint" if options.checkpoint else options.workload
     name = f"{which}, {options.situations} situations"
     sheet = Sheet("pruning", name, ["candidates", *COLUMNS], measured(planner, options.situations))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -134,6 +135,14 @@ class Log:
             os.close(handle)
         self.records.append(record)
         return record
+
+
+def log_of(module: str, words: list[str] | None, threads: int, folder: str | Path = RESULTS) -> Log:
+    """The log of ``python -m bench.<module>``, a command of its own on the CPU. words: its own, if not sys.argv's."""
+    command = " ".join([f"python -m bench.{module}", *(sys.argv[1:] if words is None else words)])
+    return Log(
+        Path(folder), command=command, clock="cpu", threads=threads, isa=None, quick=False, load=os.getloadavg()[0]
+    )
 
 
 def read(paths: Iterable[Path] | None = None) -> list[Entry]:

@@ -7,7 +7,6 @@ torch. Networks have the sizes of released configurations and random weights; a 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -21,7 +20,7 @@ import diffuser_fast as dfx
 from . import machine
 from .console import Console
 from .peers import Settings
-from .records import RESULTS, Log, Sheet
+from .records import RESULTS, Sheet, log_of
 from .repetitions import FULL, Repetitions, Timed, interleave
 from .stats import percentile, ratio_of_medians
 
@@ -75,11 +74,9 @@ def main() -> None:
     parser.add_argument("--results", default=RESULTS, type=machine.Path, metavar="FOLDER", help="of the records")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    load = os.getloadavg()[0]
+    log = log_of("relatives", None, options.threads, options.results)
     with machine.Quiet() as quiet:
         rows = [row(entry, FULL, options.threads) for entry in entries() if options.only in entry[0]]
-    log = Log(options.results, command=" ".join(["python -m bench.relatives", *sys.argv[1:]]), clock="cpu",
-              threads=options.threads, isa=None, quick=False, load=load)  # fmt: skip
     sheet = Sheet("relatives", f"{options.threads} threads", COLUMNS, rows, quiet.others, quiet.warning)
     Console().show(log.append(sheet), log.run)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from diffuser_fast.planner import Planner
 from . import machine
 from .peers import Settings
 from .problem import checkpoint
-from .records import RESULTS, Log, Sheet
+from .records import RESULTS, Sheet, log_of
 from .stats import percentile
 from .workloads import Workload, workloads
 
@@ -90,14 +88,8 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args(words)
     if options.fifo:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.fifo))
-    workload, load = workloads().find(options.workload), os.getloadavg()[0]
-    log = None
-    if options.record:
-        command = " ".join(["python -m bench.tails", *(sys.argv[1:] if words is None else words)])
-        log = Log(
-            Path(options.results), command=command, clock="cpu", threads=max(options.threads), isa=None, quick=False,
-            load=load,
-        )  # fmt: skip
+    workload = workloads().find(options.workload)
+    log = log_of("tails", words, max(options.threads), options.results) if options.record else None
     planners = {threads: made(workload, threads) for threads in options.threads}
     latencies, missed = {}, {}
     for hogs in options.busy:
