@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from .arrays import as_numbers
 from .scalars import real, shown, whole
 
-FIELDS = ("observation", "action")
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -149,6 +147,8 @@ class Part:
 
     def weights(self, horizon: int) -> NDArray[np.float64]:
         """Of each time at which the form is a number, ``[H - reach]``; ValueError if one lies outside."""
+        if self.form.reach >= horizon:
+            raise ValueError(f"form: it is of what comes {self.form.reach} later, and the horizon is {horizon}")
         found = np.zeros(horizon)
         for t in range(horizon - self.form.reach) if self.at is None else self.at:
             if not -horizon <= t < horizon:

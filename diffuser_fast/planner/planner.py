@@ -56,7 +56,8 @@ class Planner:
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
     cost: what plans shall keep low (``dfx.Cost``): the guide is the checkpoint's value network, if it has one, less the
-    cost, and follows the gradient of both.
+    cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop" or "cluster"
+    (docs/cuda.md).
 
     A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
     Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
@@ -69,7 +70,7 @@ class Planner:
         sampler: str | None = None, n_steps: int | None = None, precision: str = "float32",
         guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
         device: str | None = None, cores: Sequence[int] | None = None, clip_scope: str = "plan",
-        cost: Cost | None = None,
+        cost: Cost | None = None, launches: str | None = None,
         **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
@@ -114,6 +115,10 @@ class Planner:
             if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
             self._options["cores"] = [whole("cores", core, 0) for core in cores]
+        if launches is not None:
+            if "launches" not in backends.get(self.backend).OPTIONS:
+                raise ValueError(f"launches: the {self.backend} backend has one way of its own")
+            self._options["launches"] = launches
         as_trained = own or (sampler in (None, "ddpm") and steps.rows == checkpoint.schedule.n_steps)
         self.exactness = CLASSES.get(precision, "fast") if as_trained else "approximate"
         self._make_ready(loop)

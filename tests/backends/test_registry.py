@@ -38,6 +38,8 @@ def test_a_backend_says_what_it_is():
 def test_options_are_refused_where_there_are_none():
     with pytest.raises(ValueError, match="cores: the reference backend has no threads to pin"):
         dfx.Planner(CHECKPOINT, "reference", cores=[0])
+    with pytest.raises(ValueError, match="launches: the reference backend has one way of its own"):
+        dfx.Planner(CHECKPOINT, "reference", launches="loop")
 
 
 def test_auto_is_the_cpu_engine_even_where_a_gpu_backend_runs(monkeypatch):

@@ -122,6 +122,7 @@ def test_forms_are_plain_arithmetic():
         (lambda: dfx.Cost.keep_out((1, 2, 3), 1), ValueError, "center: found .3. numbers, expected one for each of"),
         (lambda: compiled(dfx.Cost(OBS(0), at=H)), ValueError, "at: time 8 is outside the horizon 8"),
         (lambda: compiled(dfx.Cost(OBS(0).next(), at=-1)), ValueError, "at: the form is of what comes 1 later, so"),
+        (lambda: with_cost(None, dfx.Cost(OBS(0).next()), checkpoint(), 1), ValueError, "form: it is of what comes 1"),
         (lambda: compiled(dfx.Cost(ACT(2))), ValueError, "cost: action 2 of plans that hold 2"),
         (lambda: compiled(dfx.Cost(OBS(0)), kind=CDF), ValueError, "cost: the observation's normaliser .CDF. is not"),
         (lambda: compiled(dfx.Cost(OBS(0)), normalizers=None), ValueError, "cost: the checkpoint has no normaliser"),

@@ -86,6 +86,9 @@ def test_a_planner_plans_by_it(monkeypatch):
     noise = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
     implied = implied_plans(planner, start, noise)
     agree(implied, planner.plan(start, noise=noise))
+    whole = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5, launches="loop")
+    assert planner.engine.kernels > whole.engine.kernels == 1
+    agree(implied, whole.plan(start, noise=noise))
     with pytest.raises(ValueError, match="budget_ms: the cuda backend runs the rows that it was opened with"):
         planner.plan(start, budget_ms=5)
 
