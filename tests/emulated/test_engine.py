@@ -144,3 +144,19 @@ def test_refusals():
     with pytest.raises(ValueError, match="launches: found 'one', expected one of stages, loop, cluster"):
         cuda.ready(loop, batch=1, launches="one")
     assert cuda.why_not(loop, "cpu")
+
+
+def test_why_not_knows_what_does_not_fit(monkeypatch):
+    """Shared memory, blocks that share a trajectory, a half's range: each in a sentence, before anything is made."""
+    monkeypatch.setattr(cuda, "_why_not_on", lambda device: None)
+    monkeypatch.setattr(cuda, "Gpu", lambda number: EmulatedDevice(132, 99 << 10, clusters=0))
+    maze, small = Short("maze2d large").loop, Short("narrow").loop
+    assert cuda.why_not(small) is None and cuda.why_not(maze, batch=64) is None
+    assert cuda.why_not(small, batch=400, precision="fp16", launches="loop") is None
+    assert "keeps a trajectory in shared memory" in cuda.why_not(maze, launches="loop")
+    assert "needs a GPU of compute capability 9.0" in cuda.why_not(small, launches="cluster")
+    assert "the cuda backend has float32, fp16, found 'bf16'" in cuda.why_not(small, precision="bf16")
+    weights = {name: w * 1e6 for name, w in small.denoiser.weights.items()}
+    large = replace(small, denoiser=replace(small.denoiser, weights=weights))
+    assert "fp16 holds numbers up to 65504" in cuda.why_not(large, precision="fp16")
+    assert cuda.why_not(large) is None

@@ -20,6 +20,7 @@ from .device import Gpu, numbered
 from .device import why_not as _why_not_on
 from .engine import LAUNCHES, PRECISIONS, CudaEngine, divided
 from .one_program import launched
+from .weights import beyond_halves
 
 NAME = "cuda"
 INVARIANT: frozenset[str] = frozenset()  # how sums are ordered depends on how many trajectories share a block
@@ -45,17 +46,24 @@ def isas() -> list[str]:
     return []
 
 
-def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str | None:
-    """A sentence, or None if this backend can run the loop here."""
+def why_not(
+    loop: SamplingLoop | None = None, device: str | None = None, *, batch: int = 1, precision: str = "float32",
+    launches: str = "stages",
+) -> str | None:  # fmt: skip
+    """A sentence, or None if this backend can run the loop here: so many plans, in this precision, launched so."""
     if (reason := _why_not_on(device)) is not None or loop is None:
         return reason
     if (reason := loop.unsupported(SUPPORT)) is not None:
         return reason
     try:
-        divided(loop, 1, Gpu(numbered(device)), "stages")
+        _check(precision, launches)
+        divided(loop, batch, Gpu(numbered(device)), launches)
     except ValueError as error:
         return str(error)
-    return None
+    if precision == "float32":
+        return None
+    networks = [network for network in (loop.denoiser, loop.guide) if network is not None]
+    return beyond_halves(w for network in networks for w in network.weights.values() if w.ndim == 3)
 
 
 def ready(

@@ -7,7 +7,7 @@ row g, so 32 lanes read one piece of memory, in halves as in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,14 @@ def unpack(packed: NDArray, out: int, channels: int, transposed: bool) -> NDArra
     return np.ascontiguousarray(out_in_k.transpose(1, 0, 2) if transposed else out_in_k)
 
 
+def beyond_halves(weights: Iterable[NDArray]) -> str | None:
+    """A sentence if a weight is beyond what a half holds, or None."""
+    largest, most = max((np.abs(w).max(initial=0) for w in weights), default=0), np.finfo(np.float16).max
+    if largest <= most:
+        return None
+    return f"precision: fp16 holds numbers up to {most:g}, and the weights have one of {largest:g}; use 'float32'"
+
+
 def packed(convolutions: Sequence[tuple[NDArray, bool]], *, exact: bool) -> tuple[NDArray, NDArray[np.int32]]:
     """All convolutions one after another, float32 if exact, else halves; and where each begins, in sixteens of numbers.
 
@@ -51,9 +59,6 @@ def packed(convolutions: Sequence[tuple[NDArray, bool]], *, exact: bool) -> tupl
     whole = np.concatenate([*parts, np.zeros(STEP, np.float32)])
     if exact:
         return whole, places
-    largest, most = np.abs(whole).max(), np.finfo(np.float16).max
-    if largest > most:
-        raise ValueError(
-            f"precision: fp16 holds numbers up to {most:g}, and the weights have one of {largest:g}; use 'float32'"
-        )
+    if (reason := beyond_halves([whole])) is not None:
+        raise ValueError(reason)
     return whole.astype(np.float16), places
