@@ -1,6 +1,6 @@
 """``python -m bench.gpu.chain hopper/guided/b64``: a plan as GPU engines run it, stage by stage, and the model's range.
 
-No GPU is needed, and nothing is measured: see model.py.
+No GPU is needed, and nothing is measured: see diffuser_fast/backends/gpu/model.py.
 """
 
 from __future__ import annotations
@@ -8,14 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from diffuser_fast.backends.gpu.model import CONSTANTS, depth, modelled, weight_bytes
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.backends.gpu.stages import Kind, StageList
 
 from ..problem import problem
+from ..records import Sheet
 from ..tables import aligned
 from ..workloads import Workload, workloads
-from .model import CONSTANTS, depth, modelled, weight_bytes
+
+COLUMNS = ["run as", "from, ms", "to, ms", "measured constants"]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -71,6 +76,16 @@ def ranges(workload: Workload, stages: StageList) -> list[str]:
     assumed = [["assumed", "least", "most", "because"]]
     assumed += [[name, f"{one.low:g}", f"{one.high:g}", one.why] for name, one in CONSTANTS.items()]
     return [*aligned(rows), "", *aligned(assumed), "", "A model is no measurement: none of this has run on a GPU."]
+
+
+def sheet(chosen: Iterable[Workload], known: Mapping[str, float]) -> Sheet:
+    """The model of these workloads, with what has been measured in the place of what is assumed."""
+    said, rows = ", ".join(f"{name} {value:.2f}" for name, value in known.items()) or None, []
+    for workload in chosen:
+        stages = loop_stages(problem(replace(workload, batch=1)).loop)
+        for way, found in modelled(stages, workload.batch, known=known).items():
+            rows.append([f"{workload.name}, {way}", found.low, found.high, said])
+    return Sheet("model", "a range, no measurement", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 from diffuser_fast import backends
 from diffuser_fast.backends.cuda import PRECISIONS as CUDA_PRECISIONS
+from diffuser_fast.backends.gpu import model
 
 from .. import machine
 from ..console import Console
@@ -23,7 +24,7 @@ from ..repetitions import GPU, REHEARSAL
 from ..suite import measured as timed
 from ..suite import opened
 from ..workloads import Workload, workloads
-from . import model, sanitizer
+from . import chain, sanitizer
 from .checks import BACKEND, PARTS, checked
 
 CHECKING = 0.32  # of all the time, at most
@@ -70,7 +71,11 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
         try:
             sheet = there.call("measure", settings.clock, *((3, 1) if small else ()), limit=left())
             console.show(log.append(sheet), log.run)
-            console.show(log.append(model.sheet(workloads().select(None, MODELLED), measured(sheet))), log.run)
+            known = measured(sheet)
+            console.show(log.append(chain.sheet(workloads().select(None, MODELLED), known)), log.run)
+            if known and not small:
+                model.remember(gpu["name"], known)
+                console.say(f"{model.MEASURED.name}: the engine's choices on {gpu['name']} follow {known}")
         except Failure as error:
             console.say(f"what launching costs was not measured: {error}")
     how, everyone = REHEARSAL if small else GPU, candidates(settings, options.candidates)

@@ -34,16 +34,17 @@ def command(
     import json
 
     from ..conformance.certify import certificate
+    from ..core.whole_file import write_whole
 
     loaded = with_guide(load_checkpoint(checkpoint, options), options)
+    # First, for it is what may be refused: an environment that there is not, or of another body.
+    closed_loop = {"closed_loop": _closed_loop(loaded, env, episodes, seed)} if env else {}
     record = {
         "checkpoint": checkpoint, "format": loaded.metadata.get("format", "native"),
-        **certificate(loaded, plans=plans, seed=seed, names=backend or None),
+        **certificate(loaded, plans=plans, seed=seed, names=backend or None), **closed_loop,
     }  # fmt: skip
-    if env:
-        record["closed_loop"] = _closed_loop(loaded, env, episodes, seed)
     if out:
-        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_whole(out, (json.dumps(record, indent=1) + "\n").encode())
     if as_json:
         show.emit(record)
     else:

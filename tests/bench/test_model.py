@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from bench.gpu import chain, model, sanitizer, session
+from bench.gpu import chain, sanitizer, session
 from bench.machine import ROOT
 from bench.problem import problem
 from bench.records import Sheet
 from bench.workloads import workloads
+from diffuser_fast.backends.gpu import model
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.backends.gpu.stages import Kind, Residual, Stage
 
@@ -43,7 +44,7 @@ def test_ranges_are_ranges_and_measuring_narrows_them(hopper):
     assert list(found) == ["stages", "loop", "cluster", "cluster, async"]
     assert all(0 < one.low < one.high for one in found.values())
     assert found["cluster, async"].high < found["stages"].high
-    known = model.modelled(hopper, 1, measured={"node": 1.0})
+    known = model.modelled(hopper, 1, known={"node": 1.0})
     width = {name: one.high - one.low for name, one in found.items()}
     assert known["stages"].high - known["stages"].low < width["stages"]
     assert known["loop"] == found["loop"]  # which launches nothing
@@ -64,8 +65,20 @@ def test_what_was_measured_reaches_the_model():
     constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
     assert session.measured(constants) == {"node": 1.5}
     assert session.measured(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
-    found = model.sheet([HOPPER], {"node": 1.5})
+    found = chain.sheet([HOPPER], {"node": 1.5})
     assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"
+
+
+def test_what_was_measured_is_remembered_by_the_kind_of_gpu(monkeypatch, tmp_path):
+    assert model.measured("NVIDIA H200") == {}
+    monkeypatch.setattr(model, "MEASURED", tmp_path / "measured.json")
+    model.MEASURED.write_text("{}")
+    model.remember("NVIDIA H200", {"node": 1.5})
+    model.remember("NVIDIA L4", {"node": 0.9})
+    assert model.measured("NVIDIA H200") == {"node": 1.5} and model.measured("NVIDIA L4") == {"node": 0.9}
+    with pytest.raises(ValueError, match="constants: the model has no nodes, it has node, kernel"):
+        model.remember("NVIDIA L4", {"nodes": 0.9})
+    assert model.measured("NVIDIA L4") == {"node": 0.9}
 
 
 @pytest.mark.parametrize(

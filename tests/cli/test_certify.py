@@ -8,8 +8,9 @@ from oracle.goldens import FOLDER
 
 from diffuser_fast import cli
 from diffuser_fast.backends.reference import ReferenceEngine
-from diffuser_fast.conformance import Target
-from diffuser_fast.formats import load
+from diffuser_fast.conformance import Target, random_checkpoint
+from diffuser_fast.core.spec import UNetSpec
+from diffuser_fast.formats import load, native
 
 POLICY = str(FOLDER / "relatives" / "lerobot")
 
@@ -30,6 +31,23 @@ def test_every_engine_earns_its_class(capsys, tmp_path):
     for row in record["targets"]:
         assert row["earned"] == row["claimed"] and len(row["rows"]) == record["denoising_steps"]
         assert 0 < row["plan"]["actions"] < (1e-4 if row["claimed"] != "fast" else 1) * row["scale"]["actions"]
+
+
+@pytest.mark.filterwarnings("ignore:conditions")  # random limits are not the maze's
+def test_a_closed_loop_is_scored_where_an_environment_is_named(capsys, tmp_path):
+    pytest.importorskip("diffuser_fast._cpu")
+    spec = UNetSpec(horizon=16, transition_dim=6, dim=16, dim_mults=(1, 2))
+    made = random_checkpoint(spec, n_train=2, normalizer="limits", clip_denoised=True)
+    planner = str(native.save(made, tmp_path / "planner.safetensors"))
+    words = ["certify", planner, "--plans", "1", "--backend", "cpu", "--episodes", "2", "--json", "--env"]
+    assert cli.main([*words, "maze2d-umaze"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = record["closed_loop"]
+    assert record["passed"] and found["env"] == "maze2d-umaze" and found["episodes"] == 2 and found["plans"] == 2
+    alone = cli.main(["rollout", planner, "--env", "maze2d-umaze", "--episodes", "2", "--json"])
+    assert alone == 0 and json.loads(capsys.readouterr().out)["score"] == found["score"]
+    assert cli.main([*words, "hopper"]) == 2
+    assert "Hopper-v5 has 11 observations and 3 actions" in capsys.readouterr().err
 
 
 def test_an_engine_that_errs_is_told(capsys, monkeypatch):

@@ -23,7 +23,8 @@ class Memory:
 class EmulatedDevice:
     """See backends/cuda/device.py. multiprocessors: few, so that stages are cut into few tiles.
 
-    shared_bytes: an H100's. seed: of the schedule; without: an ordering that is left out (emulator.py).
+    name: of no GPU whose constants are known. shared_bytes: an H100's. seed: of the schedule; without: an ordering that
+    is left out (emulator.py).
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class EmulatedDevice:
         seed: int = 0,
         without: str = "",
         clusters: int = 2,
+        name: str = "emulator",
     ) -> None:
-        self.clusters = clusters
+        self.clusters, self.name = clusters, name
         self.multiprocessors, self.shared_bytes, self.seed, self.without = multiprocessors, shared_bytes, seed, without
         self._watched: dict[str, NDArray] = {}
 

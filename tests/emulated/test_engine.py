@@ -1,5 +1,6 @@
 """The CUDA engine, its Python as on a GPU and its kernels in the emulator: plans within their bounds, in every mode."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,10 @@ import diffuser_fast as dfx
 from diffuser_fast import backends
 from diffuser_fast import conformance as c
 from diffuser_fast.backends import cuda
-from diffuser_fast.backends.cuda.engine import divided
+from diffuser_fast.backends.cuda.division import chosen, divided
 from diffuser_fast.backends.cuda.one_program import launched
 from diffuser_fast.backends.engine import Seeded
+from diffuser_fast.backends.gpu import model
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.core.noise import tape as drawn
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
@@ -80,14 +82,14 @@ def test_a_planner_plans_by_it(monkeypatch):
     monkeypatch.setattr(cuda, "Gpu", lambda number: EmulatedDevice())
     sizes = {"horizon": 4, "transition_dim": 5, "dim": 8, "dim_mults": (1, 2)}
     checkpoint = c.random_checkpoint(UNetSpec(**sizes), ValueSpec(**sizes, groups=4), n_train=2)
-    planner = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5)
+    planner = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5, launches="stages")
     assert planner.backend == "cuda"
     start = {0: [0.1, -0.2, 0.3]}
     noise = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
     implied = implied_plans(planner, start, noise)
     agree(implied, planner.plan(start, noise=noise))
-    whole = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5, launches="loop")
-    assert planner.engine.kernels > whole.engine.kernels == 1
+    whole = dfx.Planner(checkpoint, "cuda", batch_size=3, seed=5)  # the model prefers the loop
+    assert whole.engine.launches == "loop" and planner.engine.kernels > whole.engine.kernels == 1
     agree(implied, whole.plan(start, noise=noise))
     with pytest.raises(ValueError, match="budget_ms: the cuda backend runs the rows that it was opened with"):
         planner.plan(start, budget_ms=5)
@@ -118,6 +120,24 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     assert divided(maze, 1, small, "stages").group == 1 and divided(maze, 64, large, "stages").group == 1
     assert divided(hopper, 64, large, "stages").group == 4 and divided(hopper, 2, large, "stages").group == 2
     assert divided(hopper, 64, large, "loop").group == 1 and divided(hopper, 400, large, "loop").group > 1
+
+
+def test_the_way_of_launching_follows_the_model(monkeypatch, tmp_path):
+    """The fastest at its worst, of those that fit; clusters only where the constants of such a GPU were measured."""
+    h100, small = EmulatedDevice(132, clusters=15, name="H100"), EmulatedDevice(132, 99 << 10, clusters=0)
+    maze, hopper = Short("maze2d large").loop, Short("hopper").loop
+    assert chosen(hopper, 1, h100) == "loop" and chosen(maze, 1, small) == "stages"
+    assert cuda.CudaEngine(hopper, 1, h100, "fp16", None).launches == "loop"
+    known = {"H100": {"node": 0.01, "kernel": 0.01}}
+    monkeypatch.setattr(model, "MEASURED", tmp_path / "measured.json")
+    model.MEASURED.write_text(json.dumps(known))
+    assert chosen(hopper, 1, h100) == "stages"
+    known["H100"] = {"cluster barrier": 0.4}
+    model.MEASURED.write_text(json.dumps(known))
+    assert chosen(hopper, 1, h100) == "cluster"
+    assert chosen(hopper, 1, EmulatedDevice(132, clusters=15)) == "loop"
+    with pytest.raises(ValueError, match="do not fit into 2048 bytes"):
+        chosen(maze, 1, EmulatedDevice(132, 2 << 10))
 
 
 def test_more_numbers_than_kernels_count_are_refused(monkeypatch):

@@ -18,7 +18,8 @@ from ...core.program import Program
 from ...core.verify import Support, unsupported
 from .device import Gpu, numbered
 from .device import why_not as _why_not_on
-from .engine import LAUNCHES, PRECISIONS, CudaEngine, divided
+from .division import LAUNCHES, chosen, divided
+from .engine import PRECISIONS, CudaEngine
 from .one_program import launched
 from .weights import beyond_halves
 
@@ -48,7 +49,7 @@ def isas() -> list[str]:
 
 def why_not(
     loop: SamplingLoop | None = None, device: str | None = None, *, batch: int = 1, precision: str = "float32",
-    launches: str = "stages",
+    launches: str | None = None,
 ) -> str | None:  # fmt: skip
     """A sentence, or None if this backend can run the loop here: so many plans, in this precision, launched so."""
     if (reason := _why_not_on(device)) is not None or loop is None:
@@ -57,7 +58,8 @@ def why_not(
         return reason
     try:
         _check(precision, launches)
-        divided(loop, batch, Gpu(numbered(device)), launches)
+        gpu = Gpu(numbered(device))
+        divided(loop, batch, gpu, launches or chosen(loop, batch, gpu))
     except ValueError as error:
         return str(error)
     if precision == "float32":
@@ -68,12 +70,13 @@ def why_not(
 
 def ready(
     loop: SamplingLoop, *, device: str | None = None, batch: int, precision: str = "float32",
-    threads: int | None = None, launches: str = "stages",
+    threads: int | None = None, launches: str | None = None,
 ) -> CudaEngine:  # fmt: skip
     """An engine for ``batch`` plans on a CUDA device (default: the first). threads: of the CPU engine; ignored.
 
-    launches: "stages", or "loop" where a trajectory fits into a block's shared memory. ValueError on a precision or a
-    way of launching that there is not, on weights that halves cannot hold, and on what does not fit.
+    launches: "stages", or "loop" and "cluster" where a trajectory fits into a block's shared memory; None: the one of
+    those that fit which the model of latency prefers (division.py). ValueError on a precision or a way of launching
+    that there is not, on weights that halves cannot hold, and on what does not fit.
     """
     _check(precision, launches)
     if (reason := why_not(loop, device)) is not None:
@@ -93,8 +96,8 @@ def evaluate(
     return launched(program, weights, inputs, table, Gpu(numbered(device)), exact=exact, launches=launches)
 
 
-def _check(precision: str, launches: str) -> None:
+def _check(precision: str, launches: str | None) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision: the cuda backend has {', '.join(PRECISIONS)}, found {precision!r}")
-    if launches not in LAUNCHES:
+    if launches not in (None, *LAUNCHES):
         raise ValueError(f"launches: found {launches!r}, expected one of {', '.join(LAUNCHES)}")

@@ -28,9 +28,10 @@ class Buffer(Protocol):
 
 
 class Device(Protocol):
-    """multiprocessors: how many thread blocks run at the same time, at least; clusters: how many clusters of eight, 0
-    where there are none. shared_bytes: of shared memory that a block may have."""
+    """name: of its kind. multiprocessors: how many thread blocks run at the same time, at least; clusters: how many
+    clusters of eight, 0 where there are none. shared_bytes: of shared memory that a block may have."""
 
+    name: str
     multiprocessors: int
     clusters: int
     shared_bytes: int

@@ -19,60 +19,14 @@ from ..gpu.plan import loop_stages
 from ..gpu.stages import SCRIPT_FIELDS, StageList
 from ..gpu.staging import Mode, StagingBuffer, TableForm, mode_of
 from .device import Buffer, Device, Staging
+from .division import chosen, divided
 from .tiling import tilings
 from .weights import packed
 
 PRECISIONS = ("float32", "fp16")
-LAUNCHES = ("stages", "loop", "cluster")
-BLOCKS = 8  # of a cluster: each computes an eighth of the channels, whole groups of a GroupNorm of eight
 GRADIENT_SCALE = {"float32": 1.0, "fp16": 64.0}  # a power of two, so that small gradients do not vanish in halves
 MODES = 8  # that an engine keeps ready: the least recently used goes first
-ROOM = 96 << 10  # bytes of shared memory that a tile takes at most, where they need not share it with an arena
-SAMPLES, ROWS = 4, 128  # of a group, at most, where each stage is a launch: a matrix instruction has 16 rows
 MOST_NUMBERS = 2**31 - 1  # of a piece of memory: kernels count in int32
-
-
-@dataclass(frozen=True)
-class Division:
-    """group: trajectories of a thread block. tiles: into how many parts a stage is cut for each group. room: bytes of
-    shared memory for a tile."""
-
-    group: int
-    tiles: int
-    room: int
-
-
-def divided(loop: SamplingLoop, batch: int, device: Device, launches: str) -> Division:
-    """How the work is divided; ValueError, in a sentence, if this device has too little shared memory.
-
-    With a launch for every stage there are tiles for all multiprocessors; with one for all stages a block, or a cluster
-    of blocks, has its trajectories for itself, and their arena in shared memory, each block of a cluster all of it. A
-    multiprocessor always has room for a block: kernels are compiled for that (__launch_bounds__). None waits for
-    another, but for those of its cluster, which are started together.
-    """
-    if launches == "cluster" and not device.clusters:
-        raise ValueError("launches: 'cluster' needs a GPU of compute capability 9.0 or newer; use 'stages' or 'loop'")
-    whole = launches != "stages"
-    at_once = {"loop": device.multiprocessors, "cluster": device.clusters}.get(launches)
-    most = -(-batch // at_once) if whole else min(batch, SAMPLES, max(1, ROWS // loop.horizon))
-    for group in range(most, 0, -1):
-        stages = loop_stages(loop, group=group)
-        arena = 4 * group * stages.arena if whole else 0
-        room = device.shared_bytes - arena if whole else min(ROOM, device.shared_bytes)
-        tiles = {"loop": 1, "cluster": BLOCKS}.get(launches) or max(1, device.multiprocessors // -(-batch // group))
-        try:
-            tilings(stages, room=room, tiles=tiles)
-        except ValueError as error:
-            reason = error
-            continue
-        return Division(group, tiles, room)
-    if not whole:
-        raise reason
-    raise ValueError(
-        f"launches: {launches!r} keeps a trajectory in shared memory, of which a block of this GPU has "
-        f"{device.shared_bytes >> 10} KiB; {arena >> 10} KiB for its values and a tile beside them do not fit; use "
-        "'stages'"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +52,11 @@ class CudaEngine:
     plan is.
     """
 
-    def __init__(self, loop: SamplingLoop, batch: int, device: Device, precision: str, launches: str) -> None:
-        self.loop, self.batch, self.device, self.launches = loop, batch, device, launches
+    def __init__(self, loop: SamplingLoop, batch: int, device: Device, precision: str, launches: str | None) -> None:
+        self.loop, self.batch, self.device = loop, batch, device
+        self.launches = launches or chosen(loop, batch, device)
         self.exact, self.scale = precision == "float32", GRADIENT_SCALE[precision]
-        self.division = divided(loop, batch, device, launches)
+        self.division = divided(loop, batch, device, self.launches)
         stages = self._stages(0)
         self._kept: list[Buffer] = []
         self._record: dict[str, int] = {}
@@ -110,7 +65,7 @@ class CudaEngine:
             self._hold(name, array)
         self._hold_loop()
         self._hold("arrived", np.zeros(1, np.int32))
-        if launches == "stages":
+        if self.launches == "stages":
             groups = -(-batch // stages.group)
             arena = device.empty(groups * stages.group * max(1, stages.arena), "arena")
             self._kept.append(arena)

@@ -12,7 +12,7 @@ from ...core.program import Program
 from ..gpu.arguments import Arguments
 from ..gpu.compile import program_stages
 from .device import Device
-from .engine import BLOCKS, ROOM, SAMPLES
+from .division import BLOCKS, ROOM, SAMPLES
 from .tiling import tilings
 from .weights import packed
 

@@ -8,24 +8,24 @@ Four ways to run the same stages (ARCHITECTURE.md, "The GPU engines"):
     cluster, async   the same by stores that signal their arrival
 
 Everything is a chain of stages, each a few microseconds of work, so what counts is what a stage costs beside its
-products. A constant is a pair, the least and the most it is thought to be; where `make gpu` has measured one it takes
-the place of both (``measured``). Weights stream from the second-level cache: at best beside the chain, at worst after.
+products. A constant is a pair, the least and the most it is thought to be; one that was measured takes the place of
+both (``measured``). Weights stream from the second-level cache: at best beside the chain, at worst after.
+
+The CUDA engine chooses its way of launching by it (backends/cuda/division.py). ``measured.json`` has what `make gpu`
+found on GPUs, by their names; it is empty as long as there is none.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from diffuser_fast.backends.gpu.plan import loop_stages
-from diffuser_fast.backends.gpu.stages import Kind, Residual, Stage, StageList
+from ...core.whole_file import write_whole
+from .stages import Kind, Residual, Stage, StageList
 
-from ..problem import problem
-from ..records import Sheet
-from ..workloads import Workload
-
-COLUMNS = ["run as", "from, ms", "to, ms", "measured constants"]
 BLOCKS = 8  # of a cluster
 WARPS = 8  # of a block
 
@@ -52,6 +52,7 @@ CONSTANTS: dict[str, Constant] = {
     "bytes per us, one block": Constant(120e3, 80e3, "from the second-level cache into one multiprocessor"),
     "bytes per us, all": Constant(6.0e6, 4.5e6, "the same into all of them"),
 }
+MEASURED = Path(__file__).with_name("measured.json")
 MULTIPROCESSORS = 132
 CLUSTERS = 15  # of eight blocks, that an H100 holds at once: 120 of its multiprocessors, as others saw it
 
@@ -65,17 +66,6 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.low:.1f} to {self.high:.1f} ms"
-
-
-def sheet(chosen: Iterable[Workload], measured: Mapping[str, float]) -> Sheet:
-    """The model of these workloads, with what has been measured in the place of what is assumed."""
-    rows = []
-    for workload in chosen:
-        stages = loop_stages(problem(replace(workload, batch=1)).loop)
-        known = ", ".join(f"{name} {value:.2f}" for name, value in measured.items()) or None
-        for way, found in modelled(stages, workload.batch, measured=measured).items():
-            rows.append([f"{workload.name}, {way}", found.low, found.high, known])
-    return Sheet("model", "a range, no measurement", COLUMNS, rows)
 
 
 def depth(stage: Stage) -> int:
@@ -95,17 +85,33 @@ def weight_bytes(stage: Stage, size: int) -> int:
     return size * stage.co * (stage.k * stage.ci + skip)
 
 
+def measured(gpu: str) -> dict[str, float]:
+    """The constants that were measured on such a GPU, by name; none if nobody has."""
+    return json.loads(MEASURED.read_text(encoding="utf-8")).get(gpu, {})
+
+
+def remember(gpu: str, constants: Mapping[str, float]) -> None:
+    """Constants that were measured on a GPU are the model's from now on. ValueError on names that it does not have."""
+    if unknown := sorted(set(constants) - set(CONSTANTS)):
+        raise ValueError(f"constants: the model has no {', '.join(unknown)}, it has {', '.join(CONSTANTS)}")
+    all_of_them = json.loads(MEASURED.read_text(encoding="utf-8")) | {gpu: dict(constants)}
+    write_whole(MEASURED, (json.dumps(all_of_them, indent=2, sort_keys=True) + "\n").encode())
+
+
 def modelled(
-    stages: StageList, batch: int, *, weight_size: int = 2, measured: Mapping[str, float] | None = None
+    stages: StageList, batch: int, *, weight_size: int = 2, known: Mapping[str, float] | None = None
 ) -> dict[str, Range]:
-    """Each way to run them -> milliseconds of one plan of ``batch`` trajectories on an H100 or H200."""
+    """Each way to run them -> milliseconds of one plan of ``batch`` trajectories on an H100 or H200.
+
+    weight_size: bytes of a number of the weights. known: constants that were measured.
+    """
     chain = [stage for _, _, stage in stages.chain()]
-    known = {name: (value, value) for name, value in (measured or {}).items()}
+    exactly = {name: (value, value) for name, value in (known or {}).items()}
     found = {}
     for way, time in _WAYS.items():
         ends = []
         for end in (0, 1):
-            k = {name: known.get(name, (one.low, one.high))[end] for name, one in CONSTANTS.items()}
+            k = {name: exactly.get(name, (one.low, one.high))[end] for name, one in CONSTANTS.items()}
             ends.append(time(chain, batch, weight_size, k, end == 1) * 1e-3)
         found[way] = Range(*ends)
     return found
