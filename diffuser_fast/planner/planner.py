@@ -56,8 +56,8 @@ class Planner:
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
     cost: what plans shall keep low (``dfx.Cost``): the guide is the checkpoint's value network, if it has one, less the
-    cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop" or "cluster",
-    by default what its model prefers (docs/cuda.md).
+    cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop" or
+    "cluster"; by default what its model prefers (docs/cuda.md).
 
     A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
     Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
