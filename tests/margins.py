@@ -2,6 +2,7 @@
 
     make margins                      all settings of this machine; fails where a margin is thinner than LEAST
     make margins ARGS="avx2 threads"  those with such words in their names
+    make margins ARGS=--record        a line for each in bench/results/margins, where the tree is clean
     pytest tests/core --margins=FILE  one run, recorded in FILE.*.json
 
 A margin is by how much an error could grow before its test changed its mind; of a test that must see a fault, by how
@@ -15,12 +16,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 LEAST = 2.0
+RECORD = "--record"
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = (
     "tests/backends", "tests/bench/test_latency.py", "tests/core", "tests/csrc", "tests/formats", "tests/oracle",
@@ -122,24 +125,53 @@ def run(setting: str, workers: str) -> tuple[dict[str, float], bool]:
     return margins, done.returncode == 0
 
 
+def thinnest(margins: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Suite -> how many of its tests have a margin, and which has the least."""
+    found = {}
+    for suite in SUITES:
+        mine = {test: margin for test, margin in margins.items() if test.startswith(suite)}
+        if mine:
+            test = min(mine, key=mine.get)
+            found[suite] = {"tests": len(mine), "thinnest": mine[test], "test": test}
+    return found
+
+
+def record(commit: tuple[str | None, bool], setting: str, suites: dict[str, dict[str, Any]], passed: bool) -> None:
+    """A line in bench/results/margins: which machine, which commit, which setting, what was found."""
+    from bench import machine
+
+    now = datetime.now(timezone.utc)
+    line = {
+        "time": now.isoformat(timespec="seconds"), "commit": commit[0], "dirty": commit[1], "setting": setting,
+        "passed": passed, "suites": suites, "machine": machine.fingerprint(),
+    }  # fmt: skip
+    path = ROOT / "bench" / "results" / "margins" / f"{now:%Y-%m-%d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
 def main(words: list[str]) -> int:
     """Every setting (whose name has one of the words), a table of the thinnest margins; 1 if one is too thin."""
+    from bench import machine
+
+    recorded, words = RECORD in words, [word for word in words if word != RECORD]
     names = [name for name in SETTINGS if not words or any(word in name for word in words)]
     if "avx512f" not in Path("/proc/cpuinfo").read_text():
         names = [name for name in names if name != "torch with avx512"]
-    thin, lines = False, []
+    thin, at = False, machine.commit()
     for name in names:
         margins, passed = run(name, os.environ.get("WORKERS", "auto"))
+        suites = thinnest(margins)
         thin |= not passed or min(margins.values(), default=0) < LEAST
-        for suite in SUITES:
-            mine = {test: margin for test, margin in margins.items() if test.startswith(suite)}
-            thinnest = min(mine, key=mine.get, default=None)
-            if thinnest is not None:
-                lines.append(f"{name:20} {suite:32} {len(mine):5} tests, thinnest {mine[thinnest]:8.2f}  {thinnest}")
-        lines.append(f"{name:20} {'all passed' if passed else 'SOME FAILED'}")
-    print("\n".join(lines))
+        for suite, one in suites.items():
+            print(f"{name:20} {suite:32} {one['tests']:5} tests, thinnest {one['thinnest']:8.2f}  {one['test']}")
+        print(f"{name:20} {'all passed' if passed else 'SOME FAILED'}", flush=True)
+        if recorded:
+            record(at, name, suites, passed)
     return int(thin)
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))
