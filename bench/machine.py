@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(__file__).with_name("scratch")  # git ignores it: what was compiled, and what single runs leave
 PACKAGES = ("diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx")
 FLAGS = (
-    "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "asimd", "sve",
+    "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni",
+    "amx_bf16", "asimd", "sve",
 )  # fmt: skip
 NOISY = 0.3  # work of others per core, above which a result carries a warning
 

@@ -198,7 +198,7 @@ def test_a_batch_size_of_a_call_is_checked(count):
 
 @pytest.mark.skipif("cpu" not in BACKENDS, reason="the C++ engine cannot run here")
 def test_refusals_of_the_cpu_engine():
-    with pytest.raises(ValueError, match="precision: the cpu backend has float32, float32-close, bf16, found"):
+    with pytest.raises(ValueError, match="precision: the cpu backend has float32, float32-close, bf16, int8, found"):
         planner("cpu", precision="float64")
     with pytest.raises(
         ValueError, match=r"backend: 'cpu' cannot run here: the C\+\+ engine runs on the CPU, not on 'cuda'"

@@ -55,12 +55,12 @@ CompiledOp op_of(const df_program& p, const int32_t* fields, int n) {
 
 constexpr int kMostSums = 24 * kBlock;  // floats: accumulators of the largest tile of any instruction set
 
-// Where a thread keeps x in packed bfloat16: rows of words, without padding between trajectories.
-View packed_view(const View& x) {
+// Where a thread keeps x in narrow words: rows of them, without padding between trajectories.
+View packed_view(const CompiledOp& op) {
   View v;
   v.at = v.origin = 0;
-  v.channels = x.channels / 2;
-  v.length = x.length;
+  v.channels = op.units();
+  v.length = op.x.length;
   v.ld = padded(v.channels);
   v.pitch = static_cast<int64_t>(v.length) * v.ld;
   return v;
@@ -78,7 +78,10 @@ void add_scratch(const CompiledOp& op, Compiled* c) {
     const int64_t head = padded(op.out.channels / op.heads);
     own = head * (op.out.length + head + 1);
   }
-  if (op.packed_x.at >= 0) own = std::max(own, op.packed_x.pitch * op.trajectories);
+  if (op.packed_x.at >= 0) {
+    const int64_t grids = op.algorithm == Algorithm::kInt8 ? 2 * op.trajectories : 0;
+    own = std::max(own, op.packed_x.pitch * op.trajectories + grids);
+  }
   if (op.algorithm == Algorithm::kWinograd) {
     const int64_t points = winograd_points(op.out.length);
     own = std::max(own, points * (static_cast<int64_t>(op.winograd_tiles) * winograd_ld(op) + kMostSums));
@@ -97,7 +100,9 @@ Compiled compile(const df_program& p, int n, int threads, int segments, bool bf1
   }
   partition(c.ops, threads);
   for (CompiledOp& op : c.ops) {
-    if (op.algorithm == Algorithm::kPackedBf16 && bf16) op.packed_x = packed_view(op.x);
+    if (op.algorithm == Algorithm::kInt8 || (op.algorithm == Algorithm::kPackedBf16 && bf16)) {
+      op.packed_x = packed_view(op);
+    }
     if (op.is_conv()) place_tiles(op, segments);
     add_scratch(op, &c);
   }

@@ -53,6 +53,7 @@ struct Tap {
 // Winograd's tile is up to 4 outputs in time: offsets of the first one's row, and in input[1] its time.
 struct Tile {
   int input[kMaxSegments], out[kMaxSegments], add[kMaxSegments];
+  int trajectory[kMaxSegments];  // of the segment's first row
 };
 
 // Tiles that differ only in where they lie; a stride is the distance of two rows of a segment.
@@ -61,6 +62,7 @@ struct Run {
   int tile, n_tiles;  // in CompiledOp::tiles
   int segments, rows;
   int input_stride, out_stride, add_stride;
+  int trajectory_stride;
 };
 
 // One thread's share of an op: channels c0 .. c1 - 1 of some rows.
@@ -84,17 +86,22 @@ struct CompiledOp {
   float eps = 0, q_scale = 0;
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
   int winograd_tiles = 0;                // taken together
-  View packed_x;         // of kPackedBf16: x in bfloat16 in a thread's scratch; absent: x serves itself
-  bool by_rows = false;  // threads share rows, not channels
-  bool barrier = false;  // wait for the other threads before this op
+  View packed_x;                         // x in narrow words in a thread's scratch; absent: x serves itself
+  bool by_rows = false;                  // threads share rows, not channels
+  bool barrier = false;                  // wait for the other threads before this op
   std::vector<Tap> taps;
   std::vector<Tile> tiles;
   std::vector<Run> runs;
   std::vector<Partition> partitions;  // one per thread
 
-  // What a convolution walks through: its input and how many channels, or words of two, this has.
+  // What a convolution walks through: its input and how many channels, or words of several, this has.
   const View& input() const { return packed_x.at >= 0 ? packed_x : x; }
-  int units() const { return algorithm == Algorithm::kPackedBf16 ? x.channels / 2 : x.channels; }
+  int units() const { return x.channels / per_word(); }
+  int per_word() const {
+    return algorithm == Algorithm::kPackedBf16 ? 2 : algorithm == Algorithm::kInt8 ? 4 : 1;
+  }
+  // Of kInt8, in the thread's scratch behind packed_x: each trajectory's step and zero point.
+  int64_t grids() const { return packed_x.pitch * trajectories; }
 
   bool is_conv() const { return opcode == kConv || opcode == kConvBlock; }
   bool has_groups() const {

@@ -26,9 +26,44 @@ struct Lanes {
   }
 };
 
-// The operands of a convolution: float32, a channel at a time. packed_bf16.inl.h has others.
+struct ConvArgs {
+  const float *w, *bias;  // of the tile's first channel
+  const float* scales;    // of kInt8: likewise
+  const float* grids;     // of kInt8: of the first trajectory
+  int first;              // place of the tile's first vector in its block
+  ptrdiff_t block;
+  ptrdiff_t ahead;   // floats from these weights to those that come next
+  int tiles;         // so many tiles may still fetch of those; one takes a block
+  int out_channels;  // from the tile's first to the last there is
+  const float* input;
+  float* arena;
+  int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
+};
+
+// What becomes of a tile's sums: the bias is added. Sums of at least kChunk products are put aside and start anew: a
+// long sum of floats is the more exact for being made of shorter ones.
+template <int Vectors>
+struct FloatResult {
+  static constexpr bool kChunks = true;
+
+  FloatResult(const CompiledOp&, const Run&, const ConvArgs& a) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) bias[v] = a.bias ? load(a.bias + v * kLanes) : zero();
+  }
+
+  // r: the row in its segment, of the trajectory b.
+  inline __attribute__((always_inline)) Vec operator()(int v, int, int, Vec sum) const {
+    return add(bias[v], sum);
+  }
+
+  Vec bias[Vectors];
+};
+
+// The operands of a convolution: float32, a channel at a time. packed_bf16.inl.h and int8.inl.h have others.
 struct Float32 {
   static constexpr int kFloats = 1;  // of x to the next channel
+  template <int Vectors>
+  using Result = FloatResult<Vectors>;
   static constexpr int vectors(int segments, int rows) {
     return max_vectors(segments, rows);
   }  // that fit registers
@@ -123,18 +158,6 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
   }
 }
 
-struct ConvArgs {
-  const float *w, *bias;  // of the tile's first channel
-  int first;              // place of the tile's first vector in its block
-  ptrdiff_t block;
-  ptrdiff_t ahead;   // floats from these weights to those that come next
-  int tiles;         // so many tiles may still fetch of those; one takes a block
-  int out_channels;  // from the tile's first to the last there is
-  const float* input;
-  float* arena;
-  int64_t out, add;  // offset of the first channel from the tile's; add < 0: nothing to add
-};
-
 // The ten ranges of rows, in order: all four, then the threes, twos and ones.
 template <int First, int Last>
 struct NextRange {
@@ -157,8 +180,7 @@ inline __attribute__((always_inline)) void accumulate_rows(Vec (&sums)[Vectors][
   }
 }
 
-// All tiles of a run, for `Vectors` vectors of output channels. Sums of at least kChunk products are put aside and
-// start anew: a long sum of floats is the more exact for being made of shorter ones.
+// All tiles of a run, for `Vectors` vectors of output channels.
 template <class Operands, int Vectors, int Segments>
 void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
   constexpr int kRows = Segments * kSegment;
@@ -166,13 +188,14 @@ void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
   const Tile* const tiles = op.tiles.data() + run.tile;
   const int rest = a.out_channels - (Vectors - 1) * kLanes;
   const Offsets<Vectors> offsets(a.first, a.block);
+  using Result = typename Operands::template Result<Vectors>;
+  const Result result(op, run, a);
   for (int i = 0; i < run.n_tiles; ++i) {
-    Vec sums[Vectors][kRows], bias[Vectors];
+    Vec sums[Vectors][kRows];
     Vec totals[Vectors][kRows];  // of what is put aside; many convolutions never do
     bool put_aside = false;
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      bias[v] = a.bias ? load(a.bias + v * kLanes) : zero();
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) sums[v][r] = zero();
     }
@@ -181,12 +204,12 @@ void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
     --a.tiles;
     for (int j = 0; j < run.n_taps; ++j) {
       const Tap& tap = taps[j];
-      if (j > 0 && tap.chunk != taps[j - 1].chunk) {
+      if (Result::kChunks && j > 0 && tap.chunk != taps[j - 1].chunk) {
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 12
           for (int r = 0; r < kRows; ++r) {
-            totals[v][r] = add(put_aside ? totals[v][r] : bias[v], sums[v][r]);
+            totals[v][r] = put_aside ? add(totals[v][r], sums[v][r]) : result(v, r, 0, sums[v][r]);
             sums[v][r] = zero();
           }
         }
@@ -202,6 +225,7 @@ void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
 #pragma GCC unroll 4
       for (int r = 0; r < kSegment; ++r) {
         if (Segments == 1 && r >= run.rows) break;
+        const int b = tiles[i].trajectory[s] + r * run.trajectory_stride;
         float* const out = a.arena + (a.out + tiles[i].out[s] + static_cast<ptrdiff_t>(r) * run.out_stride);
         const float* const add_from =
             a.add < 0 ? nullptr
@@ -209,7 +233,8 @@ void convolve(const CompiledOp& op, const Run& run, ConvArgs& a) {
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) {
           const bool whole = v < Vectors - 1 || rest >= kLanes;
-          Vec y = add(put_aside ? totals[v][s * kSegment + r] : bias[v], sums[v][s * kSegment + r]);
+          const Vec sum = sums[v][s * kSegment + r];
+          Vec y = put_aside ? add(totals[v][s * kSegment + r], sum) : result(v, r, b, sum);
           if (add_from) y = add(y, whole ? load(add_from + v * kLanes) : load(add_from + v * kLanes, rest));
           if (whole) {
             store(out + v * kLanes, y);
@@ -268,6 +293,7 @@ inline void conv(const CompiledOp& op, const Partition& part, const Work& work, 
   ConvArgs a{};
   a.block = block;
   a.input = input;
+  a.grids = input + op.grids();
   a.arena = work.arena;
   int tiles = 0;
   for (int i = part.run; i < part.end_run; ++i) tiles += op.runs[i].n_tiles;
@@ -278,6 +304,8 @@ inline void conv(const CompiledOp& op, const Partition& part, const Work& work, 
     const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
     a.w = op.w[0] + c / kBlock * block + c % kBlock;
     a.first = c % kBlock / kLanes;
+    a.scales =
+        op.w[0] + padded(op.out.channels) / kBlock * block + c / kBlock * (op.k + 1) * kBlock + c % kBlock;
     a.bias = op.w[1] ? op.w[1] + c : nullptr;
     a.out_channels = part.c1 - c;
     a.out = c;

@@ -30,8 +30,10 @@ bool has(const KernelTable& kernels) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
   }
+  if (&kernels == &avx512_vnni::kernel_table)
+    return has(avx512::kernel_table) && __builtin_cpu_supports("avx512vnni");
   if (&kernels == &avx512_bf16::kernel_table)
-    return has(avx512::kernel_table) && __builtin_cpu_supports("avx512bf16");
+    return has(avx512_vnni::kernel_table) && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__)
   if (&kernels == &neon::kernel_table) return true;
 #if defined(DF_NEON_BF16)
@@ -44,9 +46,7 @@ bool has(const KernelTable& kernels) {
 const KernelTable* const kKernelTables[] = {
     &scalar::kernel_table,
 #if defined(__x86_64__)
-    &avx2::kernel_table,
-    &avx512::kernel_table,
-    &avx512_bf16::kernel_table,
+    &avx2::kernel_table,   &avx512::kernel_table, &avx512_vnni::kernel_table, &avx512_bf16::kernel_table,
 #elif defined(__aarch64__)
     &neon::kernel_table,
 #if defined(DF_NEON_BF16)

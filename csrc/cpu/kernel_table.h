@@ -64,6 +64,9 @@ extern const KernelTable kernel_table;
 namespace avx512 {
 extern const KernelTable kernel_table;
 }
+namespace avx512_vnni {
+extern const KernelTable kernel_table;
+}
 namespace avx512_bf16 {
 extern const KernelTable kernel_table;
 }

@@ -11,6 +11,8 @@ inline Vec get(const float* p, Whole) { return load(p); }
 inline Vec get(const float* p, Rest r) { return load(p, r.n); }
 inline void put(float* p, Vec x, Whole) { store(p, x); }
 inline void put(float* p, Vec x, Rest r) { store(p, x, r.n); }
+inline void put_bytes(uint8_t* p, Int x, Whole) { store_bytes(p, x, kLanes); }
+inline void put_bytes(uint8_t* p, Int x, Rest r) { store_bytes(p, x, r.n); }
 
 // f(c, Whole or Rest) for vectors of channels c0 .. c1 - 1; a store of the rest spills into no other channel.
 template <class F>

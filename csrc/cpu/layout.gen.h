@@ -9,6 +9,7 @@ enum class Algorithm : int {
   kDotAdjoint = 1,
   kWinograd = 2,
   kPackedBf16 = 3,
+  kInt8 = 4,
 };
 
 enum Layout : int {
@@ -18,12 +19,14 @@ enum Layout : int {
   kLayoutWinograd = 3,
   kLayoutWinogradShort = 4,
   kLayoutBf16 = 5,
-  kLayouts = 6,
+  kLayoutInt8 = 6,
+  kLayouts = 7,
 };
 
 constexpr int kBlock = 16;  // channels of one block of packed weights
 constexpr int kPitchEvery = 64;  // channels, of which whole multiples
 constexpr int kPitchExtra = 4;  // get so many vectors more from one tap to the next
+constexpr int kInt8Products = 65536;  // of a sum, at most
 constexpr int kWinogradTaps = 5;
 constexpr int kWinogradTile = 4;  // outputs in time
 constexpr int kWinogradPoints = 8;
@@ -34,6 +37,7 @@ constexpr int kWinogradShort = 4;  // rows: up to these a trajectory takes the f
 constexpr char kIsaScalar[] = "scalar";
 constexpr char kIsaAvx2[] = "avx2";
 constexpr char kIsaAvx512[] = "avx512";
+constexpr char kIsaAvx512Vnni[] = "avx512_vnni";
 constexpr char kIsaAvx512Bf16[] = "avx512_bf16";
 constexpr char kIsaNeon[] = "neon";
 constexpr char kIsaNeonBf16[] = "neon_bf16";

@@ -9,6 +9,8 @@ constexpr bool kBf16 = true;
 // Two channels at a time, both sides in bfloat16: each product is exact, sums are float32.
 struct PackedBf16 {
   static constexpr int kFloats = 1;  // a word
+  template <int Vectors>
+  using Result = FloatResult<Vectors>;
   static constexpr int vectors(int segments, int rows) { return max_vectors(segments, rows); }
 
   template <class Input, int V, int R>
@@ -22,19 +24,8 @@ struct PackedBf16 {
 
 // Rows of x that a thread's share reads -> words of two bfloat16 in its scratch.
 inline void pack_input(const CompiledOp& op, const Partition& part, const Work& work) {
-  for (int block = part.block; block < part.end_block;) {
-    const int b = block / op.row_blocks, end = (b + 1) * op.row_blocks;
-    const int last = end < part.end_block ? end : part.end_block;
-    int t0 = block % op.row_blocks * kRowBlock, t1 = (last - b * op.row_blocks) * kRowBlock;  // outputs
-    t1 = t1 < op.out.length ? t1 : op.out.length;
-    if (op.transposed) {
-      t0 = (t0 + op.pad - op.k + 1) / op.stride;
-      t1 = (t1 - 1 + op.pad) / op.stride + 1;
-    } else {
-      t0 = t0 * op.stride - op.pad;
-      t1 = (t1 - 1) * op.stride - op.pad + op.k;
-    }
-    for (int t = t0 > 0 ? t0 : 0; t < t1 && t < op.x.length; ++t) {
+  each_input(op, part, [&](int b, int t0, int t1) {
+    for (int t = t0; t < t1; ++t) {
       const float* const x = work.arena + op.x.row(b, t);
       float* const out = work.own + op.packed_x.row(b, t);
       for (int c = 0; c < op.x.channels; c += 2 * kLanes) {
@@ -45,8 +36,7 @@ inline void pack_input(const CompiledOp& op, const Partition& part, const Work& 
         store_bf16(out + c / 2, low, high);
       }
     }
-    block = last;
-  }
+  });
 }
 
 inline void conv_packed_bf16(const CompiledOp& op, const Partition& part, const Work& work) {
@@ -60,6 +50,8 @@ constexpr bool kBf16 = false;
 // Two channels at a time; weights become float32 on the way, inputs are float32.
 struct PackedBf16 {
   static constexpr int kFloats = 2;
+  template <int Vectors>
+  using Result = FloatResult<Vectors>;
   // Each vector of words takes the registers of two of weights as well.
   static constexpr int vectors(int segments, int rows) {
     const int most = kLanes == kBlock && segments == 1 ? 3 : 2;

@@ -12,6 +12,8 @@ inline void convolution(const CompiledOp& op, const Partition& part, const Work&
       return Winograd(op, part, work).run();
     case Algorithm::kPackedBf16:
       return conv_packed_bf16(op, part, work);
+    case Algorithm::kInt8:
+      return conv_int8(op, part, work);
   }
   __builtin_trap();  // verify() lets no other algorithm in
 }

@@ -81,6 +81,27 @@ inline Vec dot(Vec sum, Vec x, Vec y) { return _mm512_dpbf16_ps(sum, (__m512bh)x
 // Float32 0 .. 31 to the nearest bfloat16, in their order.
 inline void store_bf16(float* p, Vec x, Vec y) { store(p, (Vec)_mm512_cvtne2ps_pbh(y, x)); }
 #endif
+// The products of four unsigned bytes of x and four signed ones of w, added to each lane's sum.
+#if defined(DF_VNNI)
+constexpr int kLevels = 255;
+inline Int dot4(Int sum, Vec x, Int w) { return _mm512_dpbusd_epi32(sum, bits(x), w); }
+#else
+constexpr int kLevels = 127;  // of x: pairs of products are added up in 16 bits
+inline Int dot4(Int sum, Vec x, Int w) {
+  const Int pairs = _mm512_maddubs_epi16(bits(x), w);
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+#endif
+constexpr int int8_vectors(int segments, int rows) { return max_vectors(segments, rows); }
+// Numbers 0 .. 255 as bytes, n of them.
+inline void store_bytes(uint8_t* p, Int x, int n) {
+  const __m128i bytes = _mm512_cvtepi32_epi8(x);
+  if (n == kLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+  } else {
+    _mm_mask_storeu_epi8(p, first(n), bytes);
+  }
+}
 // The sums over lanes of four vectors.
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
   const Vec ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

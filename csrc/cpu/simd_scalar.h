@@ -79,6 +79,17 @@ template <int K>
 inline Vec swap(Vec x) {
   return x;
 }
+// The products of four unsigned bytes of x and four signed ones of w, added to the sum.
+constexpr int kLevels = 255;
+inline Int dot4(Int sum, Vec x, Int w) {
+  for (int shift = 0; shift < 32; shift += 8) {
+    sum += static_cast<Int>(static_cast<uint32_t>(bits(x)) >> shift & 0xFF) *
+           static_cast<int8_t>(static_cast<uint32_t>(w) >> shift & 0xFF);
+  }
+  return sum;
+}
+constexpr int int8_vectors(int segments, int rows) { return max_vectors(segments, rows); }
+inline void store_bytes(uint8_t* p, Int x, int) { *p = static_cast<uint8_t>(x); }
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {
   out[0] = a;
   out[1] = b;

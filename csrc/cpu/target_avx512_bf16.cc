@@ -1,4 +1,4 @@
-// The kernels for AVX-512 with products of bfloat16. System headers come before the pragma: their inline functions must stay baseline.
+// The kernels for AVX-512 with products of bfloat16 and of bytes. System headers come before the pragma: their inline functions must stay baseline.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <stddef.h>
@@ -7,15 +7,17 @@
 #include "kernel_table.h"
 
 #if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(                                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma"))), \
+    apply_to = function)
 #else
 #pragma GCC target( \
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")  // to the end of the file: templates are instantiated there
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma")  // to the end of the file: templates are instantiated there
 #endif
 #define DF_TARGET avx512_bf16
 #define DF_NAME kIsaAvx512Bf16
 #define DF_BF16
+#define DF_VNNI
 #include "simd_avx512.h"
 #include "kernels.inl.h"
 #if defined(__clang__)

@@ -17,7 +17,7 @@ struct Segment {
 // Segments that can share tiles, and the strides between their rows.
 struct Family {
   std::vector<Segment> segments;
-  int rows, input_stride, out_stride, add_stride;
+  int rows, input_stride, out_stride, add_stride, trajectory_stride;
 };
 
 int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
@@ -92,6 +92,7 @@ class Tiler {
     g.lone.input[0] = static_cast<int>(x_.row(b, base));
     g.lone.out[0] = static_cast<int>(u_.row(b, t));
     g.lone.add[0] = adds ? static_cast<int>(op_.y.row(b, t)) : 0;
+    g.lone.trajectory[0] = b;
     for (int j = 0; j < op_.k; ++j) {
       int first = rows, last = 0;
       for (int r = 0; r < rows; ++r) {
@@ -104,9 +105,9 @@ class Tiler {
       const int i = input_row(op_, t + first * t_stride, j);
       const int64_t ahead = static_cast<int64_t>(i - base) * x_.ld + b_stride * first * x_.pitch;
       for (int c = 0; c < units_; c += channels_) {
-        const int chunk = op_.algorithm == Algorithm::kPackedBf16 ? 0
-                          : units_ > channels_                    ? static_cast<int>(g.taps.size())
-                                                                  : j / chunk_;
+        const int chunk = op_.per_word() > 1   ? 0
+                          : units_ > channels_ ? static_cast<int>(g.taps.size())
+                                               : j / chunk_;
         g.taps.push_back({j * tap_ + c * kBlock, static_cast<int>(ahead) + c, std::min(channels_, units_ - c),
                           first, last, chunk});
       }
@@ -120,7 +121,7 @@ class Tiler {
         return;
       }
     }
-    families_.push_back({{g}, rows, input_stride, out_stride, add_stride});
+    families_.push_back({{g}, rows, input_stride, out_stride, add_stride, b_stride});
   }
 
   void emit(const Family& family, size_t from, int width, size_t count) {
@@ -137,6 +138,7 @@ class Tiler {
     run.input_stride = family.input_stride;
     run.out_stride = family.out_stride;
     run.add_stride = family.add_stride;
+    run.trajectory_stride = family.trajectory_stride;
     for (size_t i = 0; i < count; ++i) {
       Tile tile{};
       for (int g = 0; g < width; ++g) {
@@ -144,6 +146,7 @@ class Tiler {
         tile.input[g] = lone.input[0];
         tile.out[g] = lone.out[0];
         tile.add[g] = lone.add[0];
+        tile.trajectory[g] = lone.trajectory[0];
       }
       op_.tiles.push_back(tile);
     }

@@ -254,6 +254,12 @@ class OpCheck {
       case Algorithm::kPackedBf16:
         equal("channels of a word", x_.channels % 2, 0);
         return weight(kOpW, kLayoutBf16, size(out_.channels, k, x_.channels / 2));
+      case Algorithm::kInt8:
+        equal("channels of a word", x_.channels % 4, 0);
+        in_range("products of a sum", k * x_.channels, 1, kInt8Products);
+        return weight(
+            kOpW, kLayoutInt8,
+            size(out_.channels, k, x_.channels / 4) + padded(static_cast<int>(out_.channels)) * (k + 1));
     }
     fail(found("algorithm", f_[kOpAlgorithm], "one of layout.gen.h"));
   }

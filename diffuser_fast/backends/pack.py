@@ -45,6 +45,25 @@ def conv_bf16(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
     return conv(words, False)
 
 
+def conv_int8(weight: NDArray, transposed: bool) -> NDArray[np.float32]:
+    """The same weights as words of four whole numbers, input channels 4i .. 4i + 3, the first in the lowest byte.
+
+    Flat: ``[out / 16, k, pitch(in / 4), 16]`` words (see ``conv_bf16``), then float32 ``[out / 16, 1 + k, 16]``: each
+    output channel's scale, its largest weight over 127, and the sum of its whole numbers in each tap. A weight is its
+    whole number times its scale.
+    """
+    weight = np.asarray(weight, np.float32)
+    out_in_k = weight.transpose(1, 0, 2) if transposed else weight
+    out, _, k = out_in_k.shape
+    scales = np.abs(out_in_k).max((1, 2)) / np.float32(127)
+    whole = np.rint(out_in_k / np.where(scales > 0, scales, 1)[:, None, None]).astype(np.int8)
+    words = np.ascontiguousarray(whole.transpose(0, 2, 1)).view("<i4").transpose(0, 2, 1)  # [out, in / 4, k]
+    numbers = np.zeros((-(-out // BLOCK) * BLOCK, 1 + k), np.float32)
+    numbers[:out, 0], numbers[:out, 1:] = scales, whole.sum(1, dtype=np.int32)
+    numbers = numbers.reshape(-1, BLOCK, 1 + k).transpose(0, 2, 1)
+    return np.concatenate([conv(words.view(np.float32), False).ravel(), numbers.ravel()])
+
+
 def to_bf16(values: NDArray) -> NDArray[np.uint16]:
     """float32 -> the bits of the nearest bfloat16, ties to even. Finite numbers only."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)

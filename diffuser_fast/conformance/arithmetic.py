@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ..backends.cpu.algorithms import INT8_WIDE
+
 Array = TypeVar("Array")  # of numpy or of torch: the formulas here are the same for both
 
 # Unit roundoffs: the largest relative error of rounding to nearest, 2^-p with p significant bits.
@@ -13,18 +15,36 @@ ELEMENTARY = 2  # exp, log1p, tanh, ...: within a whole unit in the last place, 
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Whole numbers instead of floats, in convolutions of stride 1 with several taps and at least ``channels`` inputs.
+
+    steps: of what enters, from the least to the greatest number of a sample (and zero); weights: steps from zero to an
+    output channel's largest.
+    """
+
+    steps: int
+    weights: int
+    channels: int
+
+    def holds(self, channels: int, k: int, stride: int) -> bool:
+        """Whether a convolution is one of those."""
+        return channels >= self.channels and k > 1 and stride == 1
+
+
+@dataclass(frozen=True)
 class Arithmetic:
     """Unit roundoffs; 0 where nothing is rounded.
 
     results: of every operation. sums: of what convolutions, matrix products, means and variances accumulate in.
     operands: to which the values that enter a convolution or a matrix product are rounded first. weights: to which
-    convolutions' weights were rounded, once.
+    convolutions' weights were rounded, once. grid: or both are whole numbers.
     """
 
     results: float = FLOAT32
     sums: float = FLOAT32
     operands: float = 0.0
     weights: float = 0.0
+    grid: Grid | None = None
 
 
 ARITHMETIC = {
@@ -34,6 +54,8 @@ ARITHMETIC = {
     "tf32": Arithmetic(operands=TF32, weights=TF32),
     "fp16": Arithmetic(operands=FLOAT16, weights=FLOAT16),
     "bf16": Arithmetic(operands=BFLOAT16, weights=BFLOAT16),
+    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight.
+    "int8": Arithmetic(grid=Grid(steps=127, weights=127, channels=INT8_WIDE)),
 }  # by precision
 
 

@@ -47,7 +47,7 @@ class MonteCarlo(TorchDispatchMode):
         super().__init__()
         self.u, self.copies, self.probe = arithmetic, copies, probe
         self.random = Random(seed)
-        self.weights: dict[int, tuple[Tensor, list[Tensor]]] = {}
+        self.weights: dict[tuple[int, bool], tuple[Tensor, list[Tensor]]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -106,10 +106,13 @@ class MonteCarlo(TorchDispatchMode):
 
     def convolution(self, func, x, w, bias, stride, pad, dilation, transposed, output_pad, groups):
         """A sum of taps times channels; then the bias."""
-        x, shape = self.narrowed(x), (stride[0], pad[0], transposed, output_pad[0])
+        shape = (stride[0], pad[0], transposed, output_pad[0])
         assert (dilation[0], groups) == (1, 1), "no op of core/ops.py has them"
-        if self.u.weights:
-            each = zip(x.chunk(1 + self.copies), self._rounded_weights(w), strict=True)
+        grid = self.u.grid
+        gridded = grid is not None and grid.holds(x.shape[1], w.shape[2], stride[0])
+        x = self._gridded(x) if gridded else self.narrowed(x)
+        if self.u.weights or gridded:
+            each = zip(x.chunk(1 + self.copies), self._rounded_weights(w, gridded, transposed), strict=True)
             y = torch.cat([_convolved(one, its, *shape) for one, its in each])
         else:
             y = _convolved(x, w, *shape)
@@ -117,13 +120,27 @@ class MonteCarlo(TorchDispatchMode):
         y = self.summed(y, _convolved(self.first(x) ** 2, w * w, *shape), terms)
         return y if bias is None else self.rounded(y + bias[:, None])
 
-    def _rounded_weights(self, w: Tensor) -> list[Tensor]:
-        """The weights of each copy, rounded once for the whole evaluation."""
-        if w.data_ptr() not in self.weights:
+    def _gridded(self, x: Tensor) -> Tensor:
+        """x as whole numbers: a copy of it, moved by half a step of each sample's grid."""
+        x = x.clone()
+        copies = self._copies(x)
+        steps = (copies.amax((1, 2), keepdim=True).clamp(min=0) - copies.amin((1, 2), keepdim=True).clamp(max=0)) / (
+            self.u.grid.steps
+        )
+        copies.addcmul_(steps, self._thrown(copies, _signs()), value=self.probe / 2)
+        return x
+
+    def _rounded_weights(self, w: Tensor, gridded: bool, transposed: bool) -> list[Tensor]:
+        """The weights of each copy, rounded once for all; to whole numbers, once for each direction."""
+        key = w.data_ptr(), gridded and transposed
+        if key not in self.weights:
+            sizes = w * self.u.weights
+            if gridded:
+                sizes = w.abs().amax((0 if transposed else 1, 2), keepdim=True) / (2 * self.u.grid.weights)
             thrown = [self._thrown(w, _signs()) for _ in range(self.copies)]
-            made = [w, *(torch.addcmul(w, w, sign, value=self.u.weights * self.probe) for sign in thrown)]
-            self.weights[w.data_ptr()] = w, made  # w is kept, so that its address stays its own
-        return self.weights[w.data_ptr()][1]
+            made = [w, *(torch.addcmul(w, sizes, sign, value=self.probe) for sign in thrown)]
+            self.weights[key] = w, made  # w is kept, so that its address stays its own
+        return self.weights[key][1]
 
     def bmm(self, func, a, b):
         """Matrix products of activations."""

@@ -24,7 +24,7 @@ INSTALL = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "g++-aa
 SUITES = ["tests/csrc/test_functions.py", "tests/csrc/test_programs.py", "tests/csrc/test_plans.py",
           "tests/backends/test_conformance_ops.py", "tests/backends/test_conformance_loops.py"]  # fmt: skip
 # The same for what differs between instruction sets of AArch64, and the C library.
-SHORT = ["tests/arm/bundles.py", "tests/csrc/test_bf16.py", "tests/csrc/test_winograd.py"]
+SHORT = ["tests/arm/bundles.py", "tests/csrc/test_bf16.py", "tests/csrc/test_int8.py", "tests/csrc/test_winograd.py"]
 # But what is about this process and the engine inside it, or has nothing to do with the CPU.
 NOT = ["arguments_are_checked", "bad_arguments", "after_a_fork", "more_threads_than_cores", "textbook", "scalar"]
 # CPU of the emulator -> the instruction sets that it must have, the one that is tested, and by what.

@@ -40,7 +40,6 @@ PROGRAMS = {
 
 
 SEEDS = range(3)
-BF16 = c.ARITHMETIC["bf16"]
 
 
 def judged(found, implied, what=""):
@@ -125,16 +124,17 @@ def test_64_plans_are_64_single_plans(isa):
 
 
 @cache
-def by_bf16():
+def narrow(precision):
     loop = random_loop(HOPPER, rows=3)
     inpainting, tape = random_inpainting(loop), random_tape(loop, 2)
-    return loop, inpainting, tape, c.implied_by_plan(loop, inpainting, tape, arithmetic=BF16)
+    return loop, inpainting, tape, c.implied_by_plan(loop, inpainting, tape, arithmetic=c.ARITHMETIC[precision])
 
 
 @every_isa
-def test_a_plan_deviates_by_what_bfloat16_loses(isa):
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_plan_deviates_by_what_its_precision_loses(isa, precision):
     """A whole guided plan is within the bound of narrow operands, and is not within that of float32."""
-    loop, inpainting, tape, implied = by_bf16()
-    found = cpu.ready(loop, batch=2, precision="bf16", threads=2, isa=isa)(inpainting, tape)
+    loop, inpainting, tape, implied = narrow(precision)
+    found = cpu.ready(loop, batch=2, precision=precision, threads=2, isa=isa)(inpainting, tape)
     assert c.judge(found.x, implied.x, exactness="fast").passed
     assert not c.judge(found.x, c.implied_by_plan(loop, inpainting, tape).x, exactness="close").passed

@@ -11,5 +11,6 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     made = [planner(guided=bool(i % 2), kind=kind, attention=i == 0, n_steps=2) for i, kind in enumerate(KINDS)]
     made += [planner(precision="bf16", n_steps=2), planner(precision="float32-close", batch_size=1, n_steps=2)]
+    made += [planner(precision="int8", n_steps=2)]
     for i, one in enumerate(made):
         dfx.export(one, folder / f"{i}.dfb", horizons=[] if one.loop.guide else [16])

@@ -50,7 +50,7 @@ def run(command, script, **environ):
     return subprocess.run([*command, sys.executable, "-c", script], env=env, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float32-close", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "float32-close", "bf16", "int8"])
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (1, 2), (3, 2)])
 def test_allocations(tmp_path, batch, threads, precision):
     library = build("count_allocations.c", tmp_path, "-shared", "-fPIC")

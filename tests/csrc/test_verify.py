@@ -158,10 +158,10 @@ def test_a_transposed_block_that_shares_its_weight(large, precision, monkeypatch
     """A convolution, its weight transposed in a block, and its plain adjoint: each in its own algorithm's layout."""
     if large:
         monkeypatch.setattr(algorithms, "SHARED_FROM", 0)
-    b = Builder((48, 9))
-    u = b.conv(0, "c", 48, k=5)
+    b = Builder((64, 9))
+    u = b.conv(0, "c", 64, k=5)
     n = b.group_norm(u, "n", 8)
-    b.conv(n, "d", 48, k=5, transposed=True)
+    b.conv(n, "d", 64, k=5, transposed=True)
     gradient = vjp(b.done(n))
     program = b.done(len(b.shapes) - 1)
     # d is c's weight, turned round.
@@ -174,10 +174,10 @@ def test_a_transposed_block_that_shares_its_weight(large, precision, monkeypatch
     weights = {name: shape for name, shape in program.weights.items() if name != "d.weight"}
     program = replace(program, ops=tuple(ops), weights=weights)
     numbers = random_weights(weights)
-    x = np.random.default_rng(0).standard_normal((8, 48, 9)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((8, 64, 9)).astype(np.float32)
     exact = interpreter.run(program, numbers, {"x": x})["y"]
     found = cpu.evaluate(program, numbers, {"x": x}, precision=precision)["y"]
-    assert np.abs(found - exact).max() < (0.1 if precision == "bf16" else 1e-4)
+    assert np.abs(found - exact).max() < {"bf16": 0.1, "int8": 0.3}.get(precision, 1e-4)
     # Both programs together, as a guide's are: one weight in as many layouts as there are algorithms.
     both = records([(gradient, numbers), (program, numbers)], precision, 8)
     assert both[0].weights is both[1].weights

@@ -23,8 +23,8 @@ from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
 NAME = "cpu"
-PRECISIONS = ("float32", "float32-close", "bf16")
-INVARIANT = frozenset({"float32", "bf16"})
+PRECISIONS = ("float32", "float32-close", "bf16", "int8")
+INVARIANT = frozenset({"float32", "bf16", "int8"})
 OPTIONS = frozenset({"cores", "isa"})
 SCHEDULES = frozenset({"rows", "deadline"})
 SUPPORT = Support(

@@ -7,6 +7,7 @@ direct         float32          unless another suits; a tile of outputs stays in
 dot_adjoint    float32          an adjoint with many weights reads its convolution's copy
 winograd       float32-close    five taps, where enough tiles share the larger weights
 packed_bf16    bf16             wide inputs; two channels a word
+int8           int8             wide inputs, several taps, stride 1; four channels a word
 =============  ===============  ============================================================================
 """
 
@@ -31,6 +32,7 @@ class Algorithm(IntEnum):
     DOT_ADJOINT = 1
     WINOGRAD = 2
     PACKED_BF16 = 3
+    INT8 = 4
 
 
 class Layout(IntEnum):
@@ -38,6 +40,7 @@ class Layout(IntEnum):
 
     VECTOR: one number per channel. FORWARD, TRANSPOSED: a convolution's ``[d, e, k]`` as ``[d/16, k, e, 16]``, or as
     ``[e/16, k, d, 16]``. WINOGRAD, WINOGRAD_SHORT: ``[out/16, point, in, 16]``. BF16: ``[out/16, k, in/2, 16]`` words.
+    INT8: ``[out/16, k, in/4, 16]`` words, then ``[out/16, 1 + k, 16]`` numbers: scales, and each tap's sum.
     """
 
     VECTOR = 0
@@ -46,10 +49,15 @@ class Layout(IntEnum):
     WINOGRAD = 3
     WINOGRAD_SHORT = 4
     BF16 = 5
+    INT8 = 6
 
 
 SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
 WIDE = 32  # channels: narrower inputs stay in float32 under "bf16"
+# Under "int8" narrower inputs do. So does what changes the length or has one tap: a tenth of the products, and nothing
+# normalises it, so that it made three quarters of the deviation (of maze2d-umaze and hopper-medium, as bundled).
+INT8_WIDE = 64
+INT8_PRODUCTS = 1 << 16  # of a sum, at most: each is below 2^15, and a sum is of 32 bits
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ def algorithm_of(
         return Algorithm.WINOGRAD
     if precision == "bf16" and _suits_bf16(op, program):
         return Algorithm.PACKED_BF16
+    if precision == "int8" and _suits_int8(op, program):
+        return Algorithm.INT8
     name = op.weights[0]
     shares = op.kind == "conv" and op.attrs["transposed"] and len(op.weights) == 1 and name in forward
     return Algorithm.DOT_ADJOINT if shares and _worth_sharing(weights[name]) else Algorithm.DIRECT
@@ -89,6 +99,8 @@ def packing_of(op: Op, program: Program, algorithm: Algorithm) -> Packing:
             return Packing(Layout.WINOGRAD_SHORT if short else Layout.WINOGRAD, transposed)
         case Algorithm.PACKED_BF16:
             return Packing(Layout.BF16, transposed)
+        case Algorithm.INT8:
+            return Packing(Layout.INT8, transposed)
 
 
 def packed(weight: NDArray, packing: Packing) -> NDArray:
@@ -100,6 +112,8 @@ def packed(weight: NDArray, packing: Packing) -> NDArray:
             return pack.conv(weight, packing.transposed)
         case Layout.BF16:
             return pack.conv_bf16(weight, packing.transposed)
+        case Layout.INT8:
+            return pack.conv_int8(weight, packing.transposed)
         case Layout.WINOGRAD | Layout.WINOGRAD_SHORT:
             correlation = weight.transpose(1, 0, 2)[:, :, ::-1] if packing.transposed else weight
             return pack.conv(winograd.weights(correlation, packing.layout == Layout.WINOGRAD_SHORT), False)
@@ -114,6 +128,13 @@ def _suits_bf16(op: Op, program: Program) -> bool:
     """Trajectories themselves (the first convolutions' input) keep all their digits; channels come in pairs."""
     channels = program.shapes[op.ins[0]][0]
     return channels >= WIDE and channels % 2 == 0
+
+
+def _suits_int8(op: Op, program: Program) -> bool:
+    """The convolutions of blocks, and their adjoints; channels come in fours."""
+    channels, k = program.shapes[op.ins[0]][0], op.attrs["k"]
+    whole = channels % 4 == 0 and channels * k <= INT8_PRODUCTS
+    return channels >= INT8_WIDE and whole and k > 1 and op.attrs["stride"] == 1
 
 
 def _worth_sharing(weight: NDArray) -> bool:

@@ -6,7 +6,7 @@ from ...core.header import HEAD, TAIL, camel, constant, enum
 from ...settings import ISAS
 from .. import pack
 from . import winograd
-from .algorithms import Algorithm, Layout
+from .algorithms import INT8_PRODUCTS, Algorithm, Layout
 
 
 def header() -> str:
@@ -18,6 +18,7 @@ def header() -> str:
         + constant("block", pack.BLOCK, "channels of one block of packed weights")
         + constant("pitch_every", pack.PITCH_EVERY, "channels, of which whole multiples")
         + constant("pitch_extra", pack.PITCH_EXTRA, "get so many vectors more from one tap to the next")
+        + constant("int8_products", INT8_PRODUCTS, "of a sum, at most")
         + constant("winograd_taps", winograd.TAPS)
         + constant("winograd_tile", winograd.TILE, "outputs in time")
         + constant("winograd_points", len(winograd.POINTS) + 1)
