@@ -14,14 +14,20 @@ from .tables import NONE, NOTHING, exact, family, fastest, markdown, when
 from .workloads import workloads
 
 PICTURE = ROOT / "docs" / "latency.png"
-HEAD = ["task", "torch eager, ms", "best other engine, ms", "ours, ms", "ours, p99 ms", "plans per second"]
+HEAD = [
+    "task", "torch eager, ms", "best other engine, ms", "ours, ms", "ours, p99 ms", "plans per second", "close, ms",
+    "fast, ms",
+]  # fmt: skip
 ENOUGH = 4  # candidates, of a comparison that goes before a newer one
 COLORS = {"torch eager": "#b0b0b0", "best other engine": "#7b9ec9", "ours": "#d1495b"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A task of the front page. Milliseconds per plan, medians; "best of 64" is one plan. None: not measured."""
+    """A task of the front page. Milliseconds per plan, medians; "best of 64" is one plan. None: not measured.
+
+    ours, p99: of the exact precision. close, fast: the fastest of ours of at least this class, and its precision.
+    """
 
     task: str
     eager: float | None
@@ -29,13 +35,16 @@ class Line:
     engine: str  # whose the other is
     ours: float
     p99: float | None
+    close: tuple[float, str] | None = None
+    fast: tuple[float, str] | None = None
 
     @property
     def cells(self) -> list[str]:
         """As ``HEAD``."""
         other = f"{digits(self.other)} ({self.engine})" if self.other else NONE
         rest = map(digits, (self.ours, self.p99, 1e3 / self.ours))
-        return [self.task, digits(self.eager), other, *rest]
+        narrower = (f"{digits(one[0])} ({one[1]})" if one else NONE for one in (self.close, self.fast))
+        return [self.task, digits(self.eager), other, *rest, *narrower]
 
 
 def lines(entries: Iterable[Entry]) -> dict[Setting, tuple[list[Line], list[Entry]]]:
@@ -132,4 +141,15 @@ def digits(value: float | None) -> str:
 def _line(task: str, case: Case) -> Line:
     ours, eager = exact(case), next((r.p50_ms for r in case.results if r.candidate == "torch eager"), None)
     other = fastest(r for r in case.results if not r.ours and not r.candidate.startswith("torch eager"))
-    return Line(task, eager, other and other.p50_ms, family(other) if other else "", ours.p50_ms, ours.p99_ms)
+    classes = [_narrower(case, classes) for classes in (("exact", "close"), ("exact", "close", "fast"))]
+    line = (task, eager, other and other.p50_ms, family(other) if other else "", ours.p50_ms, ours.p99_ms)
+    return Line(*line, *classes)
+
+
+def _narrower(case: Case, classes: tuple[str, ...]) -> tuple[float, str] | None:
+    """The fastest of our answers that were judged to be of these classes; None if only the exact one was measured."""
+    ours = [r for r in case.results if r.ours and r.p50_ms and r.exactness in classes]
+    if all(" " not in r.candidate for r in ours):
+        return None
+    found = fastest(ours)
+    return found.p50_ms, found.candidate.partition(" ")[2] or "float32"

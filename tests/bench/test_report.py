@@ -10,7 +10,7 @@ from bench.front_page import summary
 from bench.records import read
 from bench.report import SECTIONS
 from bench.workloads import workloads
-from tests.bench.entries import CEILING, GPU, RUN, case
+from tests.bench.entries import CEILING, GPU, RUN, case, timed
 
 WIDE = replace(RUN, run="b", ceiling={**CEILING, "isa": "avx512"})
 DIRTY = replace(RUN, run="c", time="2026-02-01T00:00:00+00:00", dirty=True)
@@ -18,11 +18,11 @@ DIRTY = replace(RUN, run="c", time="2026-02-01T00:00:00+00:00", dirty=True)
 
 def test_the_front_page_is_by_class_of_machine():
     text = summary([(RUN, case()), (WIDE, case(cpu=5.0)), (GPU, case())])
-    head = "| task | torch eager, ms | best other engine, ms | ours, ms | ours, p99 ms | plans per second |"
+    head = "| task | torch eager, ms | best other engine, ms | ours, ms | ours, p99 ms | plans per second "
     assert text.count(head) == 3 and "GFLOP" not in text
     assert "**AVX2** (Test CPU, 2 threads). Measured 2026-01-01 at c0ffee00." in text
-    assert "| hopper, guided, best of 64 plans | 100 | 50.0 (OpenVINO) | 10.0 | 12.5 | 100 |" in text
-    assert "**AVX-512**" in text and "| 5.00 | 12.5 | 200 |" in text and "**NVIDIA Test**" in text
+    assert "| hopper, guided, best of 64 plans | 100 | 50.0 (OpenVINO) | 10.0 | 12.5 | 100 | - | 5.00 (bf16) |" in text
+    assert "**AVX-512**" in text and "| 5.00 | 12.5 | 200 | - | 2.50 (bf16) |" in text and "**NVIDIA Test**" in text
 
 
 def test_a_machine_that_was_held_to_avx2_says_so_and_how():
@@ -43,8 +43,18 @@ def test_the_front_page_refuses_what_a_dirty_tree_measured():
 
 def test_what_was_not_measured_is_a_dash():
     one = case(cpu=10.0)
-    ours = [replace(r, p99_ms=None) for r in one.results if r.ours]
-    assert "| - | - | 10.0 | - | 100 |" in summary([(RUN, replace(one, results=ours))])
+    ours = [replace(r, p99_ms=None) for r in one.results if r.candidate == "cpu"]
+    assert "| - | - | 10.0 | - | 100 | - | - |" in summary([(RUN, replace(one, results=ours))])
+
+
+def test_close_and_fast_are_the_fastest_of_what_was_judged_so():
+    one = case(cpu=10.0)
+    close, fast = timed("cpu float32-close", 7.0, True, exactness="close"), timed("cpu int8", 3.0, True)
+    text = summary([(RUN, replace(one, results=[*one.results, close, replace(fast, exactness="fast")]))])
+    assert "| 100 | 7.00 (float32-close) | 3.00 (int8) |" in text
+    slow = replace(close, p50_ms=11.0)  # what is exact is close, too
+    text = summary([(RUN, replace(one, results=[*one.results, slow, replace(fast, exactness="wrong")]))])
+    assert "| 100 | 10.0 (float32) | 5.00 (bf16) |" in text
 
 
 @pytest.mark.parametrize(
