@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
 @dataset_options
 @click.option("--recipe", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="A recipe.json instead.")
+@click.option("--from", "start", metavar="CHECKPOINT", help="Go on from its weights, on the seed after its own.")
 @recipe_options
 @click.option("--device", help="cuda, cpu; default: a GPU if there is one.")
 @click.option(
@@ -35,16 +36,19 @@ if TYPE_CHECKING:
 @click.option("--save-every", type=click.IntRange(min=1), default=1000, show_default=True)
 @show.json_option
 def command(
-    data: str, out: Path, recipe: Path | None, device: str | None, precision: str, threads: int | None,
-    save_every: int, as_json: bool, **options: Any,
+    data: str, out: Path, recipe: Path | None, start: str | None, device: str | None, precision: str,
+    threads: int | None, save_every: int, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train on DATA in the folder OUT; the same command again goes on from where it stopped.
 
     DATA: an HDF5 or NPZ file (D4RL's, or of the same names), robomimic's HDF5, a Minari folder, or a name in Minari's
-    store. Ctrl-C pauses: the step is finished and everything is saved.
+    store. Ctrl-C pauses: the step is finished and everything is saved. --from: a file or folder that ``plan`` takes,
+    or a bundled planner's name; its recipe is the default, its normaliser is kept, --steps count from there.
     """
     import torch
 
+    from ..formats import load
+    from ..train.start import next_recipe
     from ..train.trainer import Trainer
 
     if threads:
@@ -53,10 +57,14 @@ def command(
     episodes = read_dataset(data, **options)
     env = str(episodes.attributes.get("env_id", ""))
     stored = out / "recipe.json"
-    base = _read_recipe(recipe or stored) if recipe or stored.exists() else _published(env, given)
+    begun = None if start is None else load(start)
+    base = _read_recipe(recipe or stored) if recipe or stored.exists() else None
+    if base is None and begun is not None:
+        base = next_recipe(begun, str(given.get("target", "planner")))
+    base = base or _published(env, given)
     trainer = Trainer(
         dataclasses.replace(base, **given), episodes, out, device=device, precision=precision,
-        metadata={"env": env, "data": {k: _plain(v) for k, v in episodes.attributes.items()}},
+        metadata={"env": env, "data": {k: _plain(v) for k, v in episodes.attributes.items()}}, start=begun,
     )  # fmt: skip
     steps = trainer.recipe.steps
     note = ["", ""]

@@ -39,3 +39,10 @@ class Standardized:
         for name, shift in ((f"{LAST}.weight", 0.0), (f"{LAST}.bias", self.mean)):
             arrays[name] = (self.std * arrays[name].astype(np.float64) + shift).astype(np.float32)
         return Weights(value.spec, arrays)
+
+    def redone(self, value: Weights) -> Weights:
+        """The inverse of ``undone``: a value network whose output is the return, as one of standardised returns."""
+        arrays = dict(value.arrays)
+        for name, shift in ((f"{LAST}.weight", 0.0), (f"{LAST}.bias", self.mean)):
+            arrays[name] = ((arrays[name].astype(np.float64) - shift) / self.std).astype(np.float32)
+        return Weights(value.spec, arrays)

@@ -1,7 +1,8 @@
 """The training loop: batches from a resident data set, Adam, averaged weights, and files that survive anything.
 
 A run lives in one folder: ``recipe.json``, ``training.pt`` (to go on from), ``loss.jsonl``, and the native
-checkpoint of the averaged weights, ``<target>.safetensors``, rewritten at every save.
+checkpoint of the averaged weights, ``<target>.safetensors``, rewritten at every save. A run that goes on from a
+checkpoint keeps that too (start.py).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..data.episodes import Episodes
 from ..data.returns import ValueWindows
 from ..data.windows import Windows
 from ..formats import native
+from . import start as beginnings
 from .losses import loss_weights, planner_loss, value_loss
 from .module import TrajectoryNetwork
 from .recipe import Recipe
@@ -41,18 +43,27 @@ class Trainer:
 
     episodes: the data, physical units. metadata: provenance for the checkpoint. device: "cuda", "cpu" or None (a GPU
     if there is one). precision: "bf16" (autocast), "float32" or "auto": bf16 where the device has it in hardware.
+    start: a checkpoint to go on from: the first weights and the normaliser are its; learning rate and Adam rise anew,
+    and the recipe's steps count from here.
     """
 
     def __init__(
         self, recipe: Recipe, episodes: Episodes, folder: str | Path, *, device: str | None = None,
         precision: str = "auto", compile: bool | None = None, metadata: Mapping[str, Any] | None = None,
+        start: Checkpoint | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.folder, self.metadata = recipe, Path(folder), dict(metadata or {})
         self.device = _device(device)
         self.autocast = _has_bf16(self.device) if precision == "auto" else precision == "bf16"
-        kind = normalizer_kind(recipe.normalizer)
-        self.normalizers = Normalizers(kind.fit(episodes.observations), kind.fit(episodes.actions))
         self.action_dim, obs_dim = episodes.actions.shape[1], episodes.observations.shape[1]
+        spec = _spec(recipe, self.action_dim + obs_dim)
+        start = beginnings.first_checkpoint(start, self.folder, recipe, spec)
+        if start is None:
+            kind = normalizer_kind(recipe.normalizer)
+            self.normalizers = Normalizers(kind.fit(episodes.observations), kind.fit(episodes.actions))
+        else:
+            self.normalizers = start.normalizers
+            self.metadata["from"] = beginnings.history(start, recipe.target)
         windows = Windows.of(
             episodes, recipe.horizon, self.normalizers,
             use_padding=recipe.use_padding, max_path_length=recipe.max_path_length,
@@ -60,15 +71,18 @@ class Trainer:
         returns = self._returns(windows, episodes)
         self.returns = None if returns is None else Standardized.of(returns)
         self.data = _Resident(windows, None if returns is None else self.returns.done(returns), self.device)
-        spec = _spec(recipe, self.action_dim + obs_dim)
         self.folder.mkdir(parents=True, exist_ok=True)  # data and recipe will do: from here on there is a run
         self._check_recipe()
+        beginnings.keep(start, self.folder)
         self.schedule = cosine(recipe.n_timesteps)
         self.alphas_cumprod = torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32, device=self.device)
         self.loss_weights = loss_weights(recipe, self.action_dim + obs_dim, self.action_dim).to(self.device)
 
         torch.manual_seed(recipe.seed)
         self.net = TrajectoryNetwork(spec).to(self.device)
+        if start is not None:
+            first = beginnings.first_weights(start, recipe)
+            self.net.load((first if self.returns is None else self.returns.redone(first)).arrays)
         self.ema = {name: p.detach().clone() for name, p in self.net.named_parameters()}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, fused=True)
         self.step = 0
