@@ -74,10 +74,10 @@ _PLANNER = (
     click.option("--device", help="Of the backend, such as cuda:1."),
     click.option("--batch-size", type=int, help="Candidate plans. Default: 64 guided, else 1."),
     click.option("--horizon", type=int, help="Steps of a plan. Default: the trained ones."),
-    click.option("--sampler", default="ddpm", show_default=True, help="ddpm, ddim, dpm_solver_pp_2m."),
+    click.option("--sampler", help="ddpm, ddim, dpm_solver_pp_2m. Default: the checkpoint's own."),
     click.option("--n-steps", type=int, help="Denoising steps. Default: all."),
     click.option("--eta", type=float, help="Of ddim: 0 is deterministic."),
-    click.option("--precision", default="float32", show_default=True),
+    click.option("--precision", help="Default: float32."),
     click.option(
         "--guide",
         type=click.Choice(["auto", "none", "rank"]),
@@ -92,6 +92,7 @@ _PLANNER = (
     click.option("--threads", type=int, help="CPU threads. Default: the cores there are."),
     click.option("--cores", type=Listed(int, "cores like 2,3"), metavar="C,C", help="Cores to pin the threads to."),
     click.option("--launches", help="Of the CUDA engine: stages, loop or cluster.  [default: by its model]"),
+    click.option("--preset", help="realtime, balanced or paper: settings where none are given."),
     click.option("--seed", type=int, default=0, show_default=True),
 )  # fmt: skip
 
@@ -108,15 +109,15 @@ def load_checkpoint(checkpoint: str, options: dict[str, Any]) -> Any:
     facts = {"epoch": options.pop("epoch"), "horizon": options.pop("trained_horizon")}
     facts |= {name: options.pop(name) for name in ("action_dim", "prediction", "clip_denoised")}
     given = {name: fact for name, fact in facts.items() if fact is not None}
-    given |= dict(map(_fact, options.pop("fact")))
+    given |= dict(fact(text, "--fact") for text in options.pop("fact"))
     return load(checkpoint, value=value, normalizer=normalizer, **given)
 
 
-def _fact(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as JSON has it, or else text."""
+def fact(text: str, option: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON has it, or else text; ``option`` is named where it is neither."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise click.BadParameter(f"found {text!r}, expected NAME=VALUE", param_hint="--fact")
+        raise click.BadParameter(f"found {text!r}, expected NAME=VALUE", param_hint=option)
     try:
         return name, json.loads(value)
     except ValueError:

@@ -15,7 +15,7 @@ from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, jan
 from .janner_runs import descend
 from .native import save
 from .sidecar import NAME as SIDECAR
-from .sidecar import read_normalizers
+from .sidecar import read_normalizers, with_presets
 from .sniff import FORMATS, native_file, sniff
 
 __all__ = ["FORMATS", "load", "load_value", "save"]
@@ -60,6 +60,7 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
         checkpoint = _OTHERS[kind].load(path, find_value=value is None, normalizers=normalizers, **facts)
     elif kind == "native":
         checkpoint = native.load(native_file(path))
+        checkpoint = with_presets(checkpoint, native_file(path))
     else:
         checkpoint = janner.load(path, find_value=value is None, find_normalizer=normalizer is None, **facts)
     if value is not None:

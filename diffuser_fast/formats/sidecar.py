@@ -1,4 +1,4 @@
-"""The JSON sidecar of statistics: what normalises, since the original keeps it in no file (docs/statistics.md).
+"""JSON sidecars: presets, and statistics: what normalises, since the original keeps it in no file (docs/statistics.md).
 
 {"normalizer": "GaussianNormalizer", "fields": {"observations": {"means": [...], "stds": [...]}, "actions": {...}}}
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from ..core.checkpoint import Checkpoint
 from ..core.contents import START, looks_like
 from ..core.normalizers import Normalizers
 from ..core.whole_file import write_whole
@@ -40,3 +42,20 @@ def write_normalizers(normalizers: Normalizers, path: str | os.PathLike[str]) ->
     path = Path(path)
     write_whole(path, (json.dumps(normalizers.to_json(), indent=1) + "\n").encode())
     return path
+
+
+def with_presets(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The checkpoint of a native file with the presets that lie beside it, ``NAME.presets.json``, if there are any.
+
+    ValueError if that file is not a JSON object; what it says is checked when a Planner is asked for it.
+    """
+    beside = path.with_suffix(".presets.json")
+    if not beside.is_file():
+        return checkpoint
+    try:
+        presets = json.loads(beside.read_bytes())
+    except (ValueError, RecursionError):
+        raise ValueError(f"{beside}: not JSON") from None
+    if not isinstance(presets, dict):
+        raise ValueError(f"{beside}: expected a JSON object of presets by name")
+    return replace(checkpoint, metadata={**checkpoint.metadata, "presets": presets})

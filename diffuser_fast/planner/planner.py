@@ -32,6 +32,7 @@ from ..core.spelling import setting
 from ..settings import SETTINGS
 from .budget import Budget, Ended
 from .plans import Calibration, Plans, Replay
+from .presets import Settings, with_preset
 from .start import Size, noised, other_noise, shifted, tape_of
 
 GUIDED_BATCH = 64  # the original's
@@ -48,7 +49,7 @@ class Planner:
     backend: "auto" (the cpu engine), "cpu", "triton", "reference" or "cuda". batch_size: B, candidate plans per call;
     None: 64 guided, else 1. horizon: H if not the trained one (unguided only). sampler: None (the checkpoint's own,
     the original's is "ddpm"), "ddpm", "ddim" or "dpm_solver_pp_2m"; n_steps: denoising steps of a strided sampler
-    (None: all T, or the checkpoint's); eta: of ddim. precision: "float32"
+    (None: all T, or the checkpoint's); eta: of ddim. precision: None or "float32"
     (exact), or what the backend offers. guide: "auto" (the checkpoint's convention if it has a value network), None, or
     a ``Guide``. warm_start: k, so that ``act`` starts from its last plan, re-noised, and runs the last k denoising
     steps only. threads: of the CPU engine. cores: thread i of it is on core ``cores[i]`` during a plan, the caller's
@@ -58,6 +59,8 @@ class Planner:
     cost: what plans shall keep low (``dfx.Cost``): the guide is the checkpoint's value network, if it has one, less the
     cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop" or
     "cluster"; by default what its model prefers (docs/cuda.md).
+    preset: "realtime", "balanced" or "paper", for checkpoints that have them: what it says of sampler, n_steps, eta,
+    warm_start, batch_size, precision and guide stands where an argument is left out (presets.py, docs/paper.md).
 
     A Planner makes one plan at a time, for whichever thread asks; a second thread that asks meanwhile gets BusyError.
     Several Planners run side by side and share weights and the process's threads: who finds those taken works alone,
@@ -67,10 +70,10 @@ class Planner:
 
     def __init__(
         self, checkpoint: Checkpoint, backend: str = "auto", batch_size: int | None = None, horizon: int | None = None,
-        sampler: str | None = None, n_steps: int | None = None, precision: str = "float32",
+        sampler: str | None = None, n_steps: int | None = None, precision: str | None = None,
         guide: Guide | str | None = "auto", warm_start: int | None = None, threads: int | None = None, seed: int = 0, *,
         device: str | None = None, cores: Sequence[int] | None = None, clip_scope: str = "plan",
-        cost: Cost | None = None, launches: str | None = None,
+        cost: Cost | None = None, launches: str | None = None, preset: str | None = None,
         **sampler_options: float,
     ) -> None:  # fmt: skip
         if not isinstance(checkpoint, Checkpoint):
@@ -86,7 +89,11 @@ class Planner:
         self.checkpoint, self._clip_array = checkpoint, clip_scope == "array"
         if cost is not None and not isinstance(cost, Cost):
             raise TypeError(f"cost: expected a Cost, found {type(cost).__name__}")
-        self.cost, guide = cost, _guide(guide, checkpoint, cost)
+        given = Settings(batch_size, sampler, n_steps, precision, guide, warm_start, sampler_options)
+        said, self.preset = with_preset(checkpoint, preset, given), preset
+        batch_size, sampler, n_steps, sampler_options = said.batch_size, said.sampler, said.n_steps, said.options
+        warm_start = said.warm_start
+        self.cost, guide = cost, _guide(said.guide, checkpoint, cost)
         n_steps = None if n_steps is None else whole("n_steps", n_steps, 1, checkpoint.schedule.n_steps)
         own = sampler is None and n_steps in (None, checkpoint.sampling.n_steps) and not sampler_options
         if own:
@@ -107,6 +114,8 @@ class Planner:
         self.batch_size = default if batch_size is None else whole("batch_size", batch_size, 1)
         self.warm_start = None if warm_start is None else whole("warm_start", warm_start, 1, steps.rows)
         self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, loop, device)
+        if precision is None:  # a preset's is of the engine it was chosen on
+            precision = said.precision if said.precision in backends.get(self.backend).PRECISIONS else "float32"
         self._options = {
             "device": device, "precision": precision,
             "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1),
