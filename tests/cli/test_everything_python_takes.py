@@ -9,6 +9,7 @@ from diffuser_fast import cli
 from diffuser_fast.bundle import export
 from diffuser_fast.control.collect import collect
 from diffuser_fast.control.rollout import rollout
+from diffuser_fast.control.shards import sharded
 from diffuser_fast.core.guidance import Guide
 from diffuser_fast.data import load_dataset
 from diffuser_fast.formats import janner, load
@@ -42,6 +43,7 @@ def parameters(command):
         (("plan",), Planner.plan, {}),
         (("export",), export, {}),
         (("rollout",), rollout, {"episodes": "episodes"}),
+        (("rollout",), sharded, {"episodes": "episodes", "folder": "folder", "options": ""}),
         (READS, load_dataset, {}),
         (("data",), collect, {"n_steps": "steps", "path": "out"}),
         (("train",), Trainer.__init__, {}),
