@@ -24,7 +24,7 @@ CXX       ?= g++
 ENGINE    := $(wildcard csrc/*.h csrc/*.cc csrc/cpu/*.h csrc/cpu/*.cc)
 FORMATTED := $(ENGINE) $(wildcard csrc/capi/*.h csrc/capi/*.cc include/* examples/c/*.c examples/cpp/* tests/capi/*.c tests/capi/*.cc tests/arm/*.cc) $(wildcard csrc/cuda/*.h csrc/cuda/*.cc csrc/cuda/*.cu csrc/cuda/*.cuh tests/emulated/*.cu)
 
-.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench gpu gpu-check cuda-check arm wheel-arm wheel sanitize sanitize-address sanitize-thread sanitize-executor clean
+.PHONY: help venv build demo test margins test-oldest test-pythons test-libraries lint format capi capi-installed fuzz-bundle bench paper paper-quick gpu gpu-check cuda-check arm wheel-arm wheel sanitize sanitize-address sanitize-thread sanitize-executor clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -125,6 +125,12 @@ capi-installed: build  ## the library installed by make and CMake, and found in 
 
 bench: build    ## the benchmarks
 	@$(VENV)/bin/diffuser-fast bench $(ARGS)
+
+# Hours; interrupted, the same command goes on. make paper ARGS="--workers 2"
+paper: build    ## docs/paper.md: scores of the bundled planners beside the paper's, and what speed costs; hours
+	@$(PY) -m bench.paper $(ARGS)
+paper-quick: build  ## the same in little, into build/paper; minutes, and its numbers say nothing
+	@$(PY) -m bench.paper --quick
 
 # No set-up and no installation: the Python that has torch, named by PYTHON=... or else the first that is found.
 TORCH_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON))),$(PYTHON),$(shell \

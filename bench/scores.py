@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from diffuser_fast import pretrained
+from diffuser_fast.planner.presets import PRESETS
 from diffuser_fast.pretrained import actors
 
 from .machine import ROOT, commit, fingerprint
@@ -44,6 +45,11 @@ BODY_CASES = {
     "unguided, ranked by value": [*BODY, "16", "--guide", "rank"],
     "unguided, one plan": [*BODY, "1", "--guide", "none"],
 }
+# On the same seeds. The paper's own takes a plan of 64 candidates at every step: fewer episodes of a body.
+MAZE_CASES |= {f"preset {preset}": ["--preset", preset, "--episodes", "100"] for preset in PRESETS}
+BODY_CASES |= {f"preset {preset}": ["--preset", preset, "--episodes", "50"] for preset in PRESETS[:-1]}
+BODY_CASES |= {f"preset {PRESETS[-1]}": ["--preset", PRESETS[-1], "--episodes", "10"]}
+TRIED = "tried: "  # begins cases of bench.pareto, on other seeds; no page's table of scores has them
 # Scores on D4RL's scale are a ruler for bodies: data and bodies are not D4RL's.
 MAZE_HEAD = ["planner", "acting", "score", "reached", "episodes", "command"]
 BODY_HEAD = ["planner", "acting", "return", "on D4RL's scale", "steps", "episodes", "command"]
@@ -55,39 +61,64 @@ def cases(name: str) -> dict[str, list[str]]:
     return MAZE_CASES if name.startswith("maze2d-") else BODY_CASES
 
 
-def measure(name: str, case: str) -> dict[str, Any]:
-    """Run one case of one bundled planner; its record."""
-    options = [word.format(layout=name.removeprefix("maze2d-")) for word in cases(name)[case]]
+def options_of(name: str, case: str) -> list[str]:
+    """What the command of a case has beside the planner."""
+    return [word.format(layout=name.removeprefix("maze2d-")) for word in cases(name)[case]]
+
+
+def measure(name: str, case: str, options: list[str], workers: int = 1) -> dict[str, Any]:
+    """Run one case of one bundled planner; its record. workers: processes, which change no score."""
     words = ["rollout", name, *options, "--json"]
-    command = [sys.executable, "-m", "diffuser_fast.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [sys.executable, "-m", "diffuser_fast.cli", *words, *(["--workers", str(workers)] if workers > 1 else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     head, dirty = commit()
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": head, "dirty": dirty,
-        "cpu": fingerprint()["cpu"], "planner": name, "sha256": _digest(name), "case": case,
-        "command": shlex.join(["diffuser-fast", *words]), "result": json.loads(done.stdout),
+        "cpu": fingerprint()["cpu"], "planner": name, "sha256": digest(name), "case": case, "workers": workers,
+        "command": shlex.join(["diffuser-fast", *words]), "preset": _preset(name, options),
+        "result": json.loads(done.stdout),
     }  # fmt: skip
 
 
-def table(planner: str | None = None) -> str:
-    """Markdown of the newest record of each planner and case, of the checkpoint that is bundled now."""
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in sorted(FOLDER.glob("*.jsonl")):
+def newest(folder: Path = FOLDER) -> dict[tuple[str, str], dict[str, Any]]:
+    """The newest record of each planner and case, of the checkpoints and presets that are bundled now, sorted."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
         for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
             name = record["planner"]
-            if planner in (None, name) and name in pretrained.names() and _digest(name) == record["sha256"]:
-                newest[name, record["case"]] = record
+            if name not in pretrained.names() or digest(name) != record["sha256"]:
+                continue
+            if record.get("preset") == _preset(name, shlex.split(record["command"])):
+                found[name, record["case"]] = record
+    return dict(sorted(found.items()))
+
+
+def append(record: dict[str, Any], folder: Path = FOLDER) -> None:
+    """One record more, in the file of its day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{record['time'][:10]}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f"{json.dumps(record)}\n")
+
+
+def table(planner: str | None = None) -> str:
+    """Markdown of the newest record of each planner and case."""
+    chosen = {key: r for key, r in newest().items() if planner in (None, key[0]) and not key[1].startswith(TRIED)}
     mazes, bodies = [], []
-    for (name, case), record in sorted(newest.items()):
+    for (name, case), record in chosen.items():
         r, command = record["result"], f"`{record['command'].removesuffix(' --json')}`"
-        score, episodes = f"{r['score']:.1f} ± {r['standard_error']:.1f}", str(r["episodes"])
+        score, episodes = shown(r), str(r["episodes"])
         if "reached" in r:
             mazes.append([name, case, score, f"{r['reached']:.0%}", episodes, command])
         else:
-            total = f"{r['return']:.0f} ± {r['return_standard_error']:.0f}"
-            bodies.append([name, case, total, score, f"{r['length']:.0f}", episodes, command])
+            bodies.append([name, case, shown(r, "return", 0), score, f"{r['length']:.0f}", episodes, command])
     parts = [_markdown([head, *rows]) for head, rows in ((MAZE_HEAD, mazes), (BODY_HEAD, bodies)) if rows]
     return "\n\n".join(parts) or "No scores yet (`python -m bench.scores`)."
+
+
+def shown(result: dict[str, Any], name: str = "score", places: int = 1) -> str:
+    """A mean of a rollout with its standard error, where there is one."""
+    error = result["standard_error" if name == "score" else f"{name}_standard_error"]
+    return f"{result[name]:.{places}f}" + ("" if error is None else f" ± {error:.{places}f}")
 
 
 def policies() -> str:
@@ -118,22 +149,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scores", description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="only write the tables")
     parser.add_argument("--only", default="", help="cases whose 'planner, case' contains this")
+    parser.add_argument("--workers", type=int, default=1, help="processes; times are then of a machine at work")
     chosen = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
     wanted = [(name, case) for name in pretrained.names() for case in cases(name) if chosen.only in f"{name}, {case}"]
     for name, case in () if chosen.report else wanted:
-        record = measure(name, case)
-        with (FOLDER / f"{record['time'][:10]}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(record)}\n")
-        print(f"{name}, {case}: {record['result']['score']:.1f} +- {record['result']['standard_error']:.1f}")
+        record = measure(name, case, options_of(name, case), chosen.workers)
+        append(record)
+        print(f"{name}, {case}: {shown(record['result'])}")
     report()
+
+
+def _preset(name: str, words: list[str]) -> dict[str, Any] | None:
+    """What a command's preset says now; None without one."""
+    if "--preset" not in words:
+        return None
+    said = json.loads(pretrained.path(name).with_suffix(".presets.json").read_text(encoding="utf-8"))
+    return said.get(words[words.index("--preset") + 1])
 
 
 def _markdown(rows: list[list[str]]) -> str:
     return markdown(rows).replace("---:", "---")
 
 
-def _digest(name: str) -> str:
+def digest(name: str) -> str:
+    """Of a bundled checkpoint's file."""
     return hashlib.sha256(pretrained.path(name).read_bytes()).hexdigest()
 
 

@@ -39,7 +39,8 @@ class Rollout:
     situations: NDArray[np.int64] = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
-        """Plain values: mean score, its standard error over episodes, successes, latency percentiles."""
+        """Plain values: mean score, its standard error over episodes, successes, latency percentiles, and every
+        episode's return, so that methods can be compared start by start."""
         n = len(self.scores)
         error = float(self.scores.std(ddof=1) / n**0.5) if n > 1 else None
         return {
@@ -53,6 +54,7 @@ class Rollout:
             "plans": int(self.situations.sum()),
             "plans_per_call": int(self.situations.max()),
             "call_latency_ms": {f"p{p}": float(np.percentile(self.latency_ms, p)) for p in PERCENTILES},
+            "returns": [round(float(r), 3) for r in self.returns],
         }
 
 
