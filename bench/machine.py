@@ -47,13 +47,17 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> tuple[str | None, bool]:
-    """Hash of the checkout's commit, and whether tracked files differ from it. (None, True) without git."""
+    """Hash of the checkout's commit, and whether tracked files differ from it. (None, True) without git.
+
+    Records do not count: a run that appends its own would make the next one's tree another.
+    """
 
     def git(*args: str) -> str:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        changed = git("status", "--porcelain", "--untracked-files=no", ".", ":!bench/results")
+        return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None, True
 

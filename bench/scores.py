@@ -68,10 +68,9 @@ def options_of(name: str, case: str) -> list[str]:
 
 def measure(name: str, case: str, options: list[str], workers: int = 1) -> dict[str, Any]:
     """Run one case of one bundled planner; its record. workers: processes, which change no score."""
-    words = ["rollout", name, *options, "--json"]
+    words, (head, dirty) = ["rollout", name, *options, "--json"], commit()
     command = [sys.executable, "-m", "diffuser_fast.cli", *words, *(["--workers", str(workers)] if workers > 1 else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    head, dirty = commit()
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": head, "dirty": dirty,
         "cpu": fingerprint()["cpu"], "planner": name, "sha256": digest(name), "case": case, "workers": workers,
