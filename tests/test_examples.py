@@ -21,3 +21,17 @@ def test_costs(tmp_path):
         "no cost", "keep out", "keep out, at the cross at time 85",
     ]  # fmt: skip
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@needs_engine
+def test_variable_horizon(tmp_path):
+    """Longer plans than the trained ones arrive; too short ones cannot."""
+    picture = tmp_path / "horizons.png"
+    words = [sys.executable, str(EXAMPLES / "variable_horizon.py"), "--batch-size", "2", "--out", str(picture)]
+    words += ["--horizons", "64", "128", "136"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    heads, told = zip(*(line.split(": ") for line in done.stdout.splitlines()), strict=True)
+    assert heads == ("horizon 64", "horizon 128 (trained)", "horizon 136")
+    assert [said.split("%")[0] for said in told][1:] == ["100", "100"] and not told[0].startswith("100%")
+    assert picture.read_bytes().startswith(b"\x89PNG")
