@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -117,17 +118,16 @@ def table(name: str, entries: list[Entry] | None = None) -> str:
     """Markdown: score, its error and milliseconds of every setting that has a record, the best score first."""
     rows = []
     for setting, record, ms, apart in points(name, entries):
-        r, words = record["result"], record["command"].split(f"rollout {name} ")[1].split(" --seed")[0]
-        rows.append(
-            [setting, scores.shown(r), digits(ms) + ("" if apart else "~"), f"`{words}`" if words[0] == "-" else NONE]
-        )
+        words, taken = shlex.join(settings(name)[setting]), digits(ms) + ("" if apart else "~")
+        rows.append([setting, scores.shown(record["result"]), taken, f"`{words}`" if words else NONE])
     if not rows:
         return f"Nothing tried yet (`python -m bench.pareto {name}`)."
     counts = sorted({r["result"]["episodes"] for _, r, _, _ in points(name, entries)})
     seeds = f"seeds from {FIRST}, {' and '.join(map(str, counts))} episodes each"
     note = "" if all(apart for *_, apart in points(name, entries)) else (
         " `~`: of the episodes themselves, on a machine that had other work.")  # fmt: skip
-    return f"`python -m bench.pareto {name}`: {seeds}.{note}\n\n{markdown([HEAD, *rows]).replace('---:', '---')}"
+    body = f"{markdown([HEAD, *rows]).replace('---:', '---')}\n\n![Score against milliseconds](pareto-{name}.png)"
+    return f"`python -m bench.pareto {name}`: {seeds}.{note}\n\n{body}"
 
 
 def points(name: str, entries: list[Entry] | None = None) -> list[tuple[str, dict[str, Any], float, bool]]:

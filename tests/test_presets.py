@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import diffuser_fast as dfx
-from diffuser_fast import Guide, Planner
+from diffuser_fast import Guide, Planner, pretrained
+from diffuser_fast.cli import main
 from diffuser_fast.conformance import random_checkpoint
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 from diffuser_fast.formats import native
-from diffuser_fast.planner.presets import preset_of
+from diffuser_fast.planner.presets import PRESETS, preset_of
 
 SIZES = {"dim": 16, "dim_mults": (1, 2)}
 FAST = {
@@ -104,3 +105,19 @@ def test_they_lie_beside_a_native_file_and_go_with_it(tmp_path):
         beside.write_text(text)
         with pytest.raises(ValueError, match=sentence):
             dfx.load(path)
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_bundled_planners_have_them(name):
+    loaded = dfx.load(name)
+    assert tuple(loaded.metadata["presets"]) == PRESETS
+    for preset in PRESETS:
+        made = Planner(loaded, "cpu", preset=preset, threads=1)
+        assert made.batch_size >= 1
+    assert (made.exactness, made.warm_start, made.loop.rows) == ("exact", None, loaded.schedule.n_steps)
+
+
+def test_the_command_line(capsys):
+    words = ["plan", "maze2d-umaze", "--obs", "[1, 1, 0, 0]", "--goal", "[2, 3, 0, 0]"]
+    assert main([*words, "--preset", "fastest"]) == 2
+    assert "--preset: found 'fastest', expected one of realtime, balanced, paper" in capsys.readouterr().err
