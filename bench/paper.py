@@ -116,9 +116,9 @@ def presets(records: dict[tuple[str, str], dict[str, Any]]) -> str:
     """Markdown: the presets of every planner on test seeds, and their difference from the paper's settings."""
     lines = []
     for name in pretrained.names():
-        anchor = records.get((name, f"preset {PRESETS[-1]}"))
+        anchor = records.get((name, scores.case_of(name, PRESETS[-1])))
         for preset in PRESETS:
-            record = records.get((name, f"preset {preset}"))
+            record = records.get((name, scores.case_of(name, preset)))
             if record is None:
                 lines.append([name, preset, "not measured yet", NONE, NONE, NONE, f"`--preset {preset}`"])
                 continue

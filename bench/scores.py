@@ -57,8 +57,19 @@ POLICY_HEAD = ["data", "algorithm, steps", "return", "on D4RL's scale", "steps o
 
 
 def cases(name: str) -> dict[str, list[str]]:
-    """The cases of a bundled planner."""
-    return MAZE_CASES if name.startswith("maze2d-") else BODY_CASES
+    """The cases of a bundled planner. A preset that says what another case does is not one more."""
+    found = MAZE_CASES if name.startswith("maze2d-") else BODY_CASES
+    return {case: words for case, words in found.items() if "--preset" not in words or case_of(name, words[1]) == case}
+
+
+def case_of(name: str, preset: str) -> str:
+    """The case that tells what a preset scores: one with the same settings written out, or its own."""
+    said = {f"--{word.replace('_', '-')}": str(value) for word, value in presets(name)[preset].items()}
+    for case, words in (MAZE_CASES if name.startswith("maze2d-") else BODY_CASES).items():
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        if int(options.pop("--episodes")) >= 50 and {"--precision": "float32", **options} == said:
+            return case
+    return f"preset {preset}"
 
 
 def options_of(name: str, case: str) -> list[str]:
@@ -158,12 +169,16 @@ def main() -> None:
     report()
 
 
+def presets(name: str) -> dict[str, dict[str, Any]]:
+    """Those of a bundled planner, as they lie beside it."""
+    return json.loads(pretrained.path(name).with_suffix(".presets.json").read_text(encoding="utf-8"))
+
+
 def _preset(name: str, words: list[str]) -> dict[str, Any] | None:
     """What a command's preset says now; None without one."""
     if "--preset" not in words:
         return None
-    said = json.loads(pretrained.path(name).with_suffix(".presets.json").read_text(encoding="utf-8"))
-    return said.get(words[words.index("--preset") + 1])
+    return presets(name).get(words[words.index("--preset") + 1])
 
 
 def _markdown(rows: list[list[str]]) -> str:

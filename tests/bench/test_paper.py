@@ -6,7 +6,7 @@ import pytest
 
 from bench import paper, pareto, scores
 from bench.records import Sheet
-from diffuser_fast import pretrained
+from diffuser_fast import Planner, load, pretrained
 from tests.bench.entries import RUN
 
 HOPPER, UMAZE = "hopper-medium", "maze2d-umaze"
@@ -115,3 +115,19 @@ def test_the_page_has_every_section_and_nothing_else_changes(kept):
     assert [m["name"] for m in paper.MARKER.finditer(text)] == list(paper.SECTIONS)
     assert [m["name"] for m in pareto.MARKER.finditer(text)] == pretrained.names()
     assert once.split("<!--")[0] == text.split("<!--")[0]
+
+
+def test_a_preset_that_another_case_writes_out_is_that_case():
+    assert scores.case_of(HOPPER, "balanced") == "guided" and "preset balanced" not in scores.cases(HOPPER)
+    assert scores.case_of(UMAZE, "paper") == paper.MAZE
+    assert scores.case_of(UMAZE, "balanced") == "plan once, float32-close"
+    for name in (HOPPER, UMAZE):
+        assert scores.case_of(name, "realtime") == "preset realtime" in scores.cases(name)
+        for preset in scores.presets(name):  # the planner is the same, whichever way it is written
+            words = scores.cases(name)[scores.case_of(name, preset)]
+            options = [w for pair in zip(words[::2], words[1::2]) if pair[0] != "--episodes" for w in pair]
+            one, other = pareto.planner_of(name, options, 1), Planner(load(name), "cpu", preset=preset, threads=1)
+            for planner in (one, other):
+                planner.told = (planner.batch_size, planner.warm_start, planner.precision, planner.loop.rows)
+            assert one.told == other.told
+            assert (one.loop.steps.guide_steps == other.loop.steps.guide_steps).all()
