@@ -114,6 +114,7 @@ Launch* launch_of(const std::string& launches) {
   if (launches == "stages") return df_cuda_stages;
   if (launches == "loop") return df_cuda_loop;
   if (launches == "cluster") return df_cuda_cluster;
+  if (launches == "async") return df_cuda_async;
   throw py::value_error("launches: no such way");
 }
 
@@ -140,7 +141,7 @@ class Replay {
     }
     try {
       check(df_cuda_prepare(), "kernels");
-      if (launch_ == df_cuda_cluster && df_cuda_clusters(&arguments_) == 0)
+      if ((launch_ == df_cuda_cluster || launch_ == df_cuda_async) && df_cuda_clusters(&arguments_) == 0)
         throw std::runtime_error("launches: this GPU holds no cluster of eight such blocks");
       check(enqueue(), "plan");
       check(cudaStreamSynchronize(stream_), "plan");

@@ -12,6 +12,7 @@ import sys
 
 from diffuser_fast.backends.cuda import LAUNCHES, PRECISIONS
 from diffuser_fast.backends.cuda.device import Gpu, why_not
+from diffuser_fast.backends.cuda.division import CLUSTERS
 from diffuser_fast.conformance import Target, loop_cases
 
 from ..machine import ROOT
@@ -43,7 +44,7 @@ def measure(limit: float) -> Sheet:
 def ways() -> list[str]:
     """How plans can be launched on this machine's first GPU; all ways where there is none."""
     without = why_not(None) is None and not Gpu(0).clusters
-    return [launches for launches in LAUNCHES if not (without and launches == "cluster")]
+    return [launches for launches in LAUNCHES if not (without and launches in CLUSTERS)]
 
 
 def verdict(said: str, code: int) -> tuple[int | None, str | None]:

@@ -56,13 +56,61 @@ DF_DEVICE void sync_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Into the place that p is in shared memory, but of the block of this rank.
-DF_DEVICE void store_remote(float* p, int rank, float v) {
+// The address, in the cluster's window, of the place that p is in shared memory, but of the block of this rank.
+DF_DEVICE uint32_t remote(const void* p, int rank) {
   uint32_t at;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
                : "=r"(at)
                : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(p))), "r"(rank));
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory");
+  return at;
+}
+
+DF_DEVICE void store_remote(float* p, int rank, float v) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(remote(p, rank)), "f"(v) : "memory");
+}
+
+// An mbarrier in shared memory (PTX ISA, "mbarrier"): a phase of it ends when `arrivals` have come and as many bytes as
+// they said, whichever is first. No memory is ordered by beginning it: a cluster barrier has to follow.
+DF_DEVICE void begin_arrivals(uint64_t* bar, int arrivals) {
+  asm volatile(
+      "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(bar))),
+      "r"(arrivals)
+      : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// Comes to the mbarrier of the block of this rank, and says that so many bytes are on their way to it. Whoever has waited
+// there follows what this thread did, or knew to be done, to its own shared memory; what was sent by `send` comes by
+// itself. The fence is for shared memory alone: one for all of memory would wait for the second-level cache.
+DF_DEVICE void arrive(uint64_t* bar, int rank, int bytes) {
+  asm volatile("fence.release.sync_restrict::shared::cta.cluster;" ::: "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.relaxed.cluster.shared::cluster.b64 _, [%0], %1;" ::"r"(remote(bar, rank)),
+      "r"(bytes)
+      : "memory");
+}
+
+// A store into the block of this rank that nobody waits for: its four bytes come to the mbarrier when they are there.
+DF_DEVICE void send(float* p, int rank, float v, uint64_t* bar) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(remote(p, rank)),
+      "f"(v), "r"(remote(bar, rank))
+      : "memory");
+}
+
+// Until the phase of this parity has ended. Polling orders nothing and so costs no invalidation of the first-level cache;
+// one fence behind it does, for the cluster's shared memory alone.
+DF_DEVICE void wait(uint64_t* bar, int parity) {
+  const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(bar));
+  uint32_t ended = 0;
+  while (!ended)
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n}"
+        : "=r"(ended)
+        : "r"(at), "r"(parity)
+        : "memory");
+  asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
 }
 #endif
 

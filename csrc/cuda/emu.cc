@@ -1,63 +1,25 @@
 // The emulator's machine: fibers, their schedule, what they wait for, and what a sanitized kernel calls. See emu.h.
 // This file is compiled without the sanitizer.
-#include "emu.h"
-
 #include <dlfcn.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "fiber.h"
-#include "race.h"
+#include "emu_machine.h"
 
 namespace df {
 namespace emu {
+
+Machine* machine = nullptr;
+Detector detector;
+
 namespace {
-
-constexpr int kWarp = 32, kMostThreads = 2048;
-constexpr size_t kMostShared = 256 << 10;
-
-struct Barrier {
-  const char* what;
-  int need = 0, got = 0;
-  uint32_t generation = 0;
-  Site site{};
-  Clock clock, released;
-  std::shared_ptr<const Known> known, known_released;
-};
-
-struct Fiber {
-  Place place{};
-  int number = 0, block = 0, thread = 0;  // number: within the wave
-  bool done = false;
-  const Barrier* waits = nullptr;
-  uint32_t since = 0;
-};
-
-// What a warp's lanes give each other; two of them, so that the next may begin before all have read.
-struct Warp {
-  Barrier ordering{"warp barrier"}, collective{"warp collective"};
-  uint32_t given[2][kWarp][6];
-  float product[2][16][8];
-  unsigned turn[kWarp] = {};
-};
-
-struct Block {
-  Barrier barrier{"block barrier"};
-  std::vector<Warp> warps;
-  unsigned char* shared = nullptr;
-  Region* region = nullptr;
-  int left = 0;  // threads that have ended
-  Clock reached,
-      at_end;  // the last access from outside by each thread; what its own threads knew when they ended
-};
 
 struct Settings {
   unsigned seed = 0;
@@ -70,52 +32,37 @@ struct OrderingSite {
   bool disabled;
 };
 
-struct Machine {
-  Shape shape;
-  int first_block = 0;
-  std::vector<Block> blocks;
-  std::vector<Fiber> fibers;
-  Barrier cluster{"cluster barrier"};
-  Fiber* current = nullptr;
-  bool progress = false;
-  void (*body)(const void*) = nullptr;
-  const void* argument = nullptr;
-  std::string error;
-};
-
-Machine* machine = nullptr;
-Detector detector;
 Settings settings;
 std::vector<std::string> reports;
 std::vector<OrderingSite> sites;
 uintptr_t stacks_begin = 0;
 
 Place scheduler;
-void yield() { go(&machine->current->place, scheduler); }
-
-void ended();
-
-void fiber_main() {
-  try {
-    machine->body(machine->argument);
-  } catch (const std::exception& e) {
-    if (machine->error.empty()) machine->error = e.what();
-  }
-  machine->current->done = true;
-  machine->progress = true;
-  ended();
-  yield();
-  abort();
-}
-
-Fiber& me() { return *machine->current; }
-Block& my_block() { return machine->blocks[me().block]; }
-Warp& my_warp() { return my_block().warps[me().thread / kWarp]; }
 
 std::string place(Site site) {
   const char* slash = strrchr(site.file, '/');
   return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
 }
+
+}  // namespace
+
+void yield() { go(&machine->current->place, scheduler); }
+
+void fail(const std::string& what) {
+  throw std::runtime_error(what + " (block " + std::to_string(machine->first_block + me().block) +
+                           ", thread " + std::to_string(me().thread) + ")");
+}
+
+bool left_out(Site site, const char* kind) {
+  for (const OrderingSite& one : sites)
+    if (one.site.line == site.line && !strcmp(one.kind, kind) && !strcmp(one.site.file, site.file))
+      return one.disabled;
+  const bool disabled = settings.disabled == place(site) + " " + kind;
+  sites.push_back({site, kind, disabled});
+  return disabled;
+}
+
+namespace {
 
 // A block's shared memory is gone when its last thread ends: whoever reached into it must be known to have done so.
 void ended() {
@@ -129,19 +76,17 @@ void ended() {
                        std::to_string(i / machine->shape.threads) + " has stored into its shared memory";
 }
 
-[[noreturn]] void fail(const std::string& what) {
-  throw std::runtime_error(what + " (block " + std::to_string(machine->first_block + me().block) +
-                           ", thread " + std::to_string(me().thread) + ")");
-}
-
-// Whether this ordering is to be left out; it is noted that there is such a one.
-bool left_out(Site site, const char* kind) {
-  for (const OrderingSite& one : sites)
-    if (one.site.line == site.line && !strcmp(one.kind, kind) && !strcmp(one.site.file, site.file))
-      return one.disabled;
-  const bool disabled = settings.disabled == place(site) + " " + kind;
-  sites.push_back({site, kind, disabled});
-  return disabled;
+void fiber_main() {
+  try {
+    machine->body(machine->argument);
+  } catch (const std::exception& e) {
+    if (machine->error.empty()) machine->error = e.what();
+  }
+  machine->current->done = true;
+  machine->progress = true;
+  ended();
+  yield();
+  abort();
 }
 
 // Waits until all have come. orders: whether what they wrote is seen afterwards. last: done by the last to come.
@@ -249,6 +194,11 @@ std::string unfinished() {
   add(machine->cluster, machine->first_block);
   for (size_t i = 0; i < machine->blocks.size(); ++i) {
     add(machine->blocks[i].barrier, machine->first_block + i);
+    for (const auto& [offset, one] : machine->blocks[i].arrivals)
+      if (one.barrier.got || one.bytes)
+        text += " mbarrier of block " + std::to_string(i) + " has " + std::to_string(one.barrier.got) +
+                " of " + std::to_string(one.barrier.need) + " arrivals and misses " +
+                std::to_string(one.bytes) + " bytes;";
     for (const Warp& w : machine->blocks[i].warps) {
       add(w.ordering, machine->first_block + i);
       add(w.collective, machine->first_block + i);
@@ -285,7 +235,7 @@ void start_wave(int first_block) {
   m.cluster.need = blocks * threads;
   m.blocks.assign(blocks, Block());
   m.fibers.assign(blocks * threads, Fiber());
-  detector.begin_wave(blocks * threads);
+  detector.begin_wave(blocks * threads, blocks);
   stacks_begin = reinterpret_cast<uintptr_t>(stack(0, kMostThreads));
   for (int b = 0; b < blocks; ++b) {
     Block& block = m.blocks[b];
@@ -358,25 +308,6 @@ void sync_warp(Site site) {
 
 void sync_cluster(Site site) {
   if (!left_out(site, "cluster barrier")) wait(machine->cluster, site, true, [] {});
-}
-
-void store_remote(float* p, int rank, float v) {
-  const size_t offset = reinterpret_cast<unsigned char*>(p) - my_block().shared;
-  if (offset + sizeof v > static_cast<size_t>(machine->shape.shared_bytes))
-    fail("a store beyond shared memory");
-  Block& there = machine->blocks[rank];
-  const int number = me().number;
-  if (rank != me().block) {
-    if (detector.clock(number)[rank * machine->shape.threads] == 0)
-      fail("ENTRY: a store into block " + std::to_string(rank) + ", which may not have begun");
-    if (there.left == machine->shape.threads)
-      fail("EXIT: a store into block " + std::to_string(rank) + ", which has ended");
-    there.reached.resize(machine->fibers.size());
-    there.reached[number] = detector.clock(number)[number];
-  }
-  detector.write(number, reinterpret_cast<uintptr_t>(there.shared + offset), sizeof v,
-                 __builtin_return_address(0));
-  memcpy(there.shared + offset, &v, sizeof v);
 }
 
 uint32_t exchange(uint32_t v, int from, Site site) {

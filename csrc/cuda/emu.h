@@ -5,6 +5,8 @@
 //   * accesses that nothing orders, whatever the schedule: kernels are compiled with -fsanitize=thread, whose calls
 //     come to the detector here instead of the sanitizer's own
 //   * shared memory of another block of the cluster that may not have begun, or may have ended
+//   * what is sent: nothing orders it but the mbarrier that it comes to, and whoever sent it has not written it himself;
+//     mbarriers that more or fewer bytes come to than were said
 //   * reads of what nobody wrote; shared memory begins as NaN and ends at a page that cannot be touched
 // The schedule is lock step (seed 0) or adversarial: one warp runs as far as it can, then another, in an order by seed.
 // It does not see bank conflicts, time, or how a GPU sums within a matrix product.
@@ -60,6 +62,10 @@ void sync_block(Site);
 void sync_warp(Site);
 void sync_cluster(Site);
 void store_remote(float* p, int rank, float v);
+void begin_arrivals(uint64_t* bar, int arrivals);
+void arrive(uint64_t* bar, int rank, int bytes, Site);
+void send(float* p, int rank, float v, uint64_t* bar);
+void wait(uint64_t* bar, int parity, Site);
 uint32_t exchange(uint32_t v, int from, Site);
 void mma(float* d, const uint32_t* a, uint32_t b0, uint32_t b1, Site);
 int atomic_add(int* p, int v, Site);
@@ -98,6 +104,12 @@ inline void sync_warp(DF_HERE) { emu::sync_warp({file, line}); }
 int rank_in_cluster();
 inline void sync_cluster(DF_HERE) { emu::sync_cluster({file, line}); }
 inline void store_remote(float* p, int rank, float v) { emu::store_remote(p, rank, v); }
+inline void begin_arrivals(uint64_t* bar, int arrivals) { emu::begin_arrivals(bar, arrivals); }
+inline void arrive(uint64_t* bar, int rank, int bytes, DF_HERE) {
+  emu::arrive(bar, rank, bytes, {file, line});
+}
+inline void send(float* p, int rank, float v, uint64_t* bar) { emu::send(p, rank, v, bar); }
+inline void wait(uint64_t* bar, int parity, DF_HERE) { emu::wait(bar, parity, {file, line}); }
 
 inline float bits_to_float(uint32_t v) { return __builtin_bit_cast(float, v); }
 inline uint32_t float_to_bits(float v) { return __builtin_bit_cast(uint32_t, v); }

@@ -32,7 +32,7 @@ inline char* stack(int n, int most) {
 
 extern "C" void df_emu_switch(void** from, void* to);
 asm(R"(.text
-.globl df_emu_switch
+.weak df_emu_switch
 .hidden df_emu_switch
 df_emu_switch:
   pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15

@@ -1,9 +1,10 @@
-// The three kernels, each for halves and for float32, and the functions that launch them. None knows a layer.
+// The four kernels, each for halves and for float32, and the functions that launch them. None knows a layer.
 //
 //   stage_kernel     one tile of one stage in each block: a launch for every stage of a plan, arenas in global memory
 //   loop_kernel      a whole plan in one launch: a block for each group of trajectories, its arena in shared memory
 //   cluster_kernel   the same by eight blocks for each group, which share the tiles of a stage and tell each other what
 //                    they computed; each has the whole arena
+//   async_kernel     the same, but what they tell is sent, and counted where it arrives
 //
 // All run the same tiles with the same order of every sum, so that plans are equal to the bit.
 #include <initializer_list>
@@ -38,7 +39,8 @@ DF_KERNEL(stage_kernel, OneStage, kThreads) {
                      a.flags,
                      shared_memory<float>(),
                      1,
-                     0};
+                     0,
+                     nullptr};
   Ahead<Precision> ahead;
   begin_tile(c, s, tiling, block() % tiles, ahead);
   run_tile(c, s, tiling, block() % tiles, ahead, [] {});
@@ -84,21 +86,51 @@ DF_DEVICE void sync_peers() {
   sync_block();
 }
 
+// Two mbarriers, which stages take in turn. A block comes to those of all when it has computed its part of a stage, and
+// says how many bytes it sent. So a block that has seen a phase end knows that all have done that stage: they read no more
+// of what went into it. It may be one stage ahead of another, never two, for then it would have seen an arrival that the
+// other has not made.
+struct Arrivals {
+  uint64_t* bars;
+  int stages = 0;  // that were waited for
+
+  DF_DEVICE uint64_t* now() const { return bars + stages % 2; }
+  DF_DEVICE void settle(int peers, int bytes) {
+#ifdef DF_CLUSTERS
+    sync_block();  // what this block sent is on its way, what it read is read
+    if (thread() < peers) arrive(now(), thread(), bytes);
+    wait(now(), stages / 2 % 2);
+    ++stages;
+#endif
+  }
+};
+
 // A whole plan, by `peers` blocks for each group of trajectories. The arena is at the beginning of shared memory, in each
-// of them, what a tile needs behind it. The first stage and the last tell nobody anything, so that all are there when
-// someone does, and have been told when they leave. While a tile's sums pass through their epilogue the first weights of the next
-// one are on their way.
-template <class Precision, int peers>
+// of them, then two mbarriers, then what a tile needs. The first stage and the last tell nobody anything, so that all are
+// there when someone does, and have been told when they leave. While a tile's sums pass through their epilogue the first
+// weights of the next one are on their way. sends: what a stage tells is sent; stages that cannot be cut, which every block
+// computes for itself, end at a barrier all the same, so that memory is used again by one rule.
+template <class Precision, int peers, bool sends>
 DF_DEVICE void run_plan(const Arguments& a, int rank) {
   float* arena = shared_memory<float>();
-  float* room = arena + a.group * a.arena_floats;
+  float* room = arena + a.group * a.arena_floats + kArrivals;
   const int group = block() / peers, groups = blocks() / peers;
   const int first = group * a.group, samples = samples_of(a, group);
   Ahead<Precision> ahead;
   Place here = {0, 0, 0, peers, rank, step_of(a.script, 0), {}, {}};
   here.read(a);
+  Arrivals arrivals = {reinterpret_cast<uint64_t*>(room - kArrivals)};
+#ifdef DF_CLUSTERS
+  if (sends && thread() < 2) begin_arrivals(arrivals.bars + thread(), peers);
+#endif
+  int told = 0;  // bytes, of this stage to each block
   for (bool more = true; more;) {
-    const Context c = {a, arena, first, samples, here.step.k, here.step.flags, room, peers, rank};
+    const bool cut = sends && is_cut(here.s);
+    const Context c = {a,           arena,
+                       first,       samples,
+                       here.step.k, here.step.flags,
+                       room,        peers,
+                       rank,        cut ? arrivals.now() : nullptr};
     const Stage s = here.s;
     const Tiling tiling = here.tiling;
     if (s.kind == kKindRank && c.speaks()) {
@@ -117,28 +149,41 @@ DF_DEVICE void run_plan(const Arguments& a, int rank) {
       more = same || here.next_stage(a);
       if (more && here.there()) begin_tile(c, here.s, here.tiling, here.tile, ahead);
     };
+    if (cut && here.there()) told += told_bytes(c, s, tiling, here.tile);
     if (here.there())
       run_tile(c, s, tiling, here.tile, ahead, send);
     else
       send();
-    if (same)
+    if (same) {
       sync_block();  // what is behind the arena is used again
-    else if (more)
+    } else if (cut) {
+      arrivals.settle(peers, told);
+      told = 0;
+    } else if (more) {
       sync_peers<peers>();  // the next stage reads what this one wrote, and writes where it read
+    }
   }
 }
 
 // Blocks: groups.
 template <class Precision>
 DF_KERNEL(loop_kernel, Arguments, kThreads) {
-  run_plan<Precision, 1>(a, 0);
+  run_plan<Precision, 1, false>(a, 0);
 }
 
 // Blocks: groups x kPeers, in clusters.
 template <class Precision>
 DF_KERNEL(cluster_kernel, Arguments, kThreads) {
 #ifdef DF_CLUSTERS
-  run_plan<Precision, kPeers>(a, rank_in_cluster());
+  run_plan<Precision, kPeers, false>(a, rank_in_cluster());
+#endif
+}
+
+// Likewise.
+template <class Precision>
+DF_KERNEL(async_kernel, Arguments, kThreads) {
+#ifdef DF_CLUSTERS
+  run_plan<Precision, kPeers, true>(a, rank_in_cluster());
 #endif
 }
 
@@ -158,13 +203,14 @@ extern "C" {
 int df_cuda_shared_bytes(const Arguments* a) {
   int most = 0;
   for (int i = 0; i < a->stage_count; ++i) most = max_of(most, bytes_of(*a, i));
-  return 4 * a->group * a->arena_floats + most;
+  return 4 * (a->group * a->arena_floats + kArrivals) + most;
 }
 
 int df_cuda_prepare() {
   for (int error : {allow_shared(stage_kernel<Floats>), allow_shared(stage_kernel<Halves>),
                     allow_shared(loop_kernel<Floats>), allow_shared(loop_kernel<Halves>),
-                    allow_shared(cluster_kernel<Floats>), allow_shared(cluster_kernel<Halves>)})
+                    allow_shared(cluster_kernel<Floats>), allow_shared(cluster_kernel<Halves>),
+                    allow_shared(async_kernel<Floats>), allow_shared(async_kernel<Halves>)})
     if (error) return error;
   return 0;
 }
@@ -191,6 +237,11 @@ int df_cuda_loop(const Arguments* a, void* stream) {
 
 int df_cuda_cluster(const Arguments* a, void* stream) {
   return launch(a->exact ? cluster_kernel<Floats> : cluster_kernel<Halves>, kPeers * groups_of(*a), kThreads,
+                df_cuda_shared_bytes(a), *a, stream, kPeers);
+}
+
+int df_cuda_async(const Arguments* a, void* stream) {
+  return launch(a->exact ? async_kernel<Floats> : async_kernel<Halves>, kPeers * groups_of(*a), kThreads,
                 df_cuda_shared_bytes(a), *a, stream, kPeers);
 }
 

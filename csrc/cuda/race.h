@@ -3,7 +3,8 @@
 //
 // Threads are those of the blocks that live at the same time, a wave: one block, or a cluster. Each has a clock of its
 // own and knows those of the others as far as something ordered them: a barrier, a warp barrier, an atomic. A shuffle
-// or a matrix product orders nothing. Two accesses to a word, one of them a write, that no order connects are a
+// or a matrix product orders nothing. What a block sends into others is written by its sender, a unit with a clock but
+// no code: it follows what the sending thread knew, and is known to those alone who waited where it arrived. Two accesses to a word, one of them a write, that no order connects are a
 // race, whatever the schedule did with them. Waves of one launch run one after another here, and at the same time on a
 // GPU: between them only atomics order. Launches are in order.
 //
@@ -81,10 +82,11 @@ class Detector {
     launch_ = wave_ + 1;
     variables_.clear();
   }
-  void begin_wave(int threads) {
+  void begin_wave(int threads, int senders) {
     ++wave_;
     threads_ = threads;
-    clocks_.assign(threads, Clock(threads, 0));
+    clocks_.assign(threads, Clock(threads + senders, 0));
+    sent_.assign(senders, 0);
     known_.assign(threads, nullptr);
     for (int i = 0; i < threads; ++i) clocks_[i][i] = 1;
   }
@@ -106,6 +108,17 @@ class Detector {
       word.write = {wave_, static_cast<uint32_t>(thread), clocks_[thread][thread]};
       word.write_pc = pc;
     });
+  }
+  // A write that a thread has sent, by a sender; `into` is who will know of it.
+  void send(int thread, int sender, uintptr_t at, size_t bytes, const void* pc, Clock& into) {
+    const uint32_t number = threads_ + sender, time = ++sent_[sender];
+    each(at, bytes, [&](Region& region, Word& word, size_t index) {
+      check_write(region, word, index, thread, pc);
+      word.write = {wave_, number, time};
+      word.write_pc = pc;
+    });
+    if (into.size() <= number) into.resize(number + 1);
+    into[number] = std::max(into[number], time);
   }
   // An atomic access: it races with no other, publishes what its thread knows, and learns what was published.
   void atomic(int thread, uintptr_t at, bool release, bool acquire) {
@@ -153,6 +166,7 @@ class Detector {
   uint32_t wave_ = kHost, launch_ = kHost + 1;
   int threads_ = 0;
   std::vector<Clock> clocks_;
+  std::vector<uint32_t> sent_;  // by each sender
   std::vector<std::shared_ptr<const Known>> known_;
   std::map<uintptr_t, Known> variables_;
 

@@ -19,6 +19,12 @@ DF_HOST_DEVICE int tiles_of(const Stage& s, const Tiling& tiling) {
   return is_cut(s) ? (s.co + tiling.columns - 1) / tiling.columns : 1;
 }
 
+// Bytes that a tile tells each block of a cluster: of y, and of what is kept of a convolution before its tail.
+DF_DEVICE int told_bytes(const Context& c, const Stage& s, const Tiling& tiling, int tile) {
+  const int first = tile * tiling.columns, columns = min_of(first + tiling.columns, s.co) - first;
+  return 4 * c.samples * s.h * columns * (s.kind == kKindConv && s.p_ld ? 2 : 1);
+}
+
 // Bytes of shared memory that a tile needs.
 DF_HOST_DEVICE int shared_bytes_of(const Stage& s, const Tiling& tiling, int group) {
   const int floats = s.kind == kKindConv        ? conv_floats(s, tiling, group)

@@ -10,7 +10,8 @@ namespace cuda {
 
 constexpr int kThreads = 256;  // of every block
 constexpr int kWarps = kThreads / 32;
-constexpr int kPeers = 8;  // blocks of a cluster
+constexpr int kPeers = 8;     // blocks of a cluster
+constexpr int kArrivals = 4;  // floats between an arena and what is behind it, for two mbarriers
 
 // A tile is a group of trajectories times `columns` channels of the result: whole groups of a norm, whole heads of an
 // attention. split: how many warps share the sum of a convolution; team: how many share the mean of one norm. Results

@@ -8,10 +8,11 @@ namespace df {
 namespace cuda {
 
 // A value [samples, length, channels] in the arena; null where a stage has no such operand. peers: blocks that have this
-// arena, each its own copy.
+// arena, each its own copy. arrivals: where they count what they are sent; null: they wait for each other instead.
 struct View {
   float* at;
   int ld, length, peers;
+  uint64_t* arrivals;
 
   DF_DEVICE explicit operator bool() const { return at != nullptr; }
   DF_DEVICE float& operator()(int n, int t, int c) const { return at[(n * length + t) * ld + c]; }
@@ -21,7 +22,11 @@ struct View {
     float* p = at + (n * length + t) * ld + c;
 #ifdef DF_CLUSTERS
     if (peers > 1) {
-      for (int rank = 0; rank < peers; ++rank) store_remote(p, rank, v);
+      for (int rank = 0; rank < peers; ++rank)
+        if (arrivals)
+          send(p, rank, v, arrivals);
+        else
+          store_remote(p, rank, v);
       return;
     }
 #endif
@@ -36,12 +41,13 @@ struct Context {
   int k, flags;        // the script's
   float* room;         // shared memory
   int peers, rank;     // blocks that work on this group, and which of them this is
+  uint64_t* arrivals;  // of this stage, where the blocks send each other what they compute
 
   // Whether this block writes what is computed by all of them.
   DF_DEVICE bool speaks() const { return rank == 0; }
 
   DF_DEVICE View view(int at, int ld, int length) const {
-    return {ld ? arena + at : nullptr, ld, length, peers};
+    return {ld ? arena + at : nullptr, ld, length, peers, arrivals};
   }
 
   // The numbers of a stage's vectors; null where it has none.

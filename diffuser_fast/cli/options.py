@@ -91,7 +91,7 @@ _PLANNER = (
                  help="What is clipped to the data's limits as a whole: a plan, or all of them (the original)."),
     click.option("--threads", type=int, help="CPU threads. Default: the cores there are."),
     click.option("--cores", type=Listed(int, "cores like 2,3"), metavar="C,C", help="Cores to pin the threads to."),
-    click.option("--launches", help="Of the CUDA engine: stages, loop or cluster.  [default: by its model]"),
+    click.option("--launches", help="Of the CUDA engine: stages, loop, cluster, async.  [default: by its model]"),
     click.option("--preset", help="realtime, balanced or paper: settings where none are given."),
     click.option("--seed", type=int, default=0, show_default=True),
 )  # fmt: skip

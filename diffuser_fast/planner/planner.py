@@ -57,8 +57,8 @@ class Planner:
     seed: of the noise. clip_scope: whether a limits normaliser decides to clip per "plan", or for the "array" of all
     plans (as the original does).
     cost: what plans shall keep low (``dfx.Cost``): the guide is the checkpoint's value network, if it has one, less the
-    cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop" or
-    "cluster"; by default what its model prefers (docs/cuda.md).
+    cost, and follows the gradient of both. launches: how the CUDA engine launches a plan, "stages", "loop",
+    "cluster" or "async"; by default what its model prefers (docs/cuda.md).
     preset: "realtime", "balanced" or "paper", for checkpoints that have them: what it says of sampler, n_steps, eta,
     warm_start, batch_size, precision and guide stands where an argument is left out (presets.py, docs/paper.md).
 

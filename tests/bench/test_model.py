@@ -41,9 +41,9 @@ def test_products_and_bytes_of_a_stage():
 
 def test_ranges_are_ranges_and_measuring_narrows_them(hopper):
     found = model.modelled(hopper, 1)
-    assert list(found) == ["stages", "loop", "cluster", "cluster, async"]
+    assert list(found) == ["stages", "loop", "cluster", "async"]
     assert all(0 < one.low < one.high for one in found.values())
-    assert found["cluster, async"].high < found["stages"].high
+    assert found["async"].high < found["stages"].high
     known = model.modelled(hopper, 1, known={"node": 1.0})
     width = {name: one.high - one.low for name, one in found.items()}
     assert known["stages"].high - known["stages"].low < width["stages"]

@@ -47,7 +47,8 @@ def built(kernels: Path) -> Path:
         if not library.exists():
             for old in BUILT.glob(f"{kernels.stem}-*.so"):
                 old.unlink()
-            parts = {CUDA / "emu.cc": ["-O3"], CUDA / "emu_calls.cc": [], kernels: WATCHED}
+            own = {CUDA / f"{name}.cc": ["-O3"] for name in ("emu", "emu_cluster")}
+            parts = {**own, CUDA / "emu_calls.cc": [], kernels: WATCHED}
             objects = []
             running = []
             for source, more in parts.items():

@@ -102,6 +102,25 @@ DF_KERNEL(cluster, Arguments, 32) {
   if (a.fault == 4 && rank_in_cluster() == 2) sync_cluster();
 }
 
+// The same twice, but what they tell is sent, and counted where it arrives.
+DF_KERNEL(sending, Arguments, 32) {
+  float* told = shared_memory<float>();
+  uint64_t* bar = reinterpret_cast<uint64_t*>(told + 16);
+  const int rank = rank_in_cluster();
+  if (lane() == 0 && !(a.fault == 6 && rank == 1)) begin_arrivals(bar, 4);
+  if (a.fault != 1) sync_cluster();
+  float sum = 0;
+  for (int turn = 0; turn < 2; ++turn) {
+    float* now = told + 4 * turn;
+    if (lane() < 4) send(now + rank, lane(), static_cast<float>(rank + 1 + turn), bar);
+    if (lane() < 4) arrive(bar, lane(), a.fault == 2 ? 8 : a.fault == 3 ? 0 : 4);
+    if (a.fault != 4) wait(bar, a.fault == 5 ? 1 : turn);
+    sum += now[0] + now[1] + now[2] + now[3];
+  }
+  if (lane() == 0) a.floats[block()] = sum;
+  sync_cluster();
+}
+
 }  // namespace
 }  // namespace cuda
 }  // namespace df
@@ -122,6 +141,8 @@ extern "C" void run(const char* name, int fault, int* numbers, float* floats) {
       return emu::run(cuda::last_arriver, {4, 64, 128}, a);
     case 'c':
       return emu::run(cuda::cluster, {8, 32, 128, 4}, a);
+    case 's':
+      return emu::run(cuda::sending, {8, 32, 128, 4}, a);
     case 'p':
       return emu::run(cuda::product, {1, 32, 0}, a);
   }

@@ -13,6 +13,7 @@ from emulated.short import Short
 
 from diffuser_fast import conformance as c
 from diffuser_fast.backends.cuda import engine as engines
+from diffuser_fast.backends.cuda.division import Division
 from diffuser_fast.backends.cuda.one_program import launched
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the emulator's kernels are compiled by g++")
@@ -50,7 +51,7 @@ def test_plans_are_within_their_bounds(name, precision):
 
 
 def divided(monkeypatch, **division):
-    monkeypatch.setattr(engines, "divided", lambda *_: engines.Division(**division))
+    monkeypatch.setattr(engines, "divided", lambda *_: Division(**division))
 
 
 def equal(one, other):
@@ -67,11 +68,12 @@ def test_one_launch_has_the_bits_of_a_launch_for_every_stage(name, precision, mo
     equal(case.plan(case.engine(precision, "loop", seed=5)), case.plan(case.engine(precision, "stages", seed=0)))
 
 
+@pytest.mark.parametrize("launches", ["cluster", "async"])
 @pytest.mark.parametrize(("name", "precision"), [("narrow", "float32"), ("ranked by value alone", "fp16")])
-def test_a_cluster_has_the_bits_of_one_block(name, precision, monkeypatch):
-    """Eight blocks share the tiles of a stage, and hand over what they computed."""
+def test_a_cluster_has_the_bits_of_one_block(name, precision, launches, monkeypatch):
+    """Eight blocks share the tiles of a stage, and hand over what they computed or send it to each other."""
     case = Short(name, plans=2)
     divided(monkeypatch, group=1, tiles=8, room=64 << 10)
-    found = case.plan(case.engine(precision, "cluster"))
+    found = case.plan(case.engine(precision, launches))
     case.judge(found, precision)
     equal(found, case.plan(case.engine(precision, "loop", seed=5)))

@@ -31,7 +31,9 @@ def run(device, kernel, fault=0, seed=0, without=""):
 
 @pytest.mark.parametrize("seed", SCHEDULES)
 def test_what_is_right_runs_without_a_word(device, seed):
-    for kernel in ("neighbours", "warp_neighbours", "one_stays_away", "beyond", "last_arriver", "product", "cluster"):
+    for kernel in (
+        "neighbours", "warp_neighbours", "one_stays_away", "beyond", "last_arriver", "product", "cluster", "sending",
+    ):  # fmt: skip
         reports, numbers, floats = run(device, kernel, seed=seed)
         assert not reports, kernel
         if kernel == "neighbours":
@@ -40,6 +42,8 @@ def test_what_is_right_runs_without_a_word(device, seed):
             assert numbers[0] == 4 and floats[0] == 4 * 63 * 32
         if kernel == "cluster":
             np.testing.assert_array_equal(floats[:8], 10)
+        if kernel == "sending":
+            np.testing.assert_array_equal(floats[:8], 10 + 14)
         if kernel == "product":
             row, column, k = np.arange(16)[:, None, None], np.arange(8)[:, None], np.arange(16)
             np.testing.assert_array_equal(floats[:128].reshape(16, 8), ((row + k) * (k - column)).sum(-1))
@@ -65,6 +69,12 @@ def test_what_is_right_runs_without_a_word(device, seed):
         ("cluster", 2, "RACE: read"),
         ("cluster", 3, "EXIT: "),
         ("cluster", 4, "DEADLOCK: cluster barrier of block"),
+        ("sending", 1, ""),  # into what may not have begun: a block, or an mbarrier
+        ("sending", 2, "DEADLOCK: mbarrier of block 0 has 4 of 4 arrivals and misses 16 bytes"),
+        ("sending", 3, "ARRIVALS: more came to an mbarrier than was said"),
+        ("sending", 4, "RACE: read"),
+        ("sending", 5, "RACE: read"),
+        ("sending", 6, "no mbarrier has begun there"),
     ],
 )
 def test_a_fault_is_reported(device, kernel, fault, words, seed):

@@ -161,7 +161,7 @@ def test_refusals():
     loop = Short("narrow").loop
     with pytest.raises(ValueError, match="precision: the cuda backend has float32, fp16, found 'bf16'"):
         cuda.ready(loop, batch=1, precision="bf16")
-    with pytest.raises(ValueError, match="launches: found 'one', expected one of stages, loop, cluster"):
+    with pytest.raises(ValueError, match="launches: found 'one', expected one of stages, loop, cluster, async"):
         cuda.ready(loop, batch=1, launches="one")
     assert cuda.why_not(loop, "cpu")
 

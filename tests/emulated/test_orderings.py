@@ -38,14 +38,26 @@ def cut():
     return c.OpCase("cut", b.done(b.conv(0, "c", 64, k=3)), batch=1)
 
 
+def chain():
+    """Stages that use memory again, of which each block of a cluster has a tile."""
+    b = Builder((16, 4))
+    value = b.conv(0, "first", 64, k=3)
+    for name in ("second", "third", "fourth"):
+        value = b.conv(value, name, 64, k=1)
+    return c.OpCase("chain", b.done(value), batch=1)
+
+
 def ran(without=""):
     """Everything that has an ordering, in lock step, one ordering left out: what is reported."""
     device = EmulatedDevice(multiprocessors=1, without=without)
     try:
         for case in (attention(), wide_norm()):
             launched(case.program, case.weights, case.inputs, case.table, device, exact=True)
+        case, whole = chain(), EmulatedDevice(without=without)
+        for launches in ("cluster", "async"):
+            launched(case.program, case.weights, case.inputs, case.table, whole, exact=False, launches=launches)
         small, case = EmulatedDevice(shared_bytes=3 << 10, without=without), cut()
-        for launches in ("loop", "cluster"):
+        for launches in ("loop", "cluster", "async"):
             launched(case.program, case.weights, case.inputs, case.table, small, exact=False, launches=launches)
         case = Short("ranked by value alone", plans=2)
         case.plan(CudaEngine(case.loop, case.batch, EmulatedDevice(multiprocessors=2, without=without), "fp16", "loop"))
@@ -63,14 +75,15 @@ def test_every_ordering_is_missed():
         word
         for path in (*CUDA.glob("*.cuh"), CUDA / "kernels.cu")
         for line in path.read_text().splitlines()
-        for word in ("sync_block(", "sync_warp(", "sync_cluster(", "atomic_add(")
+        for word in ("sync_block(", "sync_warp(", "sync_cluster(", "atomic_add(", " arrive(", " wait(")
         if word in line.split("//")[0]
     )
     found = Counter(one.split(" ", 1)[1] for one in orderings)
     assert found["block barrier"] == written["sync_block("], "a barrier that this test does not come by"
     assert found["warp barrier"] == written["sync_warp("]
     assert found["cluster barrier"] == written["sync_cluster("]
-    assert found["release"] == found["acquire"] == written["atomic_add("]
+    assert found["release"] == written["atomic_add("] + written[" arrive("]
+    assert found["acquire"] == written["atomic_add("] + written[" wait("]
     survived = []
     for ordering in orderings:
         reports = ran(ordering)

@@ -2,8 +2,9 @@
 
 What `make gpu-check` runs beside check_kernels.py; needs nvcc, and no GPU. It reads the machine code, so that a kernel
 which compiles because nothing is left of it does not pass: matrix instructions where products are of halves, none where
-they are of float32; no trap in the place of what this GPU has not; no spilled registers; and first-level caches given
-up nowhere but where the last block to come ranks the plans. Then the extension is built as an installation does it, for
+they are of float32; no trap in the place of what this GPU has not; no spilled registers; first-level caches given up
+nowhere but where the last block to come ranks the plans and at barriers of clusters; and where blocks send each other
+what they compute, no fence of all memory in between. Then the extension is built as an installation does it, for
 one GPU, and imported. Exit codes: 0 all fine; 1 something is not; 2 there is no nvcc.
 """
 
@@ -33,7 +34,9 @@ ARCHS = ("80", "86", "89", "90a", "100a", "120")  # as in setup.py, whose flags 
 FLAGS = ("-std=c++17", "-O3", "-fmad=false", "-Xptxas=-v", f"-I{ROOT / 'csrc'}")
 EXPECTED = tuple((kernel, operand) for kernel in ("stage_kernel", "loop_kernel") for operand in ("Halves", "Floats"))
 BUILT_FOR = "90a"  # the extension, to see that it can be
+CLUSTERED = ("cluster_kernel", "async_kernel")
 CLUSTERS = 90  # the first that has them; before, the kernel's body is empty
+SENDING = ("STAS", "SYNCS.ARRIVE", "SYNCS.PHASECHK")  # an asynchronous store, an arrival, a wait
 THREADS, REGISTERS = 256, 65536  # of a block; of a multiprocessor
 
 
@@ -55,7 +58,7 @@ def expected(arch: str) -> tuple[tuple[str, str], ...]:
     """The kernels that there must be for a GPU."""
     if int(arch.rstrip("af")) < CLUSTERS:
         return EXPECTED
-    return (*EXPECTED, ("cluster_kernel", "Halves"), ("cluster_kernel", "Floats"))
+    return (*EXPECTED, *((kernel, operand) for kernel in CLUSTERED for operand in ("Halves", "Floats")))
 
 
 def complaints(functions: dict[str, Function], expected: Iterable[tuple[str, str]] = EXPECTED) -> list[str]:
@@ -86,8 +89,13 @@ def _wrong(f: Function, kernel: str, operand: str) -> Iterable[str]:
     if f.registers * THREADS > REGISTERS:
         yield f"{f.registers} registers in {THREADS} threads are more than a multiprocessor has"
     barriers = f.count("UCGABAR_WAIT")
-    if kernel == "cluster_kernel" and not barriers:
+    if kernel in CLUSTERED and not barriers:
         yield "no barrier of a cluster is left (UCGABAR_WAIT)"
+    if kernel == "async_kernel":
+        if missing := [name for name in SENDING if not f.count(name)]:
+            yield f"nothing is sent, or nobody waits for it: no {', '.join(missing)}"
+        if (fences := f.count("MEMBAR.ALL.GPU")) > f.count("ATOMG.E.ADD") + barriers:
+            yield f"{fences} fences of all memory (MEMBAR.ALL.GPU): one of them is in the handover"
     if f.count("CCTL.IVALL") > f.count("ATOM") + barriers:
         yield f"{f.count('CCTL.IVALL')} times the first-level cache is given up, for {f.count('ATOM')} atomics"
 

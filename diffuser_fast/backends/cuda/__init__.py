@@ -2,8 +2,8 @@
 
 None of its kernels has run on a GPU yet: they are proven in an emulator on the host, and compiled for every GPU.
 ``launches`` "stages" is a launch for each stage; "loop" one for the whole plan, a thread block for each group of
-trajectories; "cluster" the same with eight blocks that share a group. All give the same bits where they divide the work
-alike.
+trajectories; "cluster" the same with eight blocks that share a group, "async" with eight that send each other what they
+compute. All give the same bits where they divide the work alike.
 """
 
 from __future__ import annotations

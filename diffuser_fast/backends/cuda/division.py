@@ -10,8 +10,10 @@ from ..gpu.plan import loop_stages
 from .device import Device
 from .tiling import tilings
 
-LAUNCHES = ("stages", "loop", "cluster")
-BLOCKS = 8  # of a cluster: each computes an eighth of the channels, whole groups of a GroupNorm of eight
+LAUNCHES = ("stages", "loop", "cluster", "async")
+CLUSTERS = ("cluster", "async")  # the ways of eight blocks that share a group
+TILES = {"loop": 1, "cluster": 8, "async": 8}  # each block of a cluster has an eighth of the channels: whole groups
+ARRIVALS = 16  # bytes behind an arena, for two mbarriers (csrc/cuda/tiling.h)
 ROOM = 96 << 10  # bytes of shared memory that a tile takes at most, where they need not share it with an arena
 SAMPLES, ROWS = 4, 128  # of a group, at most, where each stage is a launch: a matrix instruction has 16 rows
 
@@ -34,16 +36,18 @@ def divided(loop: SamplingLoop, batch: int, device: Device, launches: str) -> Di
     multiprocessor always has room for a block: kernels are compiled for that (__launch_bounds__). None waits for
     another, but for those of its cluster, which are started together.
     """
-    if launches == "cluster" and not device.clusters:
-        raise ValueError("launches: 'cluster' needs a GPU of compute capability 9.0 or newer; use 'stages' or 'loop'")
+    if launches in CLUSTERS and not device.clusters:
+        raise ValueError(
+            f"launches: {launches!r} needs a GPU of compute capability 9.0 or newer; use 'stages' or 'loop'"
+        )
     whole = launches != "stages"
-    at_once = {"loop": device.multiprocessors, "cluster": device.clusters}.get(launches)
+    at_once = device.multiprocessors if launches == "loop" else device.clusters
     most = -(-batch // at_once) if whole else min(batch, SAMPLES, max(1, ROWS // loop.horizon))
     for group in range(most, 0, -1):
         stages = loop_stages(loop, group=group)
-        arena = 4 * group * stages.arena if whole else 0
+        arena = 4 * group * stages.arena + ARRIVALS if whole else 0
         room = device.shared_bytes - arena if whole else min(ROOM, device.shared_bytes)
-        tiles = {"loop": 1, "cluster": BLOCKS}.get(launches) or max(1, device.multiprocessors // -(-batch // group))
+        tiles = TILES.get(launches) or max(1, device.multiprocessors // -(-batch // group))
         try:
             tilings(stages, room=room, tiles=tiles)
         except ValueError as error:

@@ -12,7 +12,7 @@ from ...core.program import Program
 from ..gpu.arguments import Arguments
 from ..gpu.compile import program_stages
 from .device import Device
-from .division import BLOCKS, ROOM, SAMPLES
+from .division import ROOM, SAMPLES, TILES
 from .tiling import tilings
 from .weights import packed
 
@@ -42,7 +42,7 @@ def launched(
         staging.host[at : at + array.size] = array.ravel()
     io = np.array([staging.there.pointer + 4 * at for at in places_io], np.uint64)
     room = min(ROOM, device.shared_bytes)
-    tiles = tilings(stages, room=room, tiles={"loop": 1, "cluster": BLOCKS}.get(launches, device.multiprocessors))
+    tiles = tilings(stages, room=room, tiles=TILES.get(launches, device.multiprocessors))
     host = {"stages": stages.rows, "script": stages.script, "tiles": tiles}
     held = {
         name: device.holding(array)

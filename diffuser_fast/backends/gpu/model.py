@@ -5,7 +5,7 @@ Four ways to run the same stages (ARCHITECTURE.md, "The GPU engines"):
     stages           a launch for each, in one CUDA graph
     loop             one launch; a thread block for each group of trajectories, and every weight through each of them
     cluster          one launch; eight blocks share a group, tell each other their channels and wait at a barrier
-    cluster, async   the same by stores that signal their arrival
+    async            the same by stores that signal their arrival
 
 Everything is a chain of stages, each a few microseconds of work, so what counts is what a stage costs beside its
 products. A constant is a pair, the least and the most it is thought to be; one that was measured takes the place of
@@ -162,5 +162,5 @@ _WAYS = {
     "stages": _by_stage,
     "loop": _loop,
     "cluster": lambda *args: _cluster(*args, "cluster barrier"),
-    "cluster, async": lambda *args: _cluster(*args, "async handover"),
+    "async": lambda *args: _cluster(*args, "async handover"),
 }
