@@ -35,6 +35,7 @@ MAZE_CASES = {
     "plan once, the paper's controller": ["--episodes", "100"],
     "plan again at every step": ["--episodes", "20", "--replan", "1", "--together", "20"],
     "plan once, bf16": ["--episodes", "100", "--precision", "bf16"],
+    "plan once, int8": ["--episodes", "100", "--precision", "int8"],
     "plan once, float32-close": ["--episodes", "100", "--precision", "float32-close"],
     "random targets (Multi2D), plan once": ["--episodes", "100", "--env", "multi2d-{layout}"],
 }

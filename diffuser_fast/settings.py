@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 # Of the CPU engine, narrowest first: of x86-64, then of AArch64. A CPU has some of them (backends.cpu.isas).
-ISAS = ("scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon", "neon_bf16")
+ISAS = ("scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "neon", "neon_dot", "neon_bf16")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def test_threads_that_make_no_sense(threads):
 
 @pytest.mark.parametrize("isa", ["sse", "AVX2", "avx-512"])
 def test_instruction_sets_that_make_no_sense(isa):
-    with pytest.raises(ValueError, match=f"DIFFUSER_FAST_ISA: found '{isa}', expected one of scalar, avx2, avx512, "):
+    expected = "scalar, avx2, avx2_vnni, avx512, "
+    with pytest.raises(ValueError, match=f"DIFFUSER_FAST_ISA: found '{isa}', expected one of {expected}"):
         read({"DIFFUSER_FAST_ISA": isa})
 
 

@@ -4,20 +4,29 @@
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace df {
 namespace {
 
-#if defined(__aarch64__) && defined(DF_NEON_BF16)
-// BFDOT and its like. Linux tells a process what its CPU has; elsewhere nothing is assumed.
-bool has_bf16() {
+#if defined(__aarch64__) && defined(DF_NEON_EXTENDED)
+// Linux tells a process what its CPU has; elsewhere nothing is assumed. (Old headers lack the names.)
 #if defined(__linux__)
-  constexpr unsigned long kBf16 = 1ul << 14;  // HWCAP2_BF16, which old headers lack
-  return (getauxval(AT_HWCAP2) & kBf16) != 0;
+constexpr unsigned long kDot = 1ul << 20, kBf16 = 1ul << 14;  // HWCAP_ASIMDDP, HWCAP2_BF16
+bool has_dot() { return (getauxval(AT_HWCAP) & kDot) != 0; }
+bool has_bf16() { return (getauxval(AT_HWCAP2) & kBf16) != 0; }
 #else
-  return false;
+bool has_dot() { return false; }
+bool has_bf16() { return false; }
 #endif
+#endif
+
+#if defined(DF_AVX2_VNNI)
+bool has_avx_vnni() {  // compilers' own question came later than the instructions
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #endif
 
@@ -25,6 +34,9 @@ bool has(const KernelTable& kernels) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (&kernels == &avx2::kernel_table) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(DF_AVX2_VNNI)
+  if (&kernels == &avx2_vnni::kernel_table) return has(avx2::kernel_table) && has_avx_vnni();
+#endif
   if (&kernels == &avx512::kernel_table) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -36,8 +48,9 @@ bool has(const KernelTable& kernels) {
     return has(avx512_vnni::kernel_table) && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__)
   if (&kernels == &neon::kernel_table) return true;
-#if defined(DF_NEON_BF16)
-  if (&kernels == &neon_bf16::kernel_table) return has_bf16();
+#if defined(DF_NEON_EXTENDED)
+  if (&kernels == &neon_dot::kernel_table) return has_dot();
+  if (&kernels == &neon_bf16::kernel_table) return has_dot() && has_bf16();
 #endif
 #endif
   return &kernels == &scalar::kernel_table;
@@ -46,10 +59,15 @@ bool has(const KernelTable& kernels) {
 const KernelTable* const kKernelTables[] = {
     &scalar::kernel_table,
 #if defined(__x86_64__)
-    &avx2::kernel_table,   &avx512::kernel_table, &avx512_vnni::kernel_table, &avx512_bf16::kernel_table,
+    &avx2::kernel_table,
+#if defined(DF_AVX2_VNNI)
+    &avx2_vnni::kernel_table,
+#endif
+    &avx512::kernel_table,    &avx512_vnni::kernel_table, &avx512_bf16::kernel_table,
 #elif defined(__aarch64__)
     &neon::kernel_table,
-#if defined(DF_NEON_BF16)
+#if defined(DF_NEON_EXTENDED)
+    &neon_dot::kernel_table,
     &neon_bf16::kernel_table,
 #endif
 #endif

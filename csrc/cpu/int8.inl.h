@@ -1,6 +1,7 @@
 // Convolutions of 8-bit integers. A trajectory's input becomes u = x / step + zero on a grid of its own, from its least
-// to its greatest number, with kLevels steps (127 where products of pairs are added up in 16 bits); a weight becomes
-// q = w / scale in -127 .. 127, a scale for each output channel (backends/pack.py). Sums are whole numbers and exact,
+// to its greatest number, with kLevels steps from kLeast on (127 where products of pairs of unsigned bytes are added up
+// in 16 bits); a weight becomes q = w / scale in -127 .. 127, with a scale for each output channel (backends/pack.py).
+// Sums are whole numbers and exact,
 //
 //   y = step scale (sum u q - zero sum q) + bias,
 //
@@ -105,9 +106,9 @@ inline void quantize_input(const CompiledOp& op, const Partition& part, const Wo
     const Grid grid = grid_of(op, work, b);
     float* const kept = work.own + op.grids() + 2 * b;
     kept[0] = grid.step;
-    kept[1] = grid.zero;
+    kept[1] = grid.zero + kLeast;
     const Vec per_step = set(grid.per_step), least = set(-grid.zero), most = set(kLevels - grid.zero);
-    const Int zero_point = to_int(set(grid.zero));
+    const Int zero_point = to_int(set(grid.zero + kLeast));
     for (int t = t0; t < t1; ++t) {
       const float* const x = work.arena + op.x.row(b, t);
       uint8_t* const out = reinterpret_cast<uint8_t*>(work.own + op.packed_x.row(b, t));

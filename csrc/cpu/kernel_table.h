@@ -61,6 +61,12 @@ extern const KernelTable kernel_table;
 namespace avx2 {
 extern const KernelTable kernel_table;
 }
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11  // older ones do not know these instructions
+#define DF_AVX2_VNNI
+namespace avx2_vnni {
+extern const KernelTable kernel_table;
+}
+#endif
 namespace avx512 {
 extern const KernelTable kernel_table;
 }
@@ -76,7 +82,10 @@ extern const KernelTable kernel_table;
 }
 #if !defined(__clang__) || \
     __clang_major__ >= 16  // older ones hide what the file was not compiled for as a whole
-#define DF_NEON_BF16
+#define DF_NEON_EXTENDED
+namespace neon_dot {
+extern const KernelTable kernel_table;
+}
 namespace neon_bf16 {
 extern const KernelTable kernel_table;
 }

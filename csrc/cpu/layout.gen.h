@@ -36,10 +36,12 @@ constexpr int kWinogradShort = 4;  // rows: up to these a trajectory takes the f
 // Instruction sets, narrowest first: of x86-64, then of AArch64.
 constexpr char kIsaScalar[] = "scalar";
 constexpr char kIsaAvx2[] = "avx2";
+constexpr char kIsaAvx2Vnni[] = "avx2_vnni";
 constexpr char kIsaAvx512[] = "avx512";
 constexpr char kIsaAvx512Vnni[] = "avx512_vnni";
 constexpr char kIsaAvx512Bf16[] = "avx512_bf16";
 constexpr char kIsaNeon[] = "neon";
+constexpr char kIsaNeonDot[] = "neon_dot";
 constexpr char kIsaNeonBf16[] = "neon_bf16";
 
 }  // namespace df

@@ -76,13 +76,19 @@ inline Vec to_float(Int x) { return _mm256_cvtepi32_ps(x); }
 inline Vec low_halves(Vec words) { return from_bits(_mm256_slli_epi32(bits(words), 16)); }
 inline Vec high_halves(Vec words) { return from_bits(_mm256_and_si256(bits(words), set_int(0xFFFF0000))); }
 // The products of four unsigned bytes of x and four signed ones of w, added to each lane's sum.
-constexpr int kLevels = 127;  // of x: pairs of products are added up in 16 bits
+#if defined(DF_VNNI)
+constexpr int kLevels = 255, kLeast = 0;
+inline Int dot4(Int sum, Vec x, Int w) { return _mm256_dpbusd_avx_epi32(sum, bits(x), w); }
+constexpr int int8_vectors(int segments, int rows) { return max_vectors(segments, rows); }
+#else
+constexpr int kLevels = 127, kLeast = 0;  // of x: pairs of products are added up in 16 bits
 inline Int dot4(Int sum, Vec x, Int w) {
   const Int pairs = _mm256_maddubs_epi16(bits(x), w);
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 constexpr int int8_vectors(int segments, int rows) { return segments * rows > 3 ? 2 : 3; }
-// Numbers 0 .. 255 as bytes, n of them: a multiple of 4.
+#endif
+// Numbers 0 .. kLevels as bytes, n of them: a multiple of 4.
 inline void store_bytes(uint8_t* p, Int x, int n) {
   const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   const int64_t bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));

@@ -83,17 +83,17 @@ inline void store_bf16(float* p, Vec x, Vec y) { store(p, (Vec)_mm512_cvtne2ps_p
 #endif
 // The products of four unsigned bytes of x and four signed ones of w, added to each lane's sum.
 #if defined(DF_VNNI)
-constexpr int kLevels = 255;
+constexpr int kLevels = 255, kLeast = 0;
 inline Int dot4(Int sum, Vec x, Int w) { return _mm512_dpbusd_epi32(sum, bits(x), w); }
 #else
-constexpr int kLevels = 127;  // of x: pairs of products are added up in 16 bits
+constexpr int kLevels = 127, kLeast = 0;  // of x: pairs of products are added up in 16 bits
 inline Int dot4(Int sum, Vec x, Int w) {
   const Int pairs = _mm512_maddubs_epi16(bits(x), w);
   return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 #endif
 constexpr int int8_vectors(int segments, int rows) { return max_vectors(segments, rows); }
-// Numbers 0 .. 255 as bytes, n of them.
+// Numbers 0 .. kLevels as bytes, n of them.
 inline void store_bytes(uint8_t* p, Int x, int n) {
   const __m128i bytes = _mm512_cvtepi32_epi8(x);
   if (n == kLanes) {

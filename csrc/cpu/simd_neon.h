@@ -105,10 +105,19 @@ inline void store_bf16(float* p, Vec x, Vec y) {
   store(p, vreinterpretq_f32_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(x), y)));
 }
 #endif
-// The products of four unsigned bytes of x and four signed ones of w, added to each lane's sum.
-constexpr int kLevels =
-    127;  // of x: they are signed bytes too, and pairs of products are added up in 16 bits
+// The products of four signed bytes of x and four of w, added to each lane's sum.
+constexpr int kLevels = 255, kLeast = -128;
+#if defined(DF_DOT)
 inline Int dot4(Int sum, Vec x, Int w) {
+  return vdotq_s32(sum, vreinterpretq_s8_s32(w), vreinterpretq_s8_f32(x));
+}
+template <int K>
+inline Int dot4(Int sum, LaneOf<K> x, Int w) {
+  return vdotq_laneq_s32(sum, vreinterpretq_s8_s32(w), vreinterpretq_s8_f32(x.x), K);
+}
+constexpr int int8_vectors(int segments, int rows) { return max_vectors(segments, rows); }
+#else
+inline Int dot4(Int sum, Vec x, Int w) {  // pairs in 16 bits: 2 x 128 x 127 at most, for no weight is -128
   const int8x16_t a = vreinterpretq_s8_f32(x), b = vreinterpretq_s8_s32(w);
   const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);
   return vpadalq_s16(sum, vpaddq_s16(low, high));
@@ -118,11 +127,12 @@ inline Int dot4(Int sum, LaneOf<K> x, Int w) {
   return dot4(sum, vdupq_laneq_f32(x.x, K), w);
 }
 constexpr int int8_vectors(int segments, int rows) { return segments > 1 ? 1 : rows > 2 ? 3 : 4; }
-// Numbers 0 .. 255 as bytes: four of them.
+#endif
+// Numbers kLeast .. kLeast + kLevels as bytes: four of them.
 inline void store_bytes(uint8_t* p, Int x, int) {
-  const uint16x4_t halves = vqmovun_s32(x);
-  vst1_lane_u32(reinterpret_cast<uint32_t*>(p), vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(halves, halves))),
-                0);
+  const int16x4_t halves = vqmovn_s32(x);
+  const int8x8_t bytes = vqmovn_s16(vcombine_s16(halves, halves));
+  vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
 }
 // The sums over lanes of four vectors.
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float* out) {

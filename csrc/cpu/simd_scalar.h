@@ -80,7 +80,7 @@ inline Vec swap(Vec x) {
   return x;
 }
 // The products of four unsigned bytes of x and four signed ones of w, added to the sum.
-constexpr int kLevels = 255;
+constexpr int kLevels = 255, kLeast = 0;
 inline Int dot4(Int sum, Vec x, Int w) {
   for (int shift = 0; shift < 32; shift += 8) {
     sum += static_cast<Int>(static_cast<uint32_t>(bits(x)) >> shift & 0xFF) *

@@ -1,4 +1,4 @@
-// The kernels for AArch64 with products of bfloat16. System headers come before the pragma: their inline functions must stay baseline.
+// The kernels for AArch64 with products of bfloat16 and of bytes. System headers come before the pragma: their inline functions must stay baseline.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 #include <stddef.h>
@@ -6,15 +6,16 @@
 
 #include "kernel_table.h"
 
-#if defined(DF_NEON_BF16)
+#if defined(DF_NEON_EXTENDED)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("bf16"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("bf16,dotprod"))), apply_to = function)
 #else
-#pragma GCC target("arch=armv8.2-a+bf16")  // to the end of the file: templates are instantiated there
+#pragma GCC target("arch=armv8.2-a+bf16+dotprod")  // to the end of the file: templates are instantiated there
 #endif
 #define DF_TARGET neon_bf16
 #define DF_NAME kIsaNeonBf16
 #define DF_BF16
+#define DF_DOT
 #include "simd_neon.h"
 #include "kernels.inl.h"
 #if defined(__clang__)

@@ -1,8 +1,9 @@
 """``python -m tests.arm.check``: the engine and the C library for AArch64, cross-compiled and run in an emulator.
 
 What `make arm` runs. QEMU runs programs of AArch64 here as a CPU of one's choice: cortex-a57 has the vectors that all
-have (``neon``), max has products of bfloat16 too. It shows what is right, never what is fast; --estimates prints what
-LLVM's model of a core says of the inner loops (estimates.py). Exit codes: 0 fine; 1 something is not; 2 no tools.
+have (``neon``), neoverse-n1 products of bytes, max products of bfloat16 too. It shows what is right, never what is
+fast; --estimates prints what LLVM's model of a core says of the inner loops (estimates.py). Exit codes: 0 fine; 1
+something is not; 2 no tools.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ NOT = ["arguments_are_checked", "bad_arguments", "after_a_fork", "more_threads_t
 # CPU of the emulator -> the instruction sets that it must have, the one that is tested, and by what.
 CPUS = {
     "cortex-a57": (["scalar", "neon"], "neon", SHORT + SUITES),
-    "max": (["scalar", "neon", "neon_bf16"], "neon_bf16", SHORT),
+    "neoverse-n1": (["scalar", "neon", "neon_dot"], "neon_dot", ["tests/csrc/test_int8.py"]),
+    "max": (["scalar", "neon", "neon_dot", "neon_bf16"], "neon_bf16", SHORT),
 }
 
 

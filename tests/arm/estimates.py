@@ -29,8 +29,10 @@ KERNELS = (
     ("packed bf16, 4 rows x 8 channels", "neon", "void df::neon::convolve<df::neon::PackedBf16, 2, 1>("),
     ("packed bf16, BFDOT, 4 rows x 16", "neon_bf16", "void df::neon_bf16::convolve<df::neon_bf16::PackedBf16, 4, 1>("),
     ("packed bf16, BFDOT, 8 rows x 8", "neon_bf16", "void df::neon_bf16::convolve<df::neon_bf16::PackedBf16, 2, 2>("),
+    ("int8, SDOT, 4 rows x 16 channels", "neon_dot", "void df::neon_dot::convolve<df::neon_dot::Int8, 4, 1>("),
+    ("int8, SDOT, 8 rows x 8 channels", "neon_dot", "void df::neon_dot::convolve<df::neon_dot::Int8, 2, 2>("),
 )
-PRODUCTS = re.compile(r"^\s*(fmla|bfdot)\s")
+PRODUCTS = re.compile(r"^\s*(fmla|bfdot|sdot)\s")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def cycles(loop: Loop, core: str, mca: str) -> float:
         with tempfile.NamedTemporaryFile("w", suffix=".s") as file:
             file.write("\n".join(re.sub(r"\.L\w+$", "0", line) for line in loop.lines) + "\n")
             file.flush()
-            command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+bf16", f"-iterations={iterations}", file.name]
+            command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+bf16,+dotprod"]
+            command += [f"-iterations={iterations}", file.name]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return int(re.search(r"Total Cycles:\s+(\d+)", said)[1])
 
@@ -95,7 +98,7 @@ def main() -> int:
         loop = max(loops(texts[isa], function), key=lambda one: one.products)
         for core, rate in CORES.items():
             took = cycles(loop, core, mca)
-            if "BFDOT" in name and core == "cortex-a57":
+            if "DOT" in name and core == "cortex-a57":
                 continue  # which has none
             share = loop.products / rate / took
             low |= share < LEAST and name.startswith("convolution")

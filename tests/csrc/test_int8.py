@@ -8,7 +8,7 @@ from csrc.engines import every_isa, needs_engine, random_weights
 from diffuser_fast.backends import cpu, pack
 from diffuser_fast.core.program import Builder
 
-SEVEN_BITS = {"avx2", "avx512", "neon"}  # where pairs of products are added up in 16 bits
+SEVEN_BITS = {"avx2", "avx512"}  # where pairs of products of unsigned bytes are added up in 16 bits
 CASES = [  # channels, out, length, k, pad
     (64, 16, 4, 5, 2), (68, 33, 3, 5, 2), (64, 20, 8, 3, 1), (132, 64, 13, 4, 2), (64, 24, 5, 2, 0),
     (256, 48, 100, 5, 2),
@@ -76,6 +76,7 @@ def test_sums_are_exact(isa, channels, out, length, k, pad, transposed):
     unit, bias = steps * scales[:, None], weights["c.bias"][:, None]
     exact = unit * convolved(u, whole) + bias
     # What is rounded: sum u q (of bytes), zero sum q, their difference, a step times a scale, and the result.
+    zero = zero - 128 if isa.startswith("neon") else zero  # signed bytes
     large = np.abs(convolved(u + zero, whole)) + np.abs(zero * convolved(np.ones_like(u), whole))
     found = [cpu.evaluate(program, weights, {"x": x}, precision="int8", threads=n, isa=isa)["y"] for n in (1, 2, 3)]
     assert (np.abs(found[0] - exact) <= 2.0**-24 * (4 * unit * large + np.abs(exact) + np.abs(bias))).all()
