@@ -85,8 +85,8 @@ def deadlines(planner: Planner, observations: np.ndarray, budgets: list[float], 
     """Plans with budgets of some per cent of what a whole plan takes. Late: after the budget.
 
     The contract is the budget and one denoising step where the thread was not descheduled: the "undisturbed" plans are
-    those during which the system did not take the core away from it. A budget below the least that can be run is late
-    by what is missing.
+    those during which the system did not take the core away from it. The planner says before which budgets it cannot
+    keep, those below the least: no late plan there counts against it.
     """
     cost = planner.calibrate(period_ms=period * 1e3)
     whole = float(np.median([planner.plan({0: obs}).latency_ms for obs in observations[:WARM_UP]]))
@@ -107,11 +107,11 @@ def deadlines(planner: Planner, observations: np.ndarray, budgets: list[float], 
             [percent, budget, len(over), steps, 100 * float(np.mean(over > 0)), max(float(over.max()), 0.0),
              len(whole_time), 100 * float(np.mean(whole_time > 0)) if len(whole_time) else None,
              100 * float(np.mean(whole_time > cost.step_ms)) if len(whole_time) else None]
-            + [kinds.get(kind, 0) for kind in FINISHES]
+            + [kinds.get(kind, 0) for kind in FINISHES] + ["no" if budget < cost.least_ms else "yes"]
         )  # fmt: skip
     columns = [
         "budget, %", "budget ms", "plans", "rows", "late, %", "latest, ms over", "undisturbed", "late of them, %",
-        "by > 1 step, %", *FINISHES
+        "by > 1 step, %", *FINISHES, "can be kept"
     ]  # fmt: skip
     told = f"a plan {whole:.2f} ms, the least {cost.least_ms:.2f}, a step {cost.step_ms:.2f}"
     return Sheet("deadlines", f"{name}; {told}", columns, rows)

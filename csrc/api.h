@@ -55,6 +55,9 @@ typedef struct {
   int64_t (*clock)(void* argument, int32_t step);
   void* clock_argument;
   int32_t* ran;  // [groups, most]: the rows that were run, -1 after the last; or NULL
+  // [groups]: when each was expected to end, when that could last be changed: before its last row but one, before the
+  // first, or where a shorter path was taken. Written where there is a deadline; or NULL.
+  int64_t* expected;
 } df_schedule;
 
 // A SamplingLoop for one batch. Everything but weights and tables is copied.

@@ -287,6 +287,7 @@ class Engine {
     if (!given.contains("deadline")) return s;
     s.deadline = py::cast<int64_t>(given["deadline"]);
     s.once = py::cast<int64_t>(given["once"]);
+    s.expected = array<int64_t>(given["expected"], df_groups(engine_.get()), "schedule: expected", true);
     s.cost = array<int64_t>(given["cost"], loop_.rows, "schedule: cost");
     s.alone_cost = array<int64_t>(given["alone_cost"], loop_.rows, "schedule: alone_cost");
     s.first_path = array<int32_t>(given["first_path"], loop_.rows + 1, "schedule: first_path");

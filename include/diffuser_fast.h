@@ -96,9 +96,10 @@ typedef struct dfx_options {
   int32_t threads; /* 0: 1, the caller's own. Others are started now and follow the caller's scheduling */
   const int32_t*
       cores; /* [n_cores]: thread i is on core cores[i] during a plan, the caller being the first; or NULL */
-  int32_t n_cores; /* at least `threads`, or 0 */
-  uint32_t flags;  /* DFX_LOCK_MEMORY */
-  const char* isa; /* "scalar", "avx2", ...; NULL: the widest of this CPU */
+  int32_t n_cores;    /* at least `threads`, or 0 */
+  uint32_t flags;     /* DFX_LOCK_MEMORY */
+  const char* isa;    /* "scalar", "avx2", ...; NULL: the widest of this CPU */
+  int32_t situations; /* E: that one call plans for, each with B plans; 0: 1 */
 } dfx_options;
 
 /* options: NULL for defaults. */
@@ -117,22 +118,25 @@ typedef struct dfx_condition {
 
 typedef struct dfx_request {
   uint32_t struct_size;
-  int32_t n_conditions;            /* 0: none */
-  const dfx_condition* conditions; /* [n_conditions], at different times */
-  uint64_t seed;                   /* the noise is named by seed and number: the same two, the same plan */
-  uint32_t number;                 /* of the plan: count it up */
-  int32_t min_rows;                /* fewest denoising steps to begin with, where there is a deadline; 0: 1 */
-  int64_t deadline_ns;             /* of dfx_now(); 0: none, all denoising steps are run */
-  const int32_t* replay;           /* [n_replay]: what `ran` said of a plan, to make it again; or NULL */
+  int32_t n_conditions; /* of each situation; 0: none */
+  const dfx_condition*
+      conditions;        /* [E, n_conditions], at different times; the same of all situations, which may
+                                    * differ in what is observed */
+  uint64_t seed;         /* the noise is named by seed and number: the same two, the same plan */
+  uint32_t number;       /* of the plan: count it up, by E: situation e has number + e, so that E at once are
+                                    * the same plans as one after another */
+  int32_t min_rows;      /* fewest denoising steps to begin with, where there is a deadline; 0: 1 */
+  int64_t deadline_ns;   /* of dfx_now(); 0: none, all denoising steps are run */
+  const int32_t* replay; /* [n_replay]: what `ran` said of a plan, to make it again; or NULL */
   size_t n_replay;
   /* Rows prefix_at .. prefix_at + prefix_length - 1 of the plan are given: what has been promised. They come back
    * exactly as they are, in every one of the B plans. */
-  const double* prefix_actions;      /* [prefix_length, A], or NULL: they are free */
-  const double* prefix_observations; /* [prefix_length, O], or NULL */
+  const double* prefix_actions;      /* [E, prefix_length, A], or NULL: they are free */
+  const double* prefix_observations; /* [E, prefix_length, O], or NULL */
   int32_t prefix_at, prefix_length;
   /* The plan starts from an earlier one, moved on by `shift` steps and noised, and runs the last warm_rows denoising steps
    * only. With a deadline that not one step fits into the answer is that plan, moved on (DFX_SHIFTED). */
-  const float* last; /* [H * (A + O)]: what dfx_plan.last said; or NULL */
+  const float* last; /* [E, H * (A + O)]: what dfx_plan.last said; or NULL */
   size_t n_last;
   int32_t warm_rows; /* 1 .. R with `last`, else 0 */
   int32_t shift;
@@ -150,7 +154,8 @@ enum {
   DFX_CLIPPED = 1 /* a condition lay beyond the data's limits: the plan holds the nearest value inside them */
 };
 
-/* The arrays are the caller's; any may be NULL. Physical units, best plan first. */
+/* The arrays are the caller's; any may be NULL. Physical units, best plan first; E times so much where a planner plans
+ * for E situations, one after another. */
 typedef struct dfx_plan {
   uint32_t struct_size;
   int32_t rows; /* out: denoising steps that were run, of the plans that had fewest */
@@ -163,7 +168,7 @@ typedef struct dfx_plan {
   int64_t started_ns, ended_ns; /* out: of dfx_now() */
   int32_t finish;               /* out: dfx_finish */
   int32_t deadline_met;         /* out: it ended before its deadline, or had none */
-  float* last; /* [H * (A + O)]: the best plan as the network sees it, for dfx_request.last */
+  float* last; /* [E, H * (A + O)]: the best plans as the network sees them, for dfx_request.last */
   size_t n_last;
 } dfx_plan;
 
@@ -190,10 +195,16 @@ typedef struct dfx_planner_info {
   int32_t replay;    /* numbers that dfx_plan.ran takes */
   int32_t
       groups; /* of trajectories that travel together; each may run other denoising steps where it gets late */
+  int32_t situations; /* E */
 } dfx_planner_info;
 
 DFX_API dfx_status dfx_planner_get_info(const dfx_planner* planner, dfx_planner_info* info);
-/* Measures what denoising steps cost here, in some 15 plans, resting so long before each: a plan after a rest takes
+enum {
+  DFX_BRIEFLY =
+      -1 /* instead of a rest: from a few denoising steps, for a first plan that has a deadline itself */
+};
+
+/* Measures what denoising steps cost here, in some 30 plans, resting so long before each: a plan after a rest takes
  * longer than one in a tight loop. Plans with a deadline correct it. Not for the control loop: it sleeps. */
 DFX_API dfx_status dfx_planner_calibrate(dfx_planner* planner, int64_t rest_ns);
 
@@ -248,7 +259,8 @@ typedef struct dfx_executor_options {
   const dfx_thread* thread; /* what the planning thread asks of the system, or NULL */
 } dfx_executor_options;
 
-/* options: period_ns or delay has to be said. The planner must stay open for longer, and is not to be used meanwhile. */
+/* options: period_ns or delay has to be said. The planner, of one situation, must stay open for longer, and is not to be
+ * used meanwhile. */
 DFX_API dfx_status dfx_executor_open(dfx_planner* planner, const dfx_executor_options* options, char* error,
                                      size_t error_size, dfx_executor** executor);
 /* Ends its thread after the denoising step at hand. */

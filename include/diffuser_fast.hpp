@@ -112,13 +112,14 @@ class Planner : public Handle<dfx_planner, dfx_planner_close> {
   void cancel() noexcept { dfx_planner_cancel(handle_); }
 };
 
-// Physical units, best plan first: actions [B, H, A], observations [B, H, O], values [B].
+// Physical units, best plan first: actions [B, H, A], observations [B, H, O], values [B]; those of E situations one after
+// another.
 struct Plan {
   explicit Plan(const Planner& planner) : shape(planner.info()) {
-    const size_t steps = static_cast<size_t>(shape.batch) * shape.horizon;
+    const size_t plans = static_cast<size_t>(shape.situations) * shape.batch, steps = plans * shape.horizon;
     actions.resize(steps * shape.action_dim);
     observations.resize(steps * shape.observation_dim);
-    values.resize(shape.batch);
+    values.resize(plans);
   }
   const float* action(int32_t t, int32_t plan = 0) const {
     return actions.data() + (int64_t{plan} * shape.horizon + t) * shape.action_dim;

@@ -57,5 +57,15 @@ constexpr int kLine = 64;  // bytes: tensors lie at multiples of it
 constexpr int kDigestLanes = 512;  // 64-bit words
 constexpr int kDigestTurn = 29;  // bits
 constexpr unsigned long long kDigestMultiplier = 0x9e3779b97f4a7c15;
+constexpr int kCostWindow = 64;  // plans; core/costs.py says what this and these are
+constexpr double kCostQuantile = 0.9;
+constexpr double kCostLeastMargin = 0.05;
+constexpr double kCostMostMargin = 0.5;
+constexpr double kCostRate = 0.125;
+constexpr double kCostAlike = 0.1;
+constexpr double kCostFloor = 0.2;
+constexpr double kCostFirstSpread = 0.5;
+constexpr double kCostSafety = 1.5;
+constexpr double kCostForget = 0.000244140625;
 
 }  // namespace df

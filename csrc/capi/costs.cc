@@ -7,9 +7,7 @@
 namespace df {
 namespace {
 
-// diffuser_fast/core/costs.py says what they are.
-constexpr double kLeastMargin = 0.05, kMostMargin = 0.5, kRate = 1.0 / 8, kLate = 1e-3, kFirstReserve = 0.5,
-                 kReserveStep = 0.25, kAlike = 0.1;
+static_assert(kCostWindow == 64, "kMostPlans");
 
 // The least squares of equations x = results in the unknowns that are used, by elimination of the normal equations.
 void solve(const double (&a)[3][3], const double (&b)[3], const bool (&used)[3], double (&x)[3]) {
@@ -40,21 +38,21 @@ double median(std::vector<double> x) {
 
 Costs::Costs(std::vector<int32_t> guide_steps, int threads)
     : guide_steps_(std::move(guide_steps)),
-      reserve_{kFirstReserve, kFirstReserve},
-      scale_{1, static_cast<double>(threads)} {}
+      scale_{1, static_cast<double>(threads)},
+      margin_{kCostLeastMargin, kCostLeastMargin} {}
 
 void Costs::fit(const std::vector<Measured>& measured) {
   double a[3][3] = {}, b[3] = {};
   std::vector<double> each;
   for (const Measured& m : measured) {
-    const double x[3] = {1 / m.ns, m.rows / m.ns, m.guide_steps / m.ns};
+    const double x[3] = {1 / m.seconds, m.rows / m.seconds, m.guide_steps / m.seconds};
     for (int i = 0; i < 3; ++i) {
       for (int j = 0; j < 3; ++j) a[i][j] += x[i] * x[j];
       b[i] += x[i];
     }
-    each.push_back(m.ns / m.rows);
+    each.push_back(m.seconds / m.rows);
   }
-  const double alike = kAlike / median(each);
+  const double alike = kCostAlike / median(each);
   a[1][1] += alike * alike;
   a[2][2] += alike * alike;
   a[1][2] -= alike * alike;
@@ -69,52 +67,49 @@ void Costs::fit(const std::vector<Measured>& measured) {
     used[worse] = false;
   }
   once_ = x[0];
-  row_ =
-      std::max(x[1], *std::min_element(each.begin(), each.end()) / 5);  // no noise may say that rows are free
+  row_ = std::max(x[1], *std::min_element(each.begin(), each.end()) * kCostFloor);
   gradient_ = x[2];
-  least_ = row_ + gradient_ * *std::min_element(guide_steps_.begin(), guide_steps_.end());
+  const auto [fewest, most] = std::minmax_element(guide_steps_.begin(), guide_steps_.end());
+  least_ = row_ + gradient_ * *fewest;
+  dearest_ = row_ + gradient_ * *most;
+  for (int mode = 0; mode < kModes; ++mode) spread_[mode] = kCostFirstSpread * least_ * scale_[mode];
 }
 
-double Costs::margin(Mode mode) const {
-  const int n = std::min(seen_[mode], kWindow);
-  if (n == 0) return kLeastMargin;
-  float sorted[kWindow];
-  std::copy_n(beyond_[mode], n, sorted);
-  const int at = std::min(n - 1, static_cast<int>(std::ceil(0.9 * (n - 1))));
-  std::nth_element(sorted, sorted + at, sorted + n);
-  return std::clamp(static_cast<double>(sorted[at]), kLeastMargin, kMostMargin);
+void Costs::nanoseconds(Mode mode, int64_t* out) const {
+  for (size_t i = 0; i < guide_steps_.size(); ++i) {
+    const double seconds = (row_ + gradient_ * guide_steps_[i]) * factor(mode);
+    out[i] = static_cast<int64_t>(std::min(std::ceil(seconds * 1e9), 1e15));
+  }
 }
 
-void Costs::rows(Mode mode, int64_t* out) const {
-  const double factor = scale_[mode] * (1 + margin(mode));
-  for (size_t i = 0; i < guide_steps_.size(); ++i)
-    out[i] = static_cast<int64_t>(std::min(std::ceil((row_ + gradient_ * guide_steps_[i]) * factor), 1e15));
-}
+double Costs::reserve(Mode mode) const { return std::max(mean_[mode] + spread_[mode], 0.0); }
 
-int64_t Costs::plan(const int32_t* rows, int n, const int64_t* costs) const {
-  int64_t sum = static_cast<int64_t>(once_);
-  for (int i = 0; i < n; ++i) sum += costs[rows[i]];
-  return sum;
-}
-
-double Costs::of(const int32_t* rows, int n) const {
-  double sum = 0;
-  for (int i = 0; i < n; ++i) sum += row_ + gradient_ * guide_steps_[rows[i]];
-  return sum;
-}
-
-void Costs::learn(const int32_t* rows, int n, double ns, Mode mode) {
-  const double known = of(rows, n), predicted = once_ + known * scale_[mode], ratio = ns / predicted;
-  beyond_[mode][seen_[mode]++ % kWindow] = static_cast<float>(std::max(ratio - 1, 0.0));
-  if (seen_[mode] == 2 * kWindow) seen_[mode] = kWindow;
+void Costs::learn(const int32_t* rows, int n, double seconds, Mode mode) {
+  double known = 0;
+  for (int i = 0; i < n; ++i) known += row_ + gradient_ * guide_steps_[rows[i]];
+  const double predicted = once_ + known * scale_[mode], ratio = seconds / predicted;
+  double* const beyond = beyond_[mode];
+  beyond[seen_[mode]++ % kCostWindow] = std::max(ratio - 1, 0.0);
+  const int plans = std::min(seen_[mode], kCostWindow);
+  if (seen_[mode] == 2 * kCostWindow) seen_[mode] = kCostWindow;
+  double sorted[kCostWindow];
+  std::copy_n(beyond, plans, sorted);
+  const int at = static_cast<int>(std::ceil(kCostQuantile * (plans - 1)));
+  std::nth_element(sorted, sorted + at, sorted + plans);
+  margin_[mode] = std::min(std::max(sorted[at], kCostLeastMargin), kCostMostMargin);
   const double wrong =
-      kRate * (std::clamp(ratio, 0.5, 1.5) - 1) * predicted / (least_ * least_ + known * known);
-  once_ = std::max(once_ + wrong * least_ * least_, 0.0);
+      kCostRate * (std::min(std::max(ratio, 0.5), 1.5) - 1) * predicted / (least_ * least_ + known * known);
+  once_ = std::max(once_ + wrong * (least_ * least_), 0.0);
   scale_[mode] = std::max(scale_[mode] + wrong * known, 1e-3);
 }
 
-void Costs::ended(bool late, Mode mode) {
-  reserve_[mode] = std::clamp(reserve_[mode] + kReserveStep * ((late ? 1.0 : 0.0) - kLate), 0.0, 1.0);
+void Costs::answered(double beyond, Mode mode) {
+  const double mean = met_[mode] ? mean_[mode] : beyond;
+  const double away = beyond - mean, most = dearest_ * scale_[mode] + std::max(mean, 0.0);
+  met_[mode] = true;
+  mean_[mode] = mean + kCostRate * std::min(std::max(away, -most), most);
+  const double kept = spread_[mode] * (1 - kCostForget);
+  spread_[mode] = away > most ? kept : std::max(kept, std::min(kCostSafety * away, most));
 }
 
 }  // namespace df

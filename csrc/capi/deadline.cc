@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <numeric>
 
 #include "../cpu/clock.h"
 #include "../cpu/floating_point.h"
@@ -13,6 +14,7 @@ namespace df {
 namespace {
 
 constexpr int kTimed = 3;                    // plans of each kind that is measured
+constexpr int kLearnt = 16;                  // of the least: what a plan takes beside its rows
 constexpr int64_t kLongest = 2'000'000'000;  // nanoseconds of measuring, but for rests, of a large network
 
 void sleep_ns(int64_t ns) {
@@ -55,19 +57,30 @@ void Planner::begin_with(int32_t i) {
 
 // The best that fits into so many nanoseconds, else the cheapest that may be begun with; and whether any could be run in that
 // time, in the end: the shortest path of its first row.
-bool Planner::choice_for(int64_t left, int32_t min_rows, int32_t* found) const {
-  const int64_t* const costs = mode_ == Costs::kAlone ? alone_cost_.data() : cost_.data();
+bool Planner::choice_for(double left, int32_t min_rows, int32_t* found) const {
   *found = 0;
   const int32_t all = choice(0).n;
   for (int32_t i = 0; i < choices(); ++i) {
     const Rows rows = choice(i);
     if (i > 0 && (rows.n < min_rows || (start_ > 0 && rows.n >= all))) continue;
     *found = i;
-    if (costs_.plan(rows.rows, rows.n, costs) <= left) return true;
+    if (cost(rows) <= left) return true;
   }
-  const int32_t* const at = schedule_.path_at + schedule_.first_path[start_ + 1] - 1;
-  return costs_.plan(schedule_.path_rows + at[0], at[1] - at[0], costs) <= left;
+  return cost(least()) <= left;
 }
+
+// The shortest path from where a plan starts.
+Planner::Rows Planner::least() const {
+  const int32_t* const at = schedule_.path_at + schedule_.first_path[start_ + 1] - 1;
+  return {schedule_.path_rows + at[0], at[1] - at[0]};
+}
+
+int32_t Planner::guide_steps(Rows rows) const {
+  return std::accumulate(rows.rows, rows.rows + rows.n, 0,
+                         [&](int32_t sum, int32_t row) { return sum + guide_steps_[row]; });
+}
+
+double Planner::cost(Rows rows) const { return costs_.plan(rows.n, guide_steps(rows), mode_); }
 
 dfx_status Planner::choose(const dfx_request& request) {
   if (request.min_rows < 0) return say(DFX_ARGUMENT, "request.min_rows: found %d", request.min_rows);
@@ -80,15 +93,17 @@ dfx_status Planner::choose(const dfx_request& request) {
   if (!costs_.known())
     return say(DFX_ARGUMENT, "request.deadline_ns: dfx_planner_calibrate has to be called first");
   mode_ = df_intra_op(engine_) && !df_shares(engine_) ? Costs::kAlone : Costs::kShared;
-  costs_.rows(Costs::kShared, cost_.data());
-  costs_.rows(Costs::kAlone, alone_cost_.data());
-  schedule_.once = costs_.once();
+  const int64_t left = ends_by(request.deadline_ns) - now_ns();
   int32_t found;
-  const int64_t left = request.deadline_ns - after_ - costs_.reserve(mode_) - now_ns();
-  fits_ = choice_for(left, std::max(request.min_rows, 1), &found);
+  const bool fits = choice_for(static_cast<double>(left) * 1e-9, std::max(request.min_rows, 1), &found);
   begin_with(found);
-  if (!fits_ && request.last) choice_ = kShifted;
+  if (!fits && request.last) choice_ = kShifted;
   return DFX_OK;
+}
+
+// When the rows of a plan should be expected to end, for its answer to be there by the deadline.
+int64_t Planner::ends_by(int64_t deadline) const {
+  return std::max<int64_t>(deadline - static_cast<int64_t>(costs_.reserve(mode_) * 1e9), 1);
 }
 
 dfx_status Planner::replay(const dfx_request& request) {
@@ -145,18 +160,26 @@ void Planner::ended(dfx_plan* plan) const {
                         : DFX_APPROXIMATE;
 }
 
-void Planner::learn(double ns) {
+void Planner::learn(double seconds) {
   if (groups_ != 1 || df_dissolved(engine_) != dissolved_) return;
   const int32_t n = static_cast<int32_t>(std::find(ran_.begin(), ran_.end(), -1) - ran_.begin());
-  costs_.learn(ran_.data(), n, ns, mode_);
+  costs_.learn(ran_.data(), n, seconds, mode_);
+}
+
+// The answer is there.
+void Planner::answered(int64_t at) {
+  const int64_t expected = *std::max_element(expected_.begin(), expected_.end());
+  costs_.answered(static_cast<double>(at - expected) * 1e-9, mode_);
 }
 
 dfx_status Planner::calibrate(int64_t rest_ns) {
   const FloatingPoint mode;
-  if (rest_ns < 0 || rest_ns > 60'000'000'000) return say(DFX_ARGUMENT, "rest_ns: expected 0 to a minute");
+  const bool briefly = rest_ns == DFX_BRIEFLY;
+  if ((rest_ns < 0 && !briefly) || rest_ns > 60'000'000'000)
+    return say(DFX_ARGUMENT, "rest_ns: expected 0 to a minute, or DFX_BRIEFLY");
+  if (briefly) rest_ns = 0;
   std::fill(mask_.begin(), mask_.end(), 0);
   start_ = 0;
-  const int32_t* const guide_steps = bundle_.tensors().i32("rows.guide_steps", bundle_.menu_rows());
   // The shortest (but of one row), some in between, the longest strided, and all denoising steps.
   std::vector<int32_t> kinds;
   for (int32_t i = choices() - 1; i >= 0; --i) {
@@ -164,29 +187,51 @@ dfx_status Planner::calibrate(int64_t rest_ns) {
     if ((n >= 2 && n <= 8 && kinds.size() < 4) || i <= 1) kinds.push_back(i);
   }
   if (kinds.empty()) kinds.push_back(0);
+  if (briefly) kinds = {choices() - 1};  // the least
+  const int times = briefly ? 1 : kTimed, learnt = briefly ? 0 : kLearnt;
   std::vector<Measured> measured;
   const int64_t began = now_ns();
   begin_with(kinds[0]);
   if (const dfx_status status = run(0, 0, 0, nullptr); status != DFX_OK) return status;  // touches its memory
   for (const int32_t kind : kinds) {
-    int64_t times[kTimed];
+    int64_t took[kTimed];
     begin_with(kind);
-    for (int64_t& time : times) {
+    for (int i = 0; i < times; ++i) {
       if (rest_ns) sleep_ns(rest_ns);
       const int64_t start = now_ns();
       if (const dfx_status status = run(0, 0, 0, nullptr); status != DFX_OK) return status;
-      time = now_ns() - start;
+      took[i] = now_ns() - start;
     }
-    std::sort(times, times + kTimed);
+    std::sort(took, took + times);
     const Rows rows = choice(kind);
-    double guides = 0;
-    for (int32_t i = 0; i < rows.n; ++i) guides += guide_steps[rows.rows[i]];
-    measured.push_back({static_cast<double>(rows.n), guides, static_cast<double>(times[kTimed / 2])});
+    measured.push_back({static_cast<double>(rows.n), static_cast<double>(guide_steps(rows)),
+                        static_cast<double>(took[times / 2]) * 1e-9});
     if (now_ns() - began > kLongest + 20 * kTimed * rest_ns && measured.size() > 2) break;
   }
-  costs_ = Costs({guide_steps, guide_steps + bundle_.menu_rows()}, df_threads(engine_));
+  if (briefly) {  // of one kind alone it is not known what it costs to begin: nothing
+    const Measured& m = measured[0];
+    measured.push_back({2 * m.rows, 2 * m.guide_steps, 2 * m.seconds});
+  }
+  costs_ = Costs({guide_steps_, guide_steps_ + bundle_.menu_rows()}, df_threads(engine_));
   costs_.fit(measured);
+  // What it takes beside its rows is learnt from plans that are as late as can be.
+  const int64_t learning = now_ns();
+  begin_with(kinds[0]);
+  for (int i = 0; i < learnt && now_ns() - learning <= kLongest + kLearnt * rest_ns; ++i) {
+    if (rest_ns) sleep_ns(rest_ns);
+    const int64_t start = now_ns();
+    if (const dfx_status status = timed(1); status != DFX_OK) return status;
+    const int64_t end = now_ns();
+    learn(static_cast<double>(end - start) * 1e-9);
+    answered(end);
+  }
   return DFX_OK;
+}
+
+// The plan at hand, from noise, under the conditions at hand, by a deadline.
+dfx_status Planner::timed(int64_t deadline) {
+  mode_ = df_intra_op(engine_) && !df_shares(engine_) ? Costs::kAlone : Costs::kShared;
+  return run(0, 0, deadline, nullptr);
 }
 
 }  // namespace df

@@ -37,6 +37,8 @@ Executor::Executor(Planner& planner, const Bundle& bundle, const dfx_executor_op
       freeze_(options.freeze),
       delay_(options.delay),
       budget_(options.budget_ns) {
+  if (planner.info().situations != 1)
+    refuse(DFX_ARGUMENT, "planner: it plans for several situations, an executor for one");
   expect(delay_ >= 0 && delay_ < horizon_, "delay", delay_, "0 to H - 1");
   expect(options.period_ns >= 0 && options.period_ns <= kMostPeriod, "period_ns", options.period_ns,
          "0 to an hour");

@@ -20,6 +20,8 @@
 namespace df {
 namespace {
 
+constexpr int32_t kMostPlans = 1 << 20;
+
 int32_t or_default(int32_t given, int32_t standard) { return given ? given : standard; }
 
 const Variant& variant_for(const Bundle& bundle, int32_t batch, int32_t horizon) {
@@ -35,21 +37,27 @@ const Variant& variant_for(const Bundle& bundle, int32_t batch, int32_t horizon)
 
 Planner::Planner(const Bundle& bundle, const dfx_options& options)
     : bundle_(bundle),
+      situations_(or_default(options.situations, 1)),
       batch_(or_default(options.batch, static_cast<int32_t>(bundle.size(kSizeBatch)))),
+      count_(static_cast<int32_t>(std::clamp<int64_t>(int64_t{situations_} * batch_, -1, kMostPlans + 1))),
       horizon_(or_default(options.horizon, bundle.variants[0].horizon)),
       depth_(bundle.depth()),
       entries_(bundle.tensors().f64("rows.entries", int64_t{bundle.rows()} * 2)),
       choices_(bundle.choices()),
       columns_(bundle.tensors().f32("rows.columns", int64_t{bundle.menu_rows()} * kColumns)),
       training_steps_(bundle.training_steps()),
+      guide_steps_(bundle.tensors().i32("rows.guide_steps", bundle.menu_rows())),
       costs_({}, 1),
       schedule_(bundle.paths()) {
-  if (batch_ < 1 || batch_ > 1 << 20) refuse(DFX_ARGUMENT, "options.batch: found " + std::to_string(batch_));
+  if (batch_ < 1 || batch_ > kMostPlans)
+    refuse(DFX_ARGUMENT, "options.batch: found " + std::to_string(batch_));
+  if (situations_ < 1 || count_ > kMostPlans)
+    refuse(DFX_ARGUMENT, "options.situations: found " + std::to_string(situations_));
   if (horizon_ < 1) refuse(DFX_ARGUMENT, "options.horizon: found " + std::to_string(horizon_));
   if (options.threads < 0 || options.threads > 4096)
     refuse(DFX_ARGUMENT, "options.threads: found " + std::to_string(options.threads));
   if (options.flags & ~uint32_t{DFX_LOCK_MEMORY}) refuse(DFX_ARGUMENT, "options.flags: an unknown one");
-  const df_loop loop = bundle.loop(variant_for(bundle, batch_, horizon_), batch_);
+  const df_loop loop = bundle.loop(variant_for(bundle, count_, horizon_), count_);
   df_cpu_options cpu{};
   cpu.threads = or_default(options.threads, 1);
   if (options.n_cores < 0 || (options.n_cores > 0 && (!options.cores || options.n_cores < cpu.threads)) ||
@@ -65,15 +73,17 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   cpu.isa = options.isa;
   const int64_t elements = int64_t{horizon_} * depth_;
   mask_.resize(elements);
-  inpaint_.resize(elements);
+  other_mask_.resize(elements);
+  inpaint_.resize(situations_ * elements);
+  if (situations_ > 1) inpaints_.resize(count_ * elements);
   timed_.resize(horizon_);
-  x_.resize(batch_ * elements);
-  noised_.resize(batch_ * elements);
-  moved_.resize(elements);
+  x_.resize(count_ * elements);
+  noised_.resize(count_ * elements);
+  moved_.resize(situations_ * elements);
   all_rows_.resize(bundle.rows());
   std::iota(all_rows_.begin(), all_rows_.end(), 0);
-  values_.resize(batch_);
-  order_.resize(batch_);
+  values_.resize(count_);
+  order_.resize(count_);
   char error[256] = "";
   engine_ = df_open(&loop, &cpu, error, sizeof error);
   // All else has been checked: what is left is what this machine has not, cores and instruction sets, or memory.
@@ -89,6 +99,8 @@ Planner::Planner(const Bundle& bundle, const dfx_options& options)
   schedule_.rows = rows_.data();
   schedule_.most = bundle.rows();
   schedule_.ran = ran_.data();
+  expected_.resize(groups_);
+  schedule_.expected = expected_.data();
   if (options.flags & DFX_LOCK_MEMORY) {
     locked_ = lock_memory(bundle.memory(), bundle.bytes()) && df_lock(engine_);
     if (!locked_) {
@@ -115,7 +127,8 @@ dfx_status Planner::say(dfx_status status, const char* format, ...) {
   return status;
 }
 
-dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* notes) {
+dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint8_t* mask, float* values,
+                            uint32_t* notes) {
   const int32_t t = c.time < 0 ? c.time + horizon_ : c.time, o = bundle_.observation_dim();
   const int64_t at = int64_t{t} * depth_ + bundle_.size(kSizeObservationsAt);
   if (t < 0 || t >= horizon_) {
@@ -135,8 +148,8 @@ dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* not
                  "conditions[%d].observation[%d]: %.3g is too large for float32 once normalised", index, d,
                  x);
     }
-    mask_[at + d] = 1;
-    inpaint_[at + d] = static_cast<float>(normal);
+    mask[at + d] = 1;
+    values[at + d] = static_cast<float>(normal);
   }
   return DFX_OK;
 }
@@ -144,31 +157,42 @@ dfx_status Planner::inpaint(const dfx_condition& c, int32_t index, uint32_t* not
 dfx_status Planner::inpaint(const dfx_condition* conditions, int32_t n, uint32_t* notes) {
   std::fill(mask_.begin(), mask_.end(), 0);
   std::fill(inpaint_.begin(), inpaint_.end(), 0.0f);
-  std::fill(timed_.begin(), timed_.end(), 0);
+  const int64_t elements = int64_t{horizon_} * depth_;
   const char* at = reinterpret_cast<const char*>(conditions);
   uint32_t stride = 0;
-  for (int32_t i = 0; i < n; ++i, at += stride) {
+  for (int64_t i = 0; i < int64_t{n} * situations_; ++i, at += stride) {
+    const int32_t situation = static_cast<int32_t>(i / n);
+    uint8_t* const mask = situation == 0 ? mask_.data() : other_mask_.data();
+    if (i % n == 0) {
+      std::fill(timed_.begin(), timed_.end(), 0);
+      if (situation > 0) std::fill(other_mask_.begin(), other_mask_.end(), 0);
+    }
     uint32_t size;
     std::memcpy(&size, at, sizeof size);
     if (i > 0 && size != stride)
-      return say(DFX_ARGUMENT, "conditions[%d].struct_size: not that of the first", i);
+      return say(DFX_ARGUMENT, "conditions[%lld].struct_size: not that of the first",
+                 static_cast<long long>(i));
     const dfx_condition c =
         taken(reinterpret_cast<const dfx_condition*>(at), sizeof(dfx_condition), "condition");
     stride = c.struct_size;
-    if (const dfx_status status = inpaint(c, i, notes); status != DFX_OK) return status;
+    float* const values = inpaint_.data() + situation * elements;
+    const dfx_status status = inpaint(c, static_cast<int32_t>(i), mask, values, notes);
+    if (status != DFX_OK) return status;
+    if (situation > 0 && i % n == n - 1 && mask_ != other_mask_)
+      return say(DFX_ARGUMENT, "conditions: situation %d has others than the first", situation);
   }
   return DFX_OK;
 }
 
 dfx_status Planner::fits(const dfx_plan& plan) {
-  const size_t steps = static_cast<size_t>(batch_) * horizon_;
+  const size_t steps = static_cast<size_t>(count_) * horizon_;
   const struct {
     const char* name;
     const float* given;
     size_t found, needed;
   } all[] = {{"actions", plan.actions, plan.n_actions, steps * bundle_.action_dim()},
              {"observations", plan.observations, plan.n_observations, steps * bundle_.observation_dim()},
-             {"values", plan.values, plan.n_values, static_cast<size_t>(batch_)},
+             {"values", plan.values, plan.n_values, static_cast<size_t>(count_)},
              {"ran", reinterpret_cast<const float*>(plan.ran), plan.n_ran, ran_.size()},
              {"last", plan.last, plan.n_last, moved_.size()}};
   for (const auto& one : all) {
@@ -199,14 +223,13 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   if (choice_ == kShifted) {
     shifted(request);
   } else {
-    const int64_t deadline =
-        request.deadline_ns ? std::max<int64_t>(request.deadline_ns - after_ - costs_.reserve(mode_), 1) : 0;
+    const int64_t deadline = request.deadline_ns ? ends_by(request.deadline_ns) : 0;
     const float* const x = request.last ? noised(request) : nullptr;
     const dfx_status status = run(request.seed, request.number, deadline, x);
     if (status != DFX_OK) return status;
   }
-  const int64_t ran = now_ns();
-  if (request.deadline_ns && choice_ != kShifted) learn(static_cast<double>(ran - began));
+  const bool judged = request.deadline_ns && choice_ != kShifted;
+  if (judged) learn(static_cast<double>(now_ns() - began) * 1e-9);
   for (const float value : values_) {
     if (!std::isfinite(value)) return say(DFX_NOT_FINITE, "the value of a plan is not finite");
   }
@@ -217,18 +240,29 @@ dfx_status Planner::plan(const dfx_request& request, const dfx_condition* condit
   plan->started_ns = started;
   plan->ended_ns = now_ns();
   plan->deadline_met = request.deadline_ns == 0 || plan->ended_ns <= request.deadline_ns;
-  if (request.deadline_ns && fits_) costs_.ended(!plan->deadline_met, mode_);
-  if (request.deadline_ns) after_ = std::max(plan->ended_ns - ran, after_ / 10 * 9);
+  if (judged) answered(plan->ended_ns);
   return DFX_OK;
 }
 
 dfx_status Planner::run(uint64_t seed, uint32_t number, int64_t deadline, const float* x) {
   schedule_.deadline = deadline;
+  if (deadline) {
+    costs_.nanoseconds(Costs::kShared, cost_.data());
+    costs_.nanoseconds(Costs::kAlone, alone_cost_.data());
+    schedule_.once = static_cast<int64_t>(costs_.once() * 1e9);
+  }
   dissolved_ = df_dissolved(engine_);
   df_args args{};
   args.mask = mask_.data();
   args.inpaint_values = inpaint_.data();
   args.inpaint_batch = 1;
+  if (situations_ > 1) {
+    const int64_t elements = int64_t{horizon_} * depth_;
+    for (int32_t n = 0; n < count_; ++n)
+      std::copy_n(inpaint_.data() + n / batch_ * elements, elements, inpaints_.data() + n * elements);
+    args.inpaint_values = inpaints_.data();
+    args.inpaint_batch = count_;
+  }
   args.seed = seed;
   args.plan = number;
   args.candidates = batch_;
@@ -254,13 +288,14 @@ void Planner::give(const dfx_plan& plan) {
   const int64_t elements = int64_t{horizon_} * depth_;
   const bool whole = bundle_.size(kSizeClipArray) != 0;
   bool actions_beyond = false, observations_beyond = false;  // any plan's
-  for (int32_t b = 0; whole && b < batch_; ++b) {
+  for (int32_t b = 0; whole && b < count_; ++b) {
     const float* const x = x_.data() + b * elements;
     actions_beyond |= bundle_.actions.beyond(x + acting, horizon_, depth_);
     observations_beyond |= bundle_.observations.beyond(x + observing, horizon_, depth_);
   }
-  for (int32_t b = 0; b < batch_; ++b) {
-    const float* const x = x_.data() + order_[b] * elements;
+  for (int32_t b = 0; b < count_; ++b) {
+    const int64_t best = b / batch_ * batch_ + order_[b];
+    const float* const x = x_.data() + best * elements;
     if (plan.actions) {
       const bool clip = whole ? actions_beyond : bundle_.actions.beyond(x + acting, horizon_, depth_);
       bundle_.actions.unnormalize(x + acting, horizon_, depth_, clip,
@@ -272,9 +307,9 @@ void Planner::give(const dfx_plan& plan) {
       bundle_.observations.unnormalize(x + observing, horizon_, depth_, clip,
                                        plan.observations + int64_t{b} * horizon_ * o);
     }
-    if (plan.values) plan.values[b] = values_[order_[b]];
+    if (plan.values) plan.values[b] = values_[best];
+    if (plan.last && b % batch_ == 0) std::copy_n(x, elements, plan.last + b / batch_ * elements);
   }
-  if (plan.last) std::copy_n(x_.data() + order_[0] * elements, elements, plan.last);
 }
 
 dfx_planner_info Planner::info() const {
@@ -289,6 +324,7 @@ dfx_planner_info Planner::info() const {
   found.isa = df_isa(engine_);
   found.replay = static_cast<int32_t>(ran_.size());
   found.groups = groups_;
+  found.situations = situations_;
   return found;
 }
 

@@ -11,10 +11,13 @@ namespace df {
 dfx_status Planner::freeze(const char* name, const double* given, const Normalizer& normalizer, int32_t width,
                            int64_t column, const dfx_request& request, uint32_t* notes) {
   if (!given) return DFX_OK;
-  for (int32_t i = 0; i < request.prefix_length; ++i) {
+  const int64_t elements = int64_t{horizon_} * depth_;
+  for (int64_t k = 0; k < int64_t{situations_} * request.prefix_length; ++k) {
+    const int32_t i = static_cast<int32_t>(k % request.prefix_length);
     const int64_t at = int64_t{request.prefix_at + i} * depth_ + column;
+    float* const values = inpaint_.data() + k / request.prefix_length * elements + at;
     for (int32_t d = 0; d < width; ++d) {
-      const double x = given[int64_t{i} * width + d];
+      const double x = given[k * width + d];
       if (!std::isfinite(x)) return say(DFX_ARGUMENT, "request.prefix_%s: row %d is not finite", name, i);
       if (mask_[at + d])
         return say(DFX_ARGUMENT, "request.prefix_%s: row %d is given by conditions already", name, i);
@@ -23,7 +26,7 @@ dfx_status Planner::freeze(const char* name, const double* given, const Normaliz
       if (!(std::fabs(normal) <= FLT_MAX)) {
         return say(DFX_ARGUMENT, "request.prefix_%s: %.3g is too large for float32 once normalised", name, x);
       }
-      inpaint_[at + d] = static_cast<float>(normal);
+      values[d] = static_cast<float>(normal);
     }
   }
   for (int32_t i = 0; i < request.prefix_length; ++i) {
@@ -53,9 +56,10 @@ void Planner::restore(const dfx_request& request, const dfx_plan& plan) const {
   const auto put = [&](const double* given, int32_t width, float* out) {
     if (!given || !out) return;
     const int64_t count = int64_t{request.prefix_length} * width;
-    for (int32_t b = 0; b < batch_; ++b) {
+    for (int32_t b = 0; b < count_; ++b) {
       float* const row = out + (int64_t{b} * horizon_ + request.prefix_at) * width;
-      for (int64_t i = 0; i < count; ++i) row[i] = static_cast<float>(given[i]);
+      const double* const own = given + b / batch_ * count;
+      for (int64_t i = 0; i < count; ++i) row[i] = static_cast<float>(own[i]);
     }
   };
   put(request.prefix_actions, bundle_.action_dim(), plan.actions);
@@ -64,7 +68,7 @@ void Planner::restore(const dfx_request& request, const dfx_plan& plan) const {
 
 dfx_status Planner::starts(const dfx_request& request) {
   start_ = 0;
-  const int64_t elements = int64_t{horizon_} * depth_;
+  const int64_t elements = int64_t{situations_} * horizon_ * depth_;
   if (!request.last) {
     if (request.warm_rows == 0) return DFX_OK;
     return say(DFX_ARGUMENT, "request.warm_rows: without `last` there is nothing to start from");
@@ -86,9 +90,12 @@ dfx_status Planner::starts(const dfx_request& request) {
 
 // The last plan, moved on: row t is its row t + shift, or its last one.
 void Planner::move(const dfx_request& request, float* out) const {
-  for (int32_t t = 0; t < horizon_; ++t) {
-    const int64_t from = std::min<int64_t>(int64_t{t} + request.shift, horizon_ - 1);
-    std::copy_n(request.last + from * depth_, depth_, out + int64_t{t} * depth_);
+  for (int32_t e = 0; e < situations_; ++e) {
+    const int64_t first = int64_t{e} * horizon_;
+    for (int32_t t = 0; t < horizon_; ++t) {
+      const int64_t from = first + std::min<int64_t>(int64_t{t} + request.shift, horizon_ - 1);
+      std::copy_n(request.last + from * depth_, depth_, out + (first + t) * depth_);
+    }
   }
 }
 
@@ -97,11 +104,12 @@ const float* Planner::noised(const dfx_request& request) {
   const double keep = entries_[2 * start_], noise = entries_[2 * start_ + 1];
   const int64_t elements = int64_t{horizon_} * depth_;
   move(request, moved_.data());
-  for (int32_t b = 0; b < batch_; ++b) {
+  for (int32_t b = 0; b < count_; ++b) {
     float* const x = noised_.data() + b * elements;
-    df_noise(engine_, request.seed, request.number, 0, b, x);
+    const float* const moved = moved_.data() + b / batch_ * elements;
+    df_noise(engine_, request.seed, request.number + b / batch_, 0, b % batch_, x);
     for (int64_t i = 0; i < elements; ++i)
-      x[i] = static_cast<float>(keep * double{moved_[i]} + noise * double{x[i]});
+      x[i] = static_cast<float>(keep * double{moved[i]} + noise * double{x[i]});
   }
   return noised_.data();
 }
@@ -110,13 +118,13 @@ const float* Planner::noised(const dfx_request& request) {
 void Planner::shifted(const dfx_request& request) {
   move(request, moved_.data());
   const int64_t elements = int64_t{horizon_} * depth_;
-  for (int64_t i = 0; i < elements; ++i) {
-    if (mask_[i]) moved_[i] = inpaint_[i];
+  for (int64_t i = 0; i < situations_ * elements; ++i) {
+    if (mask_[i % elements]) moved_[i] = inpaint_[i];
   }
-  for (int32_t b = 0; b < batch_; ++b) {
-    std::copy_n(moved_.begin(), elements, x_.begin() + b * elements);
+  for (int32_t b = 0; b < count_; ++b) {
+    std::copy_n(moved_.begin() + b / batch_ * elements, elements, x_.begin() + b * elements);
     values_[b] = 0;
-    order_[b] = b;
+    order_[b] = b % batch_;
   }
   std::fill(ran_.begin(), ran_.end(), -1);
 }

@@ -20,6 +20,7 @@ void Schedule::begin(const df_schedule& given, int group, int left) {
 void Schedule::follow(const df_schedule& given, const Schedule& other) {
   given_ = &given;
   deadline_ = other.deadline_;
+  expected_ = other.expected_;
   steps_.store(other.steps(), std::memory_order_relaxed);
   std::copy_n(other.rows_.data(), steps(), rows_.data());
 }
@@ -37,15 +38,19 @@ int64_t Schedule::cost(const int32_t* rows, int steps, bool alone) const {
 
 void Schedule::decide(int i, bool alone) {
   if (!given_->deadline) return;
-  const int64_t left = deadline_ - now(i) - (i == 0 ? given_->once : 0);
-  if (cost(rows_.data() + i, steps() - i, alone) <= left) return;
+  const int64_t from = now(i) + (i == 0 ? given_->once : 0), left = deadline_ - from;
+  const int64_t rest = cost(rows_.data() + i, steps() - i, alone);
+  if (i == 0 || steps() - i > 1) expected_ = from + rest;
+  if (rest <= left) return;
   const int32_t k = rows_[i];
   for (int path = given_->first_path[k]; path < given_->first_path[k + 1]; ++path) {
     const int32_t* const rows = given_->path_rows + given_->path_at[path];
     const int count = given_->path_at[path + 1] - given_->path_at[path];
     if (count > steps() - i) continue;
     const bool shortest = path + 1 == given_->first_path[k + 1];
-    if (!shortest && cost(rows, count, alone) > left) continue;
+    const int64_t other = cost(rows, count, alone);
+    if (!shortest && other > left) continue;
+    if (count < steps() - i || other < rest) expected_ = from + other;
     std::copy_n(rows, count, rows_.data() + i);
     steps_.store(i + count, std::memory_order_relaxed);
     return;
@@ -53,6 +58,7 @@ void Schedule::decide(int i, bool alone) {
 }
 
 void Schedule::tell(int group) const {
+  if (given_->deadline && given_->expected) given_->expected[group] = expected_;
   if (!given_->ran) return;
   int32_t* const ran = given_->ran + group * int64_t{given_->most};
   std::copy_n(rows_.data(), steps(), ran);

@@ -30,7 +30,7 @@ class Schedule {
   int64_t now(int i) const;
 
   const df_schedule* given_ = nullptr;
-  int64_t deadline_ = 0;
+  int64_t deadline_ = 0, expected_ = 0;
   std::atomic<int> steps_{0};  // others look whether there is one more while it is decided which
   std::vector<int32_t> rows_;
 };

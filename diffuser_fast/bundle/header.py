@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..core.header import HEAD, TAIL, constant, enum
+from ..core import costs
+from ..core.header import HEAD, TAIL, constant, enum, real_constant
 from . import contents, selftest, tensors
+
+COSTS = ("QUANTILE", "LEAST_MARGIN", "MOST_MARGIN", "RATE", "ALIKE", "FLOOR", "FIRST_SPREAD", "SAFETY", "FORGET")
 
 
 def header() -> str:
@@ -22,7 +25,10 @@ def header() -> str:
         + constant("line", tensors.LINE, "bytes: tensors lie at multiples of it")
         + constant("digest_lanes", tensors.LANES, "64-bit words")
         + constant("digest_turn", tensors.TURN, "bits")
-        + f"constexpr unsigned long long kDigestMultiplier = {tensors.MULTIPLIER:#x};\n\n"
+        + f"constexpr unsigned long long kDigestMultiplier = {tensors.MULTIPLIER:#x};\n"
+        + constant("cost_window", costs.WINDOW, "plans; core/costs.py says what this and these are")
+        + "".join(real_constant(f"cost_{name.lower()}", getattr(costs, name)) for name in COSTS)
+        + "\n"
         + TAIL
     )
 

@@ -7,10 +7,11 @@ plan that comes late is used from the row that it is due for by then, if the sea
 
 from __future__ import annotations
 
-import math
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,12 @@ LOGGED = 4096  # plans
 ROUNDS = 3  # plans that are timed for delay="auto"
 MARGIN = 1.25  # of the longest of them
 MOST_REST = 50.0  # milliseconds, before each plan that is timed for budgets
+
+
+SOURCES = ("plan", "shifted", "hold")
+_made = tuple.__new__  # of a NamedTuple, from all its fields
+_process = [object()]  # another one in every process
+os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, object()))
 
 
 class Step(NamedTuple):
@@ -61,13 +68,15 @@ class Request(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Its plans, or the error. seams: of a plan used from row k on, ``[H]``; None: of the first. actions: of each row
-    of the best plan, an array of its own: whoever plans makes ready what a step hands out."""
+    of the best plan, an array of its own: whoever plans makes ready what a step hands out. rows: that can be acted
+    on."""
 
     request: Request
     plans: Plans | None
     error: BaseException | None = None
     seams: list[float] | None = None
     actions: list[NDArray[np.float32]] | None = None
+    rows: int = 0
 
 
 @dataclass(slots=True)
@@ -112,8 +121,9 @@ class ActingLoop:
             raise ValueError("planner: its plans begin at several observations; that is for Planner.act")
         self.planner, self.dt = planner, real("dt", dt, 0)
         self._dim = planner.checkpoint.observation_dim
-        self._conditions = conditions if callable(conditions) else lambda _: conditions or {}
-        self._horizon = horizon or (lambda _: planner.horizon)
+        self._conditions = conditions if callable(conditions) else None
+        self._given = {} if callable(conditions) else dict(conditions or {})
+        self._horizon = horizon
         self.delay = delay if delay == "auto" else whole("delay", delay, 1, planner.horizon - 1)
         self.budget_ms = budget_ms if budget_ms in ("auto", None) else real("budget_ms", budget_ms, 0)
         self._auto_delay, self._auto_budget = delay == "auto", budget_ms == "auto"
@@ -131,7 +141,10 @@ class ActingLoop:
         self.max_seam = None if max_seam is None else real("max_seam", max_seam, 0)
         self._watchdog = None if watchdog is None else whole("watchdog", watchdog, 1)
         self._calibrated: set[int | None] = set()
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._sources, self._i = [0, 0, 0], -1  # steps by SOURCES; the number of the last one
+        self._token: object = None  # of the process in which it was started
+        self._mail: Answer | None = None  # that has come and was not looked at
         self.log: deque[Record] = deque(maxlen=LOGGED)
         self.error: BaseException | None = None
 
@@ -141,12 +154,15 @@ class ActingLoop:
         if obs is None:
             raise ValueError(f"obs: expected {self.planner.checkpoint.observation_dim} finite numbers")
         self.planner.reset()
-        self.counts.clear()
+        self._counts.clear()
+        self._sources = [0, 0, 0]
         self.log.clear()
         self.error = None
-        conditions = {0: np.array(obs), **self._conditions(0)}
-        self._choose_delay(conditions)
-        request = Request(0, 0, conditions, self._horizon(0))
+        given = self._given if self._conditions is None else self._conditions(0)
+        conditions = {0: np.array(obs), **given}
+        horizon = self.planner.horizon if self._horizon is None else self._horizon(0)
+        self._choose_delay(conditions, horizon)
+        request = Request(0, 0, conditions, horizon)
         answer = self.made(request)
         if answer.error is not None:
             raise answer.error
@@ -157,37 +173,50 @@ class ActingLoop:
         self._pending: Request | None = None
         self._waiting: Answer | None = None
         self._made_of, self._asked_at, self._number, self._shifting = 0, 0, 1, False
+        self._mail, self._token = None, _process[0]
 
     def step(self, obs: ArrayLike | None) -> Step:
         """The action of the next step, given its observation ``[O]``; None: there is no new one (a sensor is silent).
 
         An observation that is missing or not finite is counted, and no plan is made of it.
         """
-        self._alive()
+        # After a rest caches are cold, and every call and every line that is touched costs: as few as can be.
+        if self._token is not _process[0]:
+            self._alive()
         self._i = i = self._i + 1
-        seen = self._seen(obs)
+        try:
+            seen = obs.tolist()
+            if len(seen) != self._dim or not isfinite(sum(seen)):
+                seen = self._seen(obs)
+        except (AttributeError, TypeError):
+            seen = self._seen(obs)
         if seen is None:
-            self.counts["observations not taken"] += 1
+            self._counts["observations not taken"] += 1
         else:
             self._obs = seen
-        seam, late = None, 0
-        if self._pending is not None:
-            if self._waiting is None:
+        seam, late, pending = None, 0, self._pending
+        if pending is not None:
+            due = pending.step + self.delay
+            if self._mail is not None:
                 self._receive(i)
-            if self._waiting is not None:
-                seam = self._take_over(i, self._waiting)
-            if self._pending is not None:
-                late = max(i - self._pending.step - self.delay, 0)
-        if late:
-            self._shifting = True
-            if self._watchdog is not None and late == self._watchdog:
-                self.counts["watchdog"] += 1
-                self.planner.cancel()
+            if i >= due:
+                if self._waiting is not None:
+                    seam = self._take_over(i, self._waiting)
+                elif i > due and self._pending is not None:
+                    late = i - due
+                    self._overdue(late)
         if self._pending is None and seen is not None and i > 0 and i - self._asked_at >= self._replan:
             self._begin(i, seen)
-        step = self._act(i, late, seam)
-        self.counts[step.source] += 1
-        return step
+        row, shifting = i - self._of, self._shifting
+        if row >= self._rows or self._follow is not None:
+            return self._act(row, late, seam)
+        self._sources[shifting] += 1
+        return _made(Step, (self._actions[row], SOURCES[shifting], row, row, late, seam))
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Of plans, steps and observations, by what became of them."""
+        return self._counts + Counter(dict(zip(SOURCES, self._sources, strict=True)))
 
     def expected(self, step: Step) -> NDArray[np.float32]:
         """The observation ``[O]`` that the plan in use has for the step after this one: a model, or a check."""
@@ -211,31 +240,30 @@ class ActingLoop:
             if not (np.isfinite(plans.actions).all() and np.isfinite(plans.observations).all()):
                 raise FloatingPointError("plans: not finite")
             actions = [] if self._follow else [action.copy() for action in plans.actions[0]]
-            return Answer(request, plans, None, self._seams(request, plans, prefix), actions)
+            rows = plans.observations.shape[1] if self._follow else len(actions)
+            return Answer(request, plans, None, self._seams(request, plans, prefix), actions, rows)
         except Exception as error:
             return Answer(request, None, error)
 
-    # What Executor and Stepped do: begin a plan, and say whether it has come.
+    # What Executor and Stepped do: begin a plan, whose answer they put into the mail.
     def _ask(self, request: Request) -> None:
         raise NotImplementedError
 
-    def _come(self, step: int) -> Answer | None:
-        raise NotImplementedError
-
     def _alive(self) -> None:
-        pass
+        """It was not started, or in another process."""
+        if self._token is None:
+            raise RuntimeError(f"{type(self).__name__.lower()}: start(obs) comes first")
+        self._token = _process[0]
 
-    def _choose_delay(self, conditions: Mapping[int, Any]) -> None:
+    def _choose_delay(self, conditions: Mapping[int, Any], horizon: int | None) -> None:
         if self._auto_delay:
-            horizon = self._horizon(0)
             times = [self.planner.plan(conditions, number=0, horizon=horizon).latency_ms for _ in range(ROUNDS + 1)]
             longest = MARGIN * max(times[1:]) * 1e-3
             if isinstance(self.budget_ms, float):
                 longest = min(longest, MARGIN * self.budget_ms * 1e-3)
-            self.delay = min(max(math.ceil(longest / max(self.dt, 1e-9)), 1), self.planner.horizon - 1)
+            self.delay = min(max(ceil(longest / max(self.dt, 1e-9)), 1), self.planner.horizon - 1)
         if self._auto_budget:
             self.budget_ms = 0.9 * self.delay * self.dt * 1e3
-        horizon = self._horizon(0)
         if self.budget_ms is not None and horizon not in self._calibrated:  # at the rate of the loop
             self.planner.calibrate(horizon=horizon, period_ms=min(self.dt * 1e3, MOST_REST))
             self._calibrated.add(horizon)
@@ -244,7 +272,7 @@ class ActingLoop:
         """Its numbers, or None if it is none. Without numpy: after a rest its functions cost 50 microseconds each."""
         try:
             numbers = obs.tolist() if hasattr(obs, "tolist") else list(obs)
-            if len(numbers) == self._dim and all(map(math.isfinite, numbers)):
+            if len(numbers) == self._dim and all(map(isfinite, numbers)):
                 return numbers
         except TypeError:  # None, a number, numbers in rows, something else
             pass
@@ -252,16 +280,15 @@ class ActingLoop:
 
     def _begin(self, i: int, obs: list[float]) -> None:
         """Ask for a plan from this step's observation."""
-        horizon = self._horizon(i)
+        horizon = self.planner.horizon if self._horizon is None else self._horizon(i)
         if horizon is None or horizon <= self.delay + 1:
             return
-        conditions = {0: obs, **self._conditions(i)}
-        shift, ago = i - self._made_of, i - self._of
-        self._pending = Request(i, self._number, conditions, horizon, self._warm, shift, self._plan, ago)
-        self.log.append(Record(i, self._number))
-        self._number += 1
-        self._asked_at = i
-        self._ask(self._pending)
+        conditions = {0: obs, **(self._given if self._conditions is None else self._conditions(i))}
+        number, shift, ago = self._number, i - self._made_of, i - self._of
+        request = _made(Request, (i, number, conditions, horizon, self._warm, shift, self._plan, ago))
+        self._pending, self._asked_at, self._number = request, i, number + 1
+        self._ask(request)
+        self.log.append(Record(i, number))
 
     def _prefix(self, request: Request) -> Prefix | None:
         """What the plan in use has promised until the new one is used, as far as it reaches."""
@@ -275,46 +302,45 @@ class ActingLoop:
         states = request.old.observations[0, row + 1 : row + min(d + 2, free)]
         return Prefix(None, states, at=1) if len(states) else None
 
+    def _overdue(self, late: int) -> None:
+        self._shifting = True
+        if late == self._watchdog:
+            self._counts["watchdog"] += 1
+            self.planner.cancel()
+
     def _receive(self, i: int) -> None:
-        answer = self._come(i)
-        if answer is None:
-            return
+        """A plan has come, or has failed."""
+        answer, self._mail = self._mail, None
         record = self.log[-1]
         record.come, record.error = i, answer.error
         if answer.error is not None:
             self.error, self._pending, self._shifting = answer.error, None, True
-            self.counts["failed"] += 1
+            self._counts["failed"] += 1
             return
         record.replay, record.finish = answer.plans.replay, answer.plans.finish
         self._made_of = answer.request.step
         self._waiting = answer
 
     def _take_over(self, i: int, answer: Answer) -> float | None:
-        """Use the plan that has come, at its step; later if it came late. The seam, if it is used now."""
-        if i < answer.request.step + self.delay:
-            return None
+        """Use the plan that has come, at its step or later if it came late. The seam, if it is used."""
         self._waiting = self._pending = None
         record, row = self.log[-1], i - answer.request.step
         late = row > self.delay
         seam = answer.seams[min(row, len(answer.seams) - 1)]
-        if row >= self._length(answer.plans) or (late and self.max_seam is not None and seam > self.max_seam):
-            self.counts["dropped"] += 1
+        if row >= answer.rows or (late and self.max_seam is not None and seam > self.max_seam):
+            self._counts["dropped"] += 1
             self._shifting = True
             return None
-        self.counts["used"] += 1
-        self.counts["late"] += late
+        self._counts["used"] += 1
+        if late:
+            self._counts["late"] += 1
         record.used = i
         self._use(answer, answer.request.step)
         self._shifting = False
         return seam
 
     def _use(self, answer: Answer, step: int) -> None:
-        self._plan, self._actions, self._of = answer.plans, answer.actions, step
-        self._rows = self._length(answer.plans)
-
-    def _length(self, plans: Plans) -> int:
-        """Rows that can be acted on."""
-        return plans.observations.shape[1] if self._follow else plans.actions.shape[1]
+        self._plan, self._actions, self._rows, self._of = answer.plans, answer.actions, answer.rows, step
 
     def _seams(self, request: Request, plans: Plans, prefix: Prefix | None) -> list[float] | None:
         """For each row that the new plan may be used from: how far it departs from the old one in its first row from
@@ -330,11 +356,12 @@ class ActingLoop:
         before = normalizer.normalize(old[np.minimum(rows + request.ago, len(old) - 1)])
         return np.abs(normalizer.normalize(new[rows]) - before).max(axis=1, initial=0.0).tolist()
 
-    def _act(self, i: int, late: int, seam: float | None) -> Step:
-        row = i - self._of
+    def _act(self, row: int, late: int, seam: float | None) -> Step:
+        """By the planned states, or after the plan's end."""
         if row < self._rows:
-            action = self._followed(row) if self._follow else self._actions[row]
-            return Step(action, "shifted" if self._shifting else "plan", row, row, late, seam)
+            self._sources[self._shifting] += 1
+            return Step(self._followed(row), SOURCES[self._shifting], row, row, late, seam)
+        self._sources[2] += 1
         last = self._rows - 1
         if self._hold is not None:
             action = np.array(self._hold(np.array(self._obs)), np.float32)

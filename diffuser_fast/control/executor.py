@@ -7,19 +7,18 @@ meanwhile. Here is only who plans, and when a plan has come.
 from __future__ import annotations
 
 import math
-import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ..core.scalars import real
 from ..planner import Planner
-from .acting import ActingLoop, Answer, Record, Request
+from .acting import ActingLoop, Answer, Record, Request, Step, _process
 
-_forks = [0]  # that this process has come out of
-os.register_at_fork(after_in_child=lambda: _forks.__setitem__(0, _forks[0] + 1))
 SWITCH = 1e-4  # seconds after which Python's threads take turns while an executor runs; else 5 ms
 
 
@@ -40,29 +39,27 @@ class Executor(ActingLoop):
     def __init__(self, planner: Planner, dt: float, **options: Any) -> None:
         super().__init__(planner, dt, **options)
         self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._forks, self._interval = _forks[0], None
+        self._interval: float | None = None
 
     def start(self, obs: Any) -> None:
         """Plan once, which takes the time it takes, and begin. Again: another episode."""
         self.stop()
-        self._forks = _forks[0]
-        self._asked, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
+        self._asked = queue.SimpleQueue()
         super().start(obs)
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(min(self._interval, SWITCH))
-        mailboxes = self._asked, self._answers
-        self._thread = threading.Thread(target=self._work, args=mailboxes, name="diffuser-fast", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(self._asked,), name="diffuser-fast", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread after its denoising step. Nothing if there is none."""
         thread, self._thread = self._thread, None
+        token, self._token = self._token, None
         if thread is None:
             return
         sys.setswitchinterval(self._interval)
-        if self._forks != _forks[0]:  # a forked child has no such thread
+        if token is not _process[0]:  # a forked child has no such thread
             return
         self._asked.put(None)
         while thread.is_alive():
@@ -78,18 +75,14 @@ class Executor(ActingLoop):
     def _ask(self, request: Request) -> None:
         self._asked.put(request)
 
-    def _come(self, step: int) -> Answer | None:
-        return None if self._answers.empty() else self._answers.get_nowait()
-
     def _alive(self) -> None:
-        if self._forks != _forks[0]:
+        if self._token is not None:
             raise RuntimeError("executor: it belongs to the process that started it; start one here")
-        if self._thread is None:
-            raise RuntimeError("executor: start(obs) comes first")
+        super()._alive()
 
-    def _work(self, asked: queue.SimpleQueue, answers: queue.SimpleQueue) -> None:
+    def _work(self, asked: queue.SimpleQueue) -> None:
         while (request := asked.get()) is not None:
-            answers.put(self.made(request))
+            self._mail = self.made(request)  # the last one has been looked at: one is asked for at a time
 
 
 class Stepped(ActingLoop):
@@ -130,8 +123,8 @@ class Stepped(ActingLoop):
         else:
             self._answer, self._at = self.made(request, record.replay), record.come
 
-    def _come(self, step: int) -> Answer | None:
-        if step < self._at:
-            return None
-        answer, self._answer, self._at = self._answer, None, math.inf
-        return answer
+    def step(self, obs: ArrayLike | None) -> Step:
+        """See ``ActingLoop``."""
+        if self._i + 1 >= self._at:
+            self._mail, self._answer, self._at = self._answer, None, math.inf
+        return super().step(obs)

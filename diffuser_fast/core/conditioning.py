@@ -27,6 +27,14 @@ def inpainting_of(
     return no_inpainting(horizon, depth), None
 
 
+def asked_of(checkpoint: Checkpoint) -> NDArray[np.float64] | None:
+    """A condition of zeros, physical, for a plan that is made for its time alone; None where none is taken."""
+    numbers, acting = checkpoint.unet.spec.condition, checkpoint.acting
+    if acting.masked or not (numbers or checkpoint.observes_condition):
+        return None
+    return np.zeros((acting.history, checkpoint.observation_dim) if checkpoint.observes_condition else numbers)
+
+
 def conditions_of(checkpoint: Checkpoint, condition: Any) -> tuple[NDArray[np.float64] | None, int | None]:
     """``condition`` as ``[E or 1, C]`` normalised, and E if it was given for E situations (else None).
 

@@ -47,6 +47,11 @@ def constant(name: str, value: int, comment: str = "") -> str:
     return f"constexpr int k{camel(name)} = {value};{'  // ' * bool(comment)}{comment}\n"
 
 
+def real_constant(name: str, value: float) -> str:
+    """A C++ constant, to the bit."""
+    return f"constexpr double k{camel(name)} = {value!r};\n"
+
+
 def camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 

@@ -167,7 +167,9 @@ class Result:
 
     x: ``[N, H, D]``; values: ``[N]``; order: int64 ``[N]``, within each group of candidates the indices (of the group)
     best first; chain: ``[N, R + 1, H, D]`` or None, entry 0 the inpainted first noise; rows: of a plan with a schedule,
-    ``[groups, most]``, the rows of the loop that were run for each group of samples, -1 after the last.
+    ``[groups, most]``, the rows of the loop that were run for each group of samples, -1 after the last; expected: of
+    one with a deadline, nanoseconds of its clock, int64 ``[groups]``: when each group was expected to end, when that
+    could last be changed.
     """
 
     x: NDArray[np.float32]
@@ -175,6 +177,7 @@ class Result:
     order: NDArray[np.int64]
     chain: NDArray[np.float32] | None = None
     rows: NDArray[np.int32] | None = None
+    expected: NDArray[np.int64] | None = None
 
 
 def not_finite(steps: StepTable, k: int) -> FloatingPointError:

@@ -24,10 +24,11 @@ FINISH_FROM = 0.05  # least abar at which a network that predicts noise may fini
 
 @dataclass(frozen=True)
 class Choice:
-    """A schedule that a plan may begin with. name: "full" or "strided"."""
+    """A schedule that a plan may begin with. name: "full" or "strided". guide_steps: of all its rows."""
 
     rows: NDArray[np.int32]
     name: str
+    guide_steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,12 @@ class Menu:
         return found
 
 
+def choice(steps: StepTable, rows: Sequence[int], name: str) -> Choice:
+    """Of rows of the table."""
+    along = np.array(rows, np.int32)
+    return Choice(along, name, int(steps.guide_steps[along].sum()))
+
+
 class _Rows:
     """Transitions by (from, to, guide steps), each made once. to: a training step, or -1, a clean plan."""
 
@@ -98,7 +105,7 @@ def menu(
     predicts noise. abar: ``[T]`` of the schedule. guide_steps: of a guided row.
     """
     rows, top = _Rows(own, ddim), int(own.t[0])
-    choices = [Choice(np.arange(own.rows, dtype=np.int32), "full")]
+    begun = [list(range(own.rows))]
     lengths = sorted({max(1, round(part * own.rows)) for part in PARTS} | {*range(1, 5)}, reverse=True)
     lengths = [n for n in lengths if n < own.rows and n <= top + 1]
     several = guide_steps > 1
@@ -108,9 +115,10 @@ def menu(
             if (n >= middle or not several) if not one else n <= middle:
                 grid = np.round(np.linspace(top, 0, n)).astype(np.int64)
                 if not (n == 1 and epsilon and abar[top] < FINISH_FROM):
-                    choices.append(Choice(np.array(rows.along(grid, one), np.int32), "strided"))
+                    begun.append(rows.along(grid, one))
     paths = _paths(rows, own, epsilon, abar, several)
     steps = StepTable.joined(rows.tables)
+    choices = (choice(steps, along, "strided" if n else "full") for n, along in enumerate(begun))
     first, at, flat = [0], [0], []
     for t in steps.t.tolist():
         for path in paths[t]:

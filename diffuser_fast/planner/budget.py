@@ -16,11 +16,13 @@ from ..core.checkpoint import Checkpoint
 from ..core.costs import Costs, Measured
 from ..core.guidance import Guide, guided
 from ..core.loop import Result, SamplingLoop, menu_loop
-from ..core.menu import Choice, Menu, menu
+from ..core.menu import Choice, Menu, choice, menu
 from ..core.samplers import StepTable, ddim_path
 
 KEPT = 4  # loops, engines and costs: for the sizes asked for last
 TIMED = 3  # plans of each kind, to begin with
+LEARNT = 16  # whole plans of the least, at calibration
+LONGEST = 2.0  # seconds of measuring, but for rests and the first kinds, of a large network
 ORDER = ("full", "strided", "restrided", "finishing", "shifted")  # the better first
 
 
@@ -54,31 +56,32 @@ class Budget:
             guide_steps=0 if guide is None else guide.n_steps,
         )  # fmt: skip
         self.deadline = deadline
-        self._after = self._ended = 0.0  # seconds that the answer takes when the engine has ended, the most of late
-        self._judged: tuple[Costs, str] | None = None  # of the plan at hand, if it can be in time
+        self._before = 0.0  # seconds that a plan takes until it is known what is run, the most of late
+        self._expected: tuple[float, Costs, str] | None = None  # when the plan at hand should have ended
         self._costs: dict[tuple[int, int], Costs] = {}
         self.loop = lru_cache(KEPT)(lambda horizon: menu_loop(checkpoint, loop(horizon), self.menu))
         self.engine = lru_cache(KEPT)(lambda count, horizon: ready(self.loop(horizon), count))
+        self.choices = lru_cache(KEPT)(self._choices)
 
     def costs(self, count: int, horizon: int, run: Callable[[Engine, Schedule], Any], period: float = 0.0) -> Costs:
         """What rows cost at this size, measured now if it is new. period: seconds of idling before each timed plan."""
         key = count, horizon
         if key not in self._costs or period:
             engine = self.engine(count, horizon)
-            known = sorted(self.menu.choices[1:] or self.menu.choices, key=lambda choice: len(choice.rows))
+            known = sorted(self.menu.choices[1:] or self.menu.choices, key=lambda kind: len(kind.rows))
             short, long = known[min(1, len(known) - 1)], known[-1]
             kinds = [short, long, *[c for c in known if 3 <= len(c.rows) <= 8][:2], self.menu.choices[0]]
             measured, began = [], time.perf_counter()
             run(engine, Schedule(short.rows))  # the first call of all touches its memory
-            for choice in kinds:
+            for kind in kinds:
                 seconds = []
                 for _ in range(TIMED):
                     time.sleep(period)
                     started = time.perf_counter()
-                    run(engine, Schedule(choice.rows))
+                    run(engine, Schedule(kind.rows))
                     seconds.append(time.perf_counter() - started)
-                measured.append(Measured(choice.rows.tolist(), float(np.median(seconds))))
-                if time.perf_counter() - began > 2 + 20 * TIMED * period and len(measured) > 2:
+                measured.append(Measured(kind.rows.tolist(), float(np.median(seconds))))
+                if time.perf_counter() - began > LONGEST + 20 * TIMED * period and len(measured) > 2:
                     break  # of a large network
             if len(self._costs) >= KEPT:
                 self._costs.pop(next(iter(self._costs)))
@@ -99,61 +102,68 @@ class Budget:
             began = time.perf_counter()
         costs, engine = self._costs[count, horizon], self.engine(count, horizon)
         mode = "alone" if getattr(engine, "intra_op", False) and not engine.shares else "shared"
-        end = began + timed[0] - self._after - costs.reserve(mode)
-        choice, fits = self.choose(costs, end - time.perf_counter(), mode, timed[1], start)
+        started = time.perf_counter()
+        self._before = max(started - began, 0.9 * self._before)
+        end = began + timed[0] - costs.reserve(mode)
+        begun, fits = self.choose(costs, end - started, mode, timed[1], start)
         if not fits and shifted is not None:
-            self._ended, self._judged = time.perf_counter(), None
+            self._expected = None
             return began, Ended("shifted", self.menu.steps.t[:0], np.full((1, 1), -1, np.int32)), shifted()
-        dissolved, started = getattr(engine, "dissolved", 0), time.perf_counter()
-        schedule = self.schedule(choice, costs, time.monotonic_ns() + int((end - started) * 1e9), start)
-        result = call(schedule=schedule)
-        self._ended = time.perf_counter()
-        self._judged = (costs, mode) if fits else None
-        ended = self.ended(choice, result)
+        dissolved = getattr(engine, "dissolved", 0)
+        offset = time.monotonic_ns() * 1e-9 - time.perf_counter()
+        result = call(schedule=self.schedule(begun, costs, int((end + offset) * 1e9), start))
+        took = time.perf_counter() - started
+        if result.expected is not None:
+            expected = int(result.expected.max()) * 1e-9 - offset
+        else:
+            expected = started + costs.plan(len(begun.rows), begun.guide_steps, mode)
+        self._expected = expected, costs, mode
+        ended = self.ended(begun, result)
         if getattr(engine, "dissolved", 0) == dissolved and len(result.rows) == 1:
-            costs.learn(result.rows[0][result.rows[0] >= 0].tolist(), self._ended - started, mode)
+            costs.learn(result.rows[0][result.rows[0] >= 0].tolist(), took, mode)
         return began, ended, result
 
-    def answered(self, late: bool) -> None:
-        """The planner has made its answer of the result."""
-        if self._judged is not None:
-            self._judged[0].ended(late, self._judged[1])
-        self._after = max(time.perf_counter() - self._ended, 0.9 * self._after)
+    def answered(self, at: float) -> None:
+        """The planner has made its answer of the result, at a time of ``perf_counter``."""
+        if self._expected is not None:
+            expected, costs, mode = self._expected
+            costs.answered(at - expected, mode)
 
     def choose(self, costs: Costs, left: float, mode: str, min_rows: int, start: int) -> tuple[Choice, bool]:
         """The best schedule that fits into so many seconds, else the cheapest that may be begun with; and whether any
         could be run in that time, in the end."""
-        found, cost = None, costs.rows(mode)
-        for choice in self.choices(start):
-            if len(choice.rows) < min_rows and found is not None:
+        begun, least = self.choices(start)
+        found = None
+        for one in begun:
+            if len(one.rows) < min_rows and found is not None:
                 continue
-            found = choice
-            if costs.plan(choice.rows, cost) <= left:
+            found = one
+            if costs.plan(len(one.rows), one.guide_steps, mode) <= left:
                 return found, True
-        return found, self.least(costs, cost, start) <= left
+        return found, costs.plan(len(least.rows), least.guide_steps, mode) <= left
 
-    def choices(self, start: int) -> list[Choice]:
-        """Schedules of a plan that begins at a denoising step of the sampler, best first."""
-        if start == 0:
-            return list(self.menu.choices)
-        m, rows = self.menu, np.arange(start, self.menu.own, dtype=np.int32)
-        paths = range(m.first_path[start], m.first_path[start + 1])
-        found = [Choice(m.path_rows[m.path_at[p] : m.path_at[p + 1]], "strided") for p in paths]
-        return [Choice(rows, "full"), *(choice for choice in found if len(choice.rows) < len(rows))]
-
-    def least(self, costs: Costs, cost: NDArray[np.float64], start: int = 0) -> float:
-        """Seconds of the least that can be run from a denoising step of the sampler on: the shortest path."""
+    def _choices(self, start: int) -> tuple[tuple[Choice, ...], Choice]:
+        """Schedules of a plan that begins at a denoising step of the sampler, best first; and the least that it can
+        come down to: the shortest path from there."""
         m = self.menu
-        shortest = m.first_path[start + 1] - 1
-        return costs.plan(m.path_rows[m.path_at[shortest] : m.path_at[shortest + 1]], cost)
+        paths = range(m.first_path[start], m.first_path[start + 1])
+        found = [choice(m.steps, m.path_rows[m.path_at[p] : m.path_at[p + 1]], "strided") for p in paths]
+        if start == 0:
+            return m.choices, found[-1]
+        rows = np.arange(start, m.own)
+        return (choice(m.steps, rows, "full"), *(one for one in found if len(one.rows) < len(rows))), found[-1]
+
+    def least(self, costs: Costs) -> float:
+        """Seconds of the shortest budget that is kept, from the call to the answer."""
+        least = self.choices(0)[1]
+        return self._before + costs.plan(len(least.rows), least.guide_steps, "shared") + costs.reserve("shared")
 
     def schedule(self, choice: Choice, costs: Costs, at: int, start: int) -> Schedule:
         """Of a plan from denoising step ``start`` on, with its deadline, nanoseconds, where the engine can keep one."""
         if not self.deadline:
             return Schedule(choice.rows, skipped=start)
-        shared, alone = (np.ceil(costs.rows(mode) * 1e9).astype(np.int64) for mode in ("shared", "alone"))
-        once = int(costs.once * 1e9)
-        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu, once=once), start)
+        shared, alone = costs.nanoseconds("shared"), costs.nanoseconds("alone")
+        return Schedule(choice.rows, Deadline(at, shared, alone, self.menu, once=int(costs.once * 1e9)), start)
 
     def ended(self, begun: Choice | str, result: Result) -> Ended:
         """What was run. begun: what it began with, or the name that a replay has."""

@@ -19,7 +19,7 @@ from .. import backends
 from ..backends.engine import BusyError, Engine, Schedule, Seeded
 from ..core.arrays import as_numbers
 from ..core.checkpoint import Checkpoint
-from ..core.conditioning import conditions_of, inpainting_of, tell
+from ..core.conditioning import asked_of, conditions_of, inpainting_of, tell
 from ..core.conditions import Inpainting, no_inpainting
 from ..core.cost import Cost
 from ..core.guidance import Guide
@@ -30,7 +30,7 @@ from ..core.samplers import step_table
 from ..core.scalars import real, whole
 from ..core.spelling import setting
 from ..settings import SETTINGS
-from .budget import Budget, Ended
+from .budget import LEARNT, LONGEST, Budget, Ended
 from .plans import Calibration, Plans, Replay
 from .presets import Settings, with_preset
 from .start import Size, noised, other_noise, shifted, tape_of
@@ -286,8 +286,8 @@ class Planner:
         """Measure what denoising steps cost at a size, so that the first plan with a budget need not.
 
         period_ms: the time between two plans in the loop that will be: after so long a rest caches are cold and clocks
-        are low, so that a plan takes longer than in a tight loop. Returns what a whole plan costs, and the least that
-        can be run: no budget below that is kept.
+        are low, so that a plan takes longer than in a tight loop. Returns what a whole plan costs, and the shortest
+        budget that can be kept.
         """
         count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
         horizon = self.horizon if horizon is None else whole("horizon", horizon)
@@ -302,11 +302,19 @@ class Planner:
             engine(no_inpainting(horizon, depth), Seeded(0, 0), tables=tables, schedule=schedule)
 
         with self._held():
-            costs = self.budget.costs(count, horizon, run, period * 1e-3)
-            each = costs.rows("shared")
-            everything = costs.plan(self.budget.menu.choices[0].rows, each)
-            least = self.budget.least(costs, each) + costs.reserve("shared")
-            return Calibration(everything * 1e3, least * 1e3, float(each.max()) * 1e3)
+            costs, last = self.budget.costs(count, horizon, run, period * 1e-3), self._last
+            asked = asked_of(self.checkpoint)
+            until = time.perf_counter() + LONGEST
+            for _ in range(LEARNT):  # what it takes beside its rows is learnt from whole plans, as late as can be
+                time.sleep(period * 1e-3)
+                self._plan({}, None, False, count, horizon, condition=asked, warm=False, number=0, timed=(1e-9, 1))
+                if time.perf_counter() > until + LEARNT * period * 1e-3:
+                    break
+            self._last = last
+            whole_plan = self.budget.menu.choices[0]
+            everything = costs.plan(len(whole_plan.rows), whole_plan.guide_steps, "shared")
+            row = int(costs.nanoseconds("shared").max())
+            return Calibration(everything * 1e3, self.budget.least(costs) * 1e3, row * 1e-6)
 
     def _timed(
         self, budget_ms: float | None, min_rows: int, replay: Replay | None, tape: bool, chain: bool, number: int | None
@@ -436,9 +444,10 @@ class Planner:
         if noise is None:
             moved = None if last is None else last.copy()
             replay = Replay(seed, first, None if ended is None else ended.ran, moved, shift, finish)
-        took = time.perf_counter() - began
+        ready = time.perf_counter()
+        took = ready - began
         if timed is not None:
-            self.budget.answered(took > timed[0])
+            self.budget.answered(ready)
         return Plans(
             *plans[:3],
             latency_ms=took * 1e3,

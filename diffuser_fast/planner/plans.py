@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 
 class Calibration(NamedTuple):
-    """Milliseconds that plans cost here: with all denoising steps, with the fewest there are; and of the dearest step.
+    """Milliseconds: of a plan with all denoising steps, margin included; the shortest budget that can be kept, from the
+    call to the answer; the dearest step.
 
-    A budget below ``least_ms`` cannot be kept: such a plan is late by what is missing.
+    A plan with a budget below ``least_ms`` runs the least there is and may be late by what is missing.
     """
 
     whole_ms: float

@@ -57,7 +57,7 @@ BundleInfo = struct(
 )  # fmt: skip
 Options = struct(
     "Options", batch=c_int32, horizon=c_int32, threads=c_int32, cores=POINTER(c_int32), n_cores=c_int32,
-    flags=c_uint32, isa=c_char_p,
+    flags=c_uint32, isa=c_char_p, situations=c_int32,
 )  # fmt: skip
 Condition = struct("Condition", time=c_int32, observation=POINTER(c_double), given=POINTER(c_uint8))
 Request = struct(
@@ -74,7 +74,7 @@ Plan = struct(
 )  # fmt: skip
 PlannerInfo = struct(
     "PlannerInfo", batch=c_int32, horizon=c_int32, action_dim=c_int32, observation_dim=c_int32, threads=c_int32,
-    locked=c_int32, dissolved=c_int64, isa=c_char_p, replay=c_int32, groups=c_int32,
+    locked=c_int32, dissolved=c_int64, isa=c_char_p, replay=c_int32, groups=c_int32, situations=c_int32,
 )  # fmt: skip
 Thread = struct("Thread", flags=c_uint32, core=c_int32, fifo=c_int32)
 ExecutorOptions = struct(
@@ -197,9 +197,10 @@ class CPlanner:
         check(library().dfx_planner_get_info(self.handle, byref(self.info)), "")
 
     def request(self, conditions, **others):
-        """{time: [O] or {dimension: value}} -> a Request, and what must live as long."""
+        """{time: [O] or {dimension: value}} -> a Request, and what must live as long. A list of such: of situations."""
         dim, keep, made = self.info.observation_dim, [], []
-        for time, value in conditions.items():
+        several = conditions if isinstance(conditions, list) else [conditions]
+        for time, value in (item for one in several for item in one.items()):
             observation, given = np.zeros(dim), np.ones(dim, np.uint8)
             if isinstance(value, dict):
                 given[:] = 0
@@ -213,7 +214,8 @@ class CPlanner:
                 given=given.ctypes.data_as(POINTER(c_uint8)),
             ))  # fmt: skip
         array = (Condition * len(made))(*made)
-        request = Request(n_conditions=len(made), conditions=ctypes.cast(array, c_void_p), **others)
+        each = len(made) // len(several)
+        request = Request(n_conditions=each, conditions=ctypes.cast(array, c_void_p), **others)
         return request, (keep, array)
 
     def started(self, request, prefix=None, last=None, warm_rows=0, shift=0):
@@ -232,12 +234,18 @@ class CPlanner:
         return keep
 
     def arrays(self):
-        i = self.info
+        i, lead = self.info, self.lead
         shapes = {
             "actions": (i.batch, i.horizon, i.action_dim),
             "observations": (i.batch, i.horizon, i.observation_dim),
+            "values": (i.batch,),
         }
-        return {name: np.full(shape, np.nan, np.float32) for name, shape in (shapes | {"values": (i.batch,)}).items()}
+        return {name: np.full((*lead, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+
+    @property
+    def lead(self):
+        """[E] of several situations."""
+        return (self.info.situations,) if self.info.situations > 1 else ()
 
     def out(self, arrays):
         plan = Plan()
@@ -254,7 +262,8 @@ class CPlanner:
         keep = keep, self.started(request, prefix, last, warm_rows, shift)
         arrays = self.arrays()
         plan = self.out(arrays)
-        self.last = np.zeros((self.info.horizon, self.info.action_dim + self.info.observation_dim), np.float32)
+        depth = self.info.action_dim + self.info.observation_dim
+        self.last = np.zeros((*self.lead, self.info.horizon, depth), np.float32)
         plan.last, plan.n_last = self.last.ctypes.data_as(POINTER(c_float)), self.last.size
         plan.n_ran, self.ran = self.info.replay, np.zeros(self.info.replay, np.int32)
         plan.ran = self.ran.ctypes.data_as(POINTER(c_int32))

@@ -71,7 +71,7 @@ def until_idle(executor):
     """Waits for a plan that is due, as a loop with time enough does."""
 
     def wait(i):
-        while not executor.idle and executor._pending.step + D <= i and executor._answers.empty():
+        while not executor.idle and executor._pending.step + D <= i and executor._mail is None:
             time.sleep(1e-4)
 
     return wait
@@ -252,7 +252,7 @@ def test_the_watchdog_cancels():
 
     with dfx.Executor(Hanging(planner(), before), 0.001, delay=D, watchdog=2) as executor:
         run(executor, observations(60), lambda i: time.sleep(0.002))
-        assert slow.is_set() and executor.counts["watchdog"] == 1 and executor.counts["failed"] == 1
+        assert slow.is_set() and executor.counts["watchdog"] >= 1 and executor.counts["failed"] >= 1
 
 
 def test_delay_and_budget_by_themselves():

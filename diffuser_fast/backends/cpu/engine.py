@@ -90,6 +90,7 @@ class CpuEngine:
             order=np.empty(n, np.int64),
             chain=(np.zeros if schedule else np.empty)((n, entries, *shape[1:]), np.float32) if chain else None,
             rows=None if schedule is None else np.empty((self.groups, schedule.rows.shape[1]), np.int32),
+            expected=None if schedule is None or schedule.deadline is None else np.zeros(self.groups, np.int64),
         )
         status, step = self._engine.plan(
             mask=inpainting.mask,
@@ -107,7 +108,7 @@ class CpuEngine:
             values=result.values,
             order=result.order,
             chain=result.chain,
-            schedule=None if schedule is None else _fields(schedule, result.rows),
+            schedule=None if schedule is None else _fields(schedule, result),
             interruptible=threading.current_thread() is threading.main_thread(),
         )
         check(status)
@@ -185,13 +186,14 @@ def dense(array: NDArray) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _fields(schedule: Schedule, ran: NDArray[np.int32]) -> dict[str, object]:
+def _fields(schedule: Schedule, result: Result) -> dict[str, object]:
     """As the binding takes a df_schedule (csrc/api.h)."""
-    fields = {"rows": schedule.rows, "n_schedules": len(schedule.rows), "most": schedule.rows.shape[1], "ran": ran}
-    fields["skipped"] = schedule.skipped
+    rows = schedule.rows
+    fields = {"rows": rows, "n_schedules": len(rows), "most": rows.shape[1], "skipped": schedule.skipped}
+    fields["ran"] = result.rows
     if (deadline := schedule.deadline) is not None:
         menu = deadline.menu
-        fields |= {"deadline": deadline.at, "once": deadline.once}
+        fields |= {"deadline": deadline.at, "once": deadline.once, "expected": result.expected}
         fields |= {"cost": deadline.cost, "alone_cost": deadline.alone_cost}
         fields |= {"first_path": menu.first_path, "path_at": menu.path_at, "path_rows": menu.path_rows}
         if deadline.clock is not None:
