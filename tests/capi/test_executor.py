@@ -1,14 +1,17 @@
 """The executor of C is the Stepped of Python, bit for bit; whatever fails, a step comes at once and is told truly."""
 
 import os
+import shutil
 import signal
 import threading
 import time
 from ctypes import byref, c_void_p
+from pathlib import Path
 
 import numpy as np
 import pytest
 from csrc.engines import needs_engine
+from csrc.test_threads import frozen
 
 import diffuser_fast as dfx
 from capi import library as lib
@@ -166,6 +169,31 @@ def test_hold_after_the_end(tmp_path):
     assert [s["source"] for s in steps] == [0] * (8 * 64) + [2] * 3 and {s["began"] for s in steps} == {-1}
     assert steps[-1]["index"] == 8 * 64 - 1 and (steps[-1]["action"] == steps[-4]["action"]).all()
     assert executor.info().observations_not_taken == len(steps)
+    executor.close()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler")
+def test_steps_while_the_planning_thread_stands_still(tmp_path):
+    """Its core is taken away for as long as it takes: the ladder in order, and new plans are used afterwards."""
+    executor = CExecutor(CPlanner(Bundle(exported(tmp_path))), delay=D)
+    seen, names = observations(4 * H), {}
+    executor.start(seen[0])
+    for thread in Path("/proc/self/task").iterdir():
+        names[(thread / "comm").read_text().strip()] = int(thread.name)
+    with frozen(names["dfx-planning"], tmp_path):
+        steps = [executor.step(obs) for obs in seen]
+    # The first plan, of which one is overdue after 1 + D steps, to its end; then its last row.
+    late = [0] * (2 + D) + list(range(1, 4 * H - 1 - D))
+    assert [step["source"] for step in steps] == [0] * (2 + D) + [1] * (H - 2 - D) + [2] * (3 * H)
+    assert [step["late"] for step in steps] == late and {step["number"] for step in steps} == {0}
+    while not executor.idle():
+        time.sleep(1e-4)
+    again = [executor.step(seen[0])]  # what has come is too old; another one is begun
+    assert again[0]["came"] == 1 and again[0]["began"] == 2 and executor.info().dropped == 1
+    while not executor.idle():
+        time.sleep(1e-4)
+    again += [executor.step(seen[0]) for _ in range(D)]
+    assert [step["source"] for step in again] == [2] * D + [0] and again[-1]["number"] == 2
     executor.close()
 
 
