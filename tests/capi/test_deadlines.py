@@ -66,6 +66,16 @@ def test_statuses_are_true(tmp_path):
     assert least.rows == 1  # it may begin with three, and leaves them at once
 
 
+@pytest.mark.parametrize("guided", [True, False], ids=["guided", "unguided"])
+def test_a_first_plan_with_a_deadline(tmp_path, guided):
+    """After a brief calibration, of the least there is: in time where there is time, and told truly where not."""
+    c = CPlanner(Bundle(exported(tmp_path, planner(guided, batch_size=2))))
+    c.calibrate(-1)  # DFX_BRIEFLY
+    for ns, met in ((1, 0), (10**12, 1)):
+        *_, plan = c.plan(CONDITIONS, deadline_ns=library().dfx_now() * met + ns)
+        assert (plan.deadline_met, plan.finish == 0) == (met, bool(met)) and (plan.rows == 6) == bool(met)
+
+
 def test_without_a_deadline_it_is_met(tmp_path):
     *_, plan = CPlanner(Bundle(exported(tmp_path))).plan(CONDITIONS)
     assert (plan.deadline_met, plan.finish) == (1, 0)
