@@ -143,8 +143,10 @@ class ActingLoop:
         self._calibrated: set[int | None] = set()
         self._counts: Counter[str] = Counter()
         self._sources, self._i = [0, 0, 0], -1  # steps by SOURCES; the number of the last one
+        self._used = self._late = 0  # plans
         self._token: object = None  # of the process in which it was started
         self._mail: Answer | None = None  # that has come and was not looked at
+        self._spent: tuple[object, ...] = ()  # what is over: whoever plans frees it, which takes longer than a step
         self.log: deque[Record] = deque(maxlen=LOGGED)
         self.error: BaseException | None = None
 
@@ -155,7 +157,7 @@ class ActingLoop:
             raise ValueError(f"obs: expected {self.planner.checkpoint.observation_dim} finite numbers")
         self.planner.reset()
         self._counts.clear()
-        self._sources = [0, 0, 0]
+        self._sources, self._used, self._late = [0, 0, 0], 0, 0
         self.log.clear()
         self.error = None
         given = self._given if self._conditions is None else self._conditions(0)
@@ -168,7 +170,7 @@ class ActingLoop:
             raise answer.error
         self._i = -1
         self._obs = obs
-        self._use(answer, 0)
+        self._plan, self._actions, self._rows, self._of = answer.plans, answer.actions, answer.rows, 0
         self.log.append(Record(0, 0, 0, 0, None, answer.plans.replay, answer.plans.finish))
         self._pending: Request | None = None
         self._waiting: Answer | None = None
@@ -216,7 +218,8 @@ class ActingLoop:
     @property
     def counts(self) -> Counter[str]:
         """Of plans, steps and observations, by what became of them."""
-        return self._counts + Counter(dict(zip(SOURCES, self._sources, strict=True)))
+        plans = {"used": self._used, "late": self._late}
+        return self._counts + Counter(plans | dict(zip(SOURCES, self._sources, strict=True)))
 
     def expected(self, step: Step) -> NDArray[np.float32]:
         """The observation ``[O]`` that the plan in use has for the step after this one: a model, or a check."""
@@ -231,6 +234,7 @@ class ActingLoop:
     def made(self, request: Request, replay: Replay | None = None) -> Answer:
         """The plans of a request, by the planner, or its error: whatever it is, it must not end the loop."""
         budget = {"budget_ms": self.budget_ms, "min_rows": self._min_rows} if self.budget_ms is not None else {}
+        self._spent = ()
         options: dict[str, Any] = {"number": request.number, "warm": request.warm, "shift": request.shift, **budget}
         if replay is not None:
             options = {"replay": replay}
@@ -323,24 +327,22 @@ class ActingLoop:
 
     def _take_over(self, i: int, answer: Answer) -> float | None:
         """Use the plan that has come, at its step or later if it came late. The seam, if it is used."""
+        self._spent = (answer, self._actions)  # and its request has the plan that was in use
         self._waiting = self._pending = None
-        record, row = self.log[-1], i - answer.request.step
-        late = row > self.delay
-        seam = answer.seams[min(row, len(answer.seams) - 1)]
-        if row >= answer.rows or (late and self.max_seam is not None and seam > self.max_seam):
-            self._counts["dropped"] += 1
-            self._shifting = True
-            return None
-        self._counts["used"] += 1
-        if late:
-            self._counts["late"] += 1
-        record.used = i
-        self._use(answer, answer.request.step)
-        self._shifting = False
-        return seam
-
-    def _use(self, answer: Answer, step: int) -> None:
-        self._plan, self._actions, self._rows, self._of = answer.plans, answer.actions, answer.rows, step
+        step = answer.request.step
+        row = i - step
+        if row < answer.rows:
+            seam = answer.seams[row]
+            if row == self.delay or self.max_seam is None or seam <= self.max_seam:
+                self._used += 1
+                self._late += row > self.delay
+                self.log[-1].used = i
+                self._plan, self._actions, self._rows, self._of = answer.plans, answer.actions, answer.rows, step
+                self._shifting = False
+                return seam
+        self._counts["dropped"] += 1
+        self._shifting = True
+        return None
 
     def _seams(self, request: Request, plans: Plans, prefix: Prefix | None) -> list[float] | None:
         """For each row that the new plan may be used from: how far it departs from the old one in its first row from
