@@ -67,7 +67,8 @@ BODIES = {  # from the cheapest on
 }
 PAGE = ROOT / "docs" / "paper.md"
 MARKER = re.compile(r"(<!-- pareto:(?P<name>[\w-]+) -->\n).*?(<!-- /pareto:(?P=name) -->)", re.DOTALL)
-HEAD = ["setting", "score", "ms of a plan, p50", "options"]
+ANCHORS = {"maze": "DDPM, all rows", "body": "16 plans, guided, warm 5"}  # differences are from these
+HEAD = ["setting", "score", "return, start by start, less that of *{}*", "ms of a plan, p50", "options"]
 COLUMNS = ["setting", "p50, ms", "p90, ms", "p99, ms"]
 CALLS = 40  # of each setting, in turn
 
@@ -116,18 +117,22 @@ def times(name: str, only: str, calls: int, threads: int) -> Sheet:
 
 def table(name: str, entries: list[Entry] | None = None) -> str:
     """Markdown: score, its error and milliseconds of every setting that has a record, the best score first."""
-    rows = []
+    anchor = ANCHORS["maze" if name.startswith("maze2d-") else "body"]
+    rows, first = [], scores.newest().get((name, scores.TRIED + anchor))
     for setting, record, ms, apart in points(name, entries):
+        less = paired(record, first) if first is not None and setting != anchor else None
         words, taken = shlex.join(settings(name)[setting]), digits(ms) + ("" if apart else "~")
-        rows.append([setting, scores.shown(record["result"]), taken, f"`{words}`" if words else NONE])
+        shown = NONE if less is None else f"{less[0]:+.1f} ± {less[1]:.1f}"
+        rows.append([setting, scores.shown(record["result"]), shown, taken, f"`{words}`" if words else NONE])
     if not rows:
         return f"Nothing tried yet (`python -m bench.pareto {name}`)."
     counts = sorted({r["result"]["episodes"] for _, r, _, _ in points(name, entries)})
     seeds = f"seeds from {FIRST}, {' and '.join(map(str, counts))} episodes each"
     note = "" if all(apart for *_, apart in points(name, entries)) else (
         " `~`: of the episodes themselves, on a machine that had other work.")  # fmt: skip
-    body = f"{markdown([HEAD, *rows]).replace('---:', '---')}\n\n![Score against milliseconds](pareto-{name}.png)"
-    return f"`python -m bench.pareto {name}`: {seeds}.{note}\n\n{body}"
+    body = markdown([[head.format(anchor) for head in HEAD], *rows]).replace("---:", "---")
+    picture = f"![Score against milliseconds](pareto-{name}.png)"
+    return f"`python -m bench.pareto {name}`: {seeds}.{note}\n\n{body}\n\n{picture}"
 
 
 def points(name: str, entries: list[Entry] | None = None) -> list[tuple[str, dict[str, Any], float, bool]]:
@@ -154,10 +159,10 @@ def draw(name: str, path: Path | None = None) -> Path | None:
     path = path or ROOT / "docs" / f"pareto-{name}.png"
     figure = Figure(figsize=(8.5, 5), dpi=110, layout="constrained")
     axes, front = figure.subplots(), []
-    for setting, record, ms, _ in sorted(found, key=lambda point: point[2]):
+    for at, (setting, record, ms, _) in enumerate(sorted(found, key=lambda point: point[2])):
         r = record["result"]
         axes.errorbar(ms, r["score"], r["standard_error"] or 0, fmt="o", color="#d1495b", ecolor="#d8a0a8", capsize=2)
-        axes.annotate(setting, (ms, r["score"]), (5, 4), textcoords="offset points", fontsize=7)
+        axes.annotate(setting, (ms, r["score"]), (4, -10 if at % 2 else 5), textcoords="offset points", fontsize=7)
         if not front or r["score"] > front[-1][1]:
             front.append((ms, r["score"]))
     axes.step(*zip(*front, strict=True), where="post", color="#7b9ec9", zorder=0)

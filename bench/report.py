@@ -14,13 +14,14 @@ from . import front_page, tables
 from .machine import ROOT
 from .records import Entry, read
 
-PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md")
+PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md", ROOT / "docs" / "locomotion.md")
 MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
 SECTIONS = {
     "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,
     "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
     "relatives": partial(tables.sheets, what="relatives"),
     **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays", "pruning")},
+    "imitation": partial(tables.sheets, what="imitation"),
 }  # fmt: skip
 
 
