@@ -16,7 +16,7 @@ ELEMENTARY = 2  # exp, log1p, tanh, ...: within a whole unit in the last place, 
 
 @dataclass(frozen=True)
 class Grid:
-    """Whole numbers instead of floats, in convolutions of stride 1 with several taps and at least ``channels`` inputs.
+    """Whole numbers instead of floats, in convolutions with several taps and at least ``channels`` inputs.
 
     steps: of what enters, from the least to the greatest number of a sample (and zero); weights: steps from zero to an
     output channel's largest.
@@ -26,9 +26,9 @@ class Grid:
     weights: int
     channels: int
 
-    def holds(self, channels: int, k: int, stride: int) -> bool:
+    def holds(self, channels: int, k: int) -> bool:
         """Whether a convolution is one of those."""
-        return channels >= self.channels and k > 1 and stride == 1
+        return channels >= self.channels and k > 1
 
 
 @dataclass(frozen=True)

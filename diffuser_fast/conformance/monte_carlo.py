@@ -109,7 +109,7 @@ class MonteCarlo(TorchDispatchMode):
         shape = (stride[0], pad[0], transposed, output_pad[0])
         assert (dilation[0], groups) == (1, 1), "no op of core/ops.py has them"
         grid = self.u.grid
-        gridded = grid is not None and grid.holds(x.shape[1], w.shape[2], stride[0])
+        gridded = grid is not None and grid.holds(x.shape[1], w.shape[2])
         x = self._gridded(x) if gridded else self.narrowed(x)
         if self.u.weights or gridded:
             each = zip(x.chunk(1 + self.copies), self._rounded_weights(w, gridded, transposed), strict=True)

@@ -9,9 +9,9 @@ from diffuser_fast.backends import cpu, pack
 from diffuser_fast.core.program import Builder
 
 SEVEN_BITS = {"avx2", "avx512"}  # where pairs of products of unsigned bytes are added up in 16 bits
-CASES = [  # channels, out, length, k, pad
-    (64, 16, 4, 5, 2), (68, 33, 3, 5, 2), (64, 20, 8, 3, 1), (132, 64, 13, 4, 2), (64, 24, 5, 2, 0),
-    (256, 48, 100, 5, 2),
+CASES = [  # channels, out, length, k, stride, pad
+    (64, 16, 4, 5, 1, 2), (68, 33, 3, 5, 1, 2), (64, 20, 8, 3, 2, 1), (132, 64, 13, 4, 2, 1), (64, 24, 5, 2, 1, 0),
+    (256, 48, 100, 5, 1, 2),
 ]  # fmt: skip
 
 
@@ -33,9 +33,9 @@ def on_grid(x, isa):
     return np.rint(np.clip(x * per_step, -zero, levels - zero)), ((high - low) / levels).astype(np.float64), zero
 
 
-def case(channels, out, length, k, pad, transposed, batch=5):
+def case(channels, out, length, k, stride, pad, transposed, batch=5):
     b = Builder((channels, length))
-    program = b.done(b.conv(0, "c", out, k=k, pad=pad, transposed=transposed))
+    program = b.done(b.conv(0, "c", out, k=k, stride=stride, pad=pad, transposed=transposed))
     x = np.random.default_rng(1).standard_normal((batch, channels, length)) * [[[1.0]], [[9]], [[0.1]], [[1]], [[30]]]
     return program, random_weights(program.weights), (x + np.linspace(-1, 1, channels)[:, None]).astype(np.float32)
 
@@ -64,10 +64,10 @@ def test_words_hold_four_channels(out, channels, k, transposed):
 @needs_engine
 @every_isa
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("channels", "out", "length", "k", "pad"), CASES)
-def test_sums_are_exact(isa, channels, out, length, k, pad, transposed):
+@pytest.mark.parametrize(("channels", "out", "length", "k", "stride", "pad"), CASES)
+def test_sums_are_exact(isa, channels, out, length, k, stride, pad, transposed):
     """Against whole numbers: what is left is the rounding of five float32 operations after the sum."""
-    program, weights, x = case(channels, out, length, k, pad, transposed)
+    program, weights, x = case(channels, out, length, k, stride, pad, transposed)
     (whole, scales), (u, steps, zero) = stored(weights["c.weight"], transposed), on_grid(x, isa)
 
     def convolved(x, w):
@@ -88,7 +88,7 @@ def test_sums_are_exact(isa, channels, out, length, k, pad, transposed):
 @needs_engine
 @every_isa
 @pytest.mark.parametrize(("channels", "k", "stride", "wide"), [(60, 5, 1, False), (66, 5, 1, False), (64, 1, 1, False)]
-                         + [(64, 3, 2, False), (64, 5, 1, True)])  # fmt: skip
+                         + [(64, 3, 2, True), (64, 5, 1, True)])  # fmt: skip
 def test_what_stays_in_float32(isa, channels, k, stride, wide):
     b = Builder((channels, 6))
     program = b.done(b.conv(0, "c", 8, k=k, stride=stride, pad=k // 2))
@@ -100,7 +100,7 @@ def test_what_stays_in_float32(isa, channels, k, stride, wide):
 @needs_engine
 @every_isa
 def test_zeros_and_what_is_tiny_or_not_finite(isa):
-    program, weights, x = case(64, 16, 6, 5, 2, False)
+    program, weights, x = case(64, 16, 6, 5, 1, 2, False)
     for i, scale in enumerate((0, 1e-35, -1, 1)):
         x[i] *= scale
     x[2] = -np.abs(x[2])  # below zero all of them
