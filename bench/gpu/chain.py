@@ -57,12 +57,11 @@ def summary(workload: Workload, stages: StageList) -> list[str]:
     """What a plan adds up to."""
     chain = [stage for _, _, stage in stages.chain()]
     kinds = Counter(stage.kind for stage in chain)
-    told = sum(bool(stage.handover) for stage in chain)
     products = sum(depth(stage) * stage.co * stage.h for stage in chain)
     return [
         f"{workload.name}: {len(chain)} stages one after another, {kinds[Kind.CONV]} of them convolutions; "
         f"{len(stages.stages)} different ones, {len(stages.script)} entries of the script",
-        f"after {told} of them the blocks of a cluster would have to tell each other something",
+        f"{sum(stage.cut for stage in chain)} of them are cut among the blocks of a cluster, which tell each other",
         f"{stages.arena * 4 / 1024:.0f} KiB of memory to work in for each trajectory",
         f"{products * workload.batch / 1e9:.1f} billion products, "
         f"{sum(weight_bytes(stage, 2) for stage in chain) / 1e6:.0f} MB of weights read in two bytes a number",

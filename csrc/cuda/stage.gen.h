@@ -43,8 +43,7 @@ enum StageField : int {
   kStageHeads = 34,
   kStageScalar = 35,
   kStageIo = 36,
-  kStageHandover = 37,
-  kStageFields = 38,
+  kStageFields = 37,
 };
 
 enum ScriptField : int {
@@ -142,7 +141,6 @@ struct Stage {
   int32_t heads;
   float scalar;
   int32_t io;
-  int32_t handover;
 };
 
 struct Step {

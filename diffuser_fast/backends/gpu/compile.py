@@ -14,9 +14,6 @@ from ...core.program import Op, Program
 from .fusion_groups import FusionGroup, GroupedProgram, fusion_groups
 from .stages import SCRIPT_FIELDS, Bias, Flag, Kind, Residual, Stage, StageList, Tail
 
-BLOCKS = 8  # of a cluster: each computes an eighth of the channels, and so whole groups of a GroupNorm of 8
-TOLD = 2  # bytes of a number that a block tells the others
-
 
 class Weights:
     """Collects what stages name: each convolution once, numbered, and vectors one after another."""
@@ -69,23 +66,19 @@ def row_floats(channels: int) -> int:
 
 def compiled(
     program: Program, arrays: Mapping[str, NDArray], weights: Weights, *, placed: Mapping[str, View] | None = None,
-    base: int = 0, clusters: bool = False, network: int = 0,
+    base: int = 0, network: int = 0,
 ) -> CompiledProgram:  # fmt: skip
     """The stages of a Program, fused or not. arrays: its weights by name; weights: where they are collected.
 
     placed: where inputs lie that are others' as well, by name. base: the first float of the arena that is free.
-    clusters: memory is used again only after a stage whose result is told to all blocks, without which a block could
-    overwrite what a slower one still reads.
     """
-    return _Compiler(program, arrays, weights, placed or {}, base, clusters, network).done()
+    return _Compiler(program, arrays, weights, placed or {}, base, network).done()
 
 
-def program_stages(
-    program: Program, arrays: Mapping[str, NDArray], *, group: int = 1, clusters: bool = False
-) -> StageList:
+def program_stages(program: Program, arrays: Mapping[str, NDArray], *, group: int = 1) -> StageList:
     """One Program by itself: its inputs loaded in their order, its stages, its outputs stored in theirs."""
     weights = Weights()
-    made = compiled(program, arrays, weights, clusters=clusters)
+    made = compiled(program, arrays, weights)
     stages = list(made.stages)
     for io, (name, at) in enumerate(made.inputs.items()):
         channels, length = program.shapes[program.inputs[name]]
@@ -107,16 +100,13 @@ def finished(
 class _Compiler:
     def __init__(
         self, program: Program, arrays: Mapping[str, NDArray], weights: Weights, placed: Mapping[str, View], base: int,
-        clusters: bool, network: int,
+        network: int,
     ) -> None:  # fmt: skip
         self.program, self.arrays, self.weights, self.base, self.network = program, arrays, weights, base, network
         self.groups = fusion_groups(program)
-        self.told = _told(program, self.groups)
         grouped = GroupedProgram(tuple(self.groups), program.shapes, program.inputs, program.outputs)
         own = {program.inputs[name]: replace(at, offset=at.offset - base) for name, at in placed.items()}
-        self.arena = plan_memory(
-            grouped, row=row_floats, placed=own, settled=_settled(self.groups, self.told) if clusters else None
-        )
+        self.arena = plan_memory(grouped, row=row_floats, placed=own)
         self.stages: list[Stage] = []
 
     def done(self) -> CompiledProgram:
@@ -144,7 +134,7 @@ class _Compiler:
     def _emit(self, kind: Kind, name: str, x: int, y: int, /, **fields) -> None:
         (ci, h_in), (co, h) = self.program.shapes[x], self.program.shapes[y]
         known = {"x": self.view(x), "y": self.view(y), "ci": ci, "h_in": h_in, "co": co, "h": h}
-        known |= {"network": self.network, "handover": self.told.get(y, 0)}
+        known["network"] = self.network
         self.stages.append(Stage(kind=kind, name=name, **(known | fields)))
 
     def _join(self, op: Op) -> None:
@@ -186,8 +176,7 @@ class _Compiler:
         table = group.bias.attrs["table"] if group.bias else a["table"] if late else -1
         if table >= 0:
             fields |= {"table": table, "bias_at": Bias.AFTER if late else Bias.BEFORE}
-        told = max(self.told.get(v, 0) for v in group.outs)
-        self._emit(Kind.CONV, _short(op.weights[0]), op.ins[0], group.outs[0], **fields, handover=told)
+        self._emit(Kind.CONV, _short(op.weights[0]), op.ins[0], group.outs[0], **fields)
 
     def _norm(self, op: Op, tail: Tail) -> None:
         a, fields = op.attrs, dict(zip(("gamma", "beta"), map(self._vector, op.weights)))
@@ -244,34 +233,3 @@ def _named(program: Program) -> tuple[Mapping[str, int], Mapping[str, int]]:
 
 def _short(weight: str) -> str:
     return weight.removesuffix(".weight").removesuffix(".conv")
-
-
-def _told(program: Program, groups: Sequence[FusionGroup | Op]) -> dict[int, int]:
-    """Value -> bytes of it that every block needs of the others; values that only their makers read are not in it.
-
-    A block has the same eighth of the channels in every stage, so what is added, or normalised, or what a gradient is
-    taken at, it has itself; what a convolution, an attention or a norm over all channels reads, it has not.
-    """
-    wanted = set(program.outputs.values())
-    for group in groups:
-        op = group.op if isinstance(group, FusionGroup) else group
-        if op.kind in CONVS:
-            wanted |= {op.ins[0]} | (set(group.skip.ins) if group.skip else set())
-        elif op.kind in ("channel_norm", "linear_attention", "slice", "concat"):
-            wanted |= set(op.ins)
-            wanted |= set(op.outs) if op.kind in ("slice", "concat") else set()
-        elif op.attrs.get("groups", BLOCKS) % BLOCKS:
-            wanted |= set(op.ins)
-    made = {v for group in groups for v in group.outs}
-    return {v: TOLD * program.shapes[v][0] * program.shapes[v][1] for v in sorted(wanted & made)}
-
-
-def _settled(groups: Sequence[FusionGroup | Op], told: Mapping[int, int]) -> list[int]:
-    """Of each op the first, itself or a later one, whose result is told to all: whoever has heard it from everybody
-    knows that everybody has done with what came before."""
-    found, at = [], len(groups)
-    for n in reversed(range(len(groups))):
-        if not isinstance(groups[n], Op) and any(v in told for v in groups[n].outs):
-            at = n
-        found.append(at)
-    return found[::-1]

@@ -5,7 +5,7 @@ Four ways to run the same stages (ARCHITECTURE.md, "The GPU engines"):
     stages           a launch for each, in one CUDA graph
     loop             one launch; a thread block for each group of trajectories, and every weight through each of them
     cluster          one launch; eight blocks share a group, tell each other their channels and wait at a barrier
-    async            the same by stores that signal their arrival
+    async            the same by stores that signal their arrival, where a stage is cut among the blocks
 
 Everything is a chain of stages, each a few microseconds of work, so what counts is what a stage costs beside its
 products. A constant is a pair, the least and the most it is thought to be; one that was measured takes the place of
@@ -145,7 +145,9 @@ def _loop(chain: list[Stage], batch: int, size: int, k: Mapping[str, float], wor
 def _cluster(chain: list[Stage], batch: int, size: int, k: Mapping[str, float], worst: bool, wait: str) -> float:
     held = math.ceil(batch / CLUSTERS)
     waits = sum(
-        2 * k["block barrier"] + _work(stage, held, stage.co / BLOCKS, k) + (k[wait] if stage.handover else 0.0)
+        2 * k["block barrier"]
+        + _work(stage, held, stage.co / (BLOCKS if stage.cut else 1), k)
+        + k[wait if stage.cut else "cluster barrier"]
         for stage in chain
     )
     read = sum(weight_bytes(stage, size) for stage in chain)

@@ -20,11 +20,11 @@ from .stages import Flag, Kind
 
 def run(
     program: Program, weights: Mapping[str, NDArray], inputs: Mapping[str, NDArray], table: NDArray | None = None,
-    *, group: int = 1, clusters: bool = False,
+    *, group: int = 1,
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
     """Evaluate one Program. inputs, outputs: ``[B, C, H]`` by name; table: ``[S]`` or ``[B, S]``."""
     batch = len(next(iter(inputs.values())))
-    executor = Executor(program_stages(program, weights, group=group, clusters=clusters), batch)
+    executor = Executor(program_stages(program, weights, group=group), batch)
     seen = None if table is None else _spread(np.atleast_2d(table), executor)
     given, outputs = list(inputs[name] for name in program.inputs), {}
     for n, row in enumerate(executor.rows):
@@ -41,8 +41,8 @@ def run(
 class NumpyEngine:
     """See backends/engine.py. group: trajectories of one arena."""
 
-    def __init__(self, loop: SamplingLoop, batch: int, *, group: int = 1, clusters: bool = False) -> None:
-        self.loop, self.batch, self.group, self.clusters = loop, batch, group, clusters
+    def __init__(self, loop: SamplingLoop, batch: int, *, group: int = 1) -> None:
+        self.loop, self.batch, self.group = loop, batch, group
 
     def __call__(
         self, inpainting: Inpainting, noise: Noise, *, x: NDArray | None = None, start: int = 0,
@@ -50,7 +50,7 @@ class NumpyEngine:
     ) -> Result:  # fmt: skip
         """See backends/engine.py; the result is in float64."""
         loop, steps = self.loop, self.loop.steps
-        stages = loop_stages(loop, group=self.group, start=start, clusters=self.clusters)
+        stages = loop_stages(loop, group=self.group, start=start)
         executor = Executor(stages, self.batch)
         seen = loop.plan_tables(tables, self.batch)
         values, states, state = np.zeros(self.batch), [], None

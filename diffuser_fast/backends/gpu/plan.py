@@ -11,21 +11,19 @@ from .order import Part, parts
 from .stages import Flag, Kind, Stage, StageList
 
 
-def loop_stages(
-    loop: SamplingLoop, *, group: int = 1, start: int = 0, gradient_scale: float = 1.0, clusters: bool = False
-) -> StageList:
+def loop_stages(loop: SamplingLoop, *, group: int = 1, start: int = 0, gradient_scale: float = 1.0) -> StageList:
     """The stages of one plan, from denoising step ``start`` on. group: trajectories of one arena.
 
     gradient_scale: what the guide's gradient begins with, so that in narrow precisions small ones do not vanish; who
-    runs the stages divides gx and g0 by it. clusters: see ``compiled``.
+    runs the stages divides gx and g0 by it.
     """
-    return _Builder(loop, group, gradient_scale, clusters).done(start)
+    return _Builder(loop, group, gradient_scale).done(start)
 
 
 class _Builder:
     """Sections of stages, and the script that names them."""
 
-    def __init__(self, loop: SamplingLoop, group: int, gradient_scale: float, clusters: bool) -> None:
+    def __init__(self, loop: SamplingLoop, group: int, gradient_scale: float) -> None:
         self.loop, self.group = loop, group
         self.weights, self.stages = Weights(), []
         guide, ld = loop.guide, row_floats(loop.transition_dim)
@@ -40,9 +38,7 @@ class _Builder:
 
         def one(network, program, base: int, which: int) -> CompiledProgram:
             there = {name: at for name, at in placed.items() if name in program.inputs}
-            return compiled(
-                program, network.weights, self.weights, placed=there, base=base, clusters=clusters, network=which
-            )
+            return compiled(program, network.weights, self.weights, placed=there, base=base, network=which)
 
         self.denoiser = one(loop.denoiser, loop.denoiser.fused, base, 0)
         self.arena = self.denoiser.size

@@ -109,9 +109,8 @@ class Stage:
     network: 0 the denoiser, 1 the guide: whose time-embedding tables it reads. x, y, r, u, p: views. ci, h_in: channels
     and times of x; co, h: of y; cr: channels of r. w, skip_w: numbers of convolutions' weights (``StageList``); bias,
     skip_bias, gamma, beta: places in its vectors; -1: none. table: the first column that it reads of the time-embedding
-    tables, or -1. scalar: an attention's scale of queries, or what ``begin`` says. io: of load and store. handover:
-    bytes that the blocks of a cluster, each of which computes an eighth of the channels, would have to tell each other
-    for one trajectory; 0: only those who made them read them. name: for people.
+    tables, or -1. scalar: an attention's scale of queries, or what ``begin`` says. io: of load and store.
+    name: for people.
     """
 
     kind: Kind
@@ -146,8 +145,12 @@ class Stage:
     heads: int = 1
     scalar: float = 0.0
     io: int = -1
-    handover: int = 0
     name: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the blocks of a cluster share it; what cannot be cut each of them computes (csrc/cuda/stage.cuh)."""
+        return self.kind in (Kind.CONV, Kind.NORM, Kind.POINTWISE, Kind.ATTENTION)
 
     def row(self, group: int) -> list[int]:
         """The stage as int32, for arenas of so many trajectories."""
@@ -192,7 +195,7 @@ class Stage:
             words.append(f"step bias {self.table}")
         views = [(name, at) for name in VIEWS if (at := getattr(self, name))]
         places = " ".join(f"{name} {at.offset + at.channel}/{at.ld}" for name, at in views)
-        return f"{' '.join(words):100s} {places}" + f"; tells {self.handover} bytes" * bool(self.handover)
+        return f"{' '.join(words):100s} {places}"
 
 
 VIEWS = ("x", "y", "r", "u", "p")

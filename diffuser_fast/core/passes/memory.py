@@ -44,15 +44,12 @@ def whole_lines(channels: int) -> int:
 
 
 def plan_memory(
-    program: Program, *, row: Callable[[int], int] = whole_lines, placed: Mapping[int, View] | None = None,
-    settled: Sequence[int] | None = None,
-) -> Arena:  # fmt: skip
+    program: Program, *, row: Callable[[int], int] = whole_lines, placed: Mapping[int, View] | None = None
+) -> Arena:
     """Assign every value its memory. Inputs and outputs are kept from the first op to the last.
 
     An op never writes where one of its own inputs lies, so engines need not think about aliasing. row: channels of a
-    buffer -> floats from one row to the next. placed: inputs that lie elsewhere, which take no room here. settled: of
-    each op the op, itself or a later one, by whose end all that take part in computing it are known to have done so;
-    what it touches is not used again before (default: itself).
+    buffer -> floats from one row to the next. placed: inputs that lie elsewhere, which take no room here.
     """
     placed = {} if placed is None else placed
     root, column, aliases = _join(program)
@@ -63,7 +60,7 @@ def plan_memory(
     ld = {home: row(channels) for home, channels in width.items()}
     buffers = [
         Buffer(home, ld[home] * program.shapes[home][1], born, dies)
-        for home, (born, dies) in _lifetimes(program, root, settled).items()
+        for home, (born, dies) in _lifetimes(program, root).items()
         if home not in placed
     ]
     offsets, size = allocate(buffers) if buffers else ({}, 0)
@@ -101,17 +98,16 @@ def _join(program: Program) -> tuple[list[int], list[int], frozenset[int]]:
     return root, column, frozenset(aliases)
 
 
-def _lifetimes(program: Program, root: list[int], settled: Sequence[int] | None) -> dict[int, tuple[int, int]]:
+def _lifetimes(program: Program, root: list[int]) -> dict[int, tuple[int, int]]:
     """First and last op (by index) at which each buffer is touched; inputs from the start, outputs to the end."""
     born, dies = {}, {}
-    settled = range(len(program.ops)) if settled is None else settled
     end = len(program.ops)
     for v in program.inputs.values():
         born[root[v]], dies[root[v]] = -1, end
     for n, op in enumerate(program.ops):
         for v in (*op.outs, *op.ins):
             born.setdefault(root[v], n)
-            dies[root[v]] = max(dies.get(root[v], -1), settled[n])
+            dies[root[v]] = max(dies.get(root[v], -1), n)
     for v in program.outputs.values():
         dies[root[v]] = end
     return {home: (born[home], dies[home]) for home in born}
