@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 
 from .machine import ROOT
-from .real_time import show
-from .records import RESULTS, Sheet, log_of
+from .recording import add_options, recording
+from .records import Sheet
 
 DELAYS = (1, 4, 12, 24)
 COLUMNS = ["delay, steps", "score", "standard error", "seam", "from delay 0, errors"]
@@ -24,20 +23,15 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.delays")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--delays", type=int, nargs="+", default=DELAYS)
-    parser.add_argument("--record", action="store_true", help="append it to bench/results")
-    parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the records")
+    add_options(parser)
     options = parser.parse_args(words)
-    log = log_of("delays", words, 1, options.results) if options.record else None
     asked = ["--episodes", options.episodes, "--delays", *options.delays, "--json"]
     example = [sys.executable, str(ROOT / "examples" / "plan_while_acting.py"), *map(str, asked)]
-    done = subprocess.run(example, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    sheet = table(json.loads(done.stdout), options.episodes)
-    show(sheet)
-    if log is not None:
-        log.append(sheet)
-        print(f"1 record appended to {os.path.relpath(log.path)}")
+    with recording("delays", words, 1, options) as kept:
+        done = subprocess.run(example, capture_output=True, text=True, cwd=ROOT)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        kept(table(json.loads(done.stdout), options.episodes))
 
 
 def table(found: dict, episodes: int) -> Sheet:

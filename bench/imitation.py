@@ -8,7 +8,6 @@ noise than it had in the data, which says what steadier actions alone are worth.
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from diffuser_fast.control.behavior import actors_of
 from diffuser_fast.envs.locomotion import MAX_EPISODE_STEPS, make_body
 
 from .pareto import FIRST
-from .real_time import show
-from .records import RESULTS, Sheet, log_of
+from .recording import add_options, recording
+from .records import Sheet
 
 SCALES = (1.0, 0.7, 0.5, 0.25, 0.0)
 VISITED = 0.05  # of the steps of an episode, kept as states
@@ -101,15 +100,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--states", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=64, help="plans at each state")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--record", action="store_true", help="append it to bench/results")
-    parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the records")
+    add_options(parser)
     options = parser.parse_args(words)
-    log = log_of("imitation", words, options.threads, options.results) if options.record else None
-    sheet = measured(options.planner, options.episodes, options.states, options.batch_size, options.threads)
-    show(sheet)
-    if log is not None:
-        log.append(sheet)
-        print(f"1 record appended to {os.path.relpath(log.path)}")
+    with recording("imitation", words, options.threads, options) as kept:
+        kept(measured(options.planner, options.episodes, options.states, options.batch_size, options.threads))
 
 
 if __name__ == "__main__":

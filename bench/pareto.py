@@ -27,7 +27,7 @@ from diffuser_fast.cli.rollout import command as rollout
 from . import scores
 from .front_page import digits
 from .machine import ROOT, Quiet, usable_cores
-from .real_time import show
+from .recording import show
 from .records import RESULTS, Entry, Sheet, log_of, read
 from .report import rewrite
 from .tables import NONE, markdown

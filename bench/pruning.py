@@ -9,7 +9,6 @@ workloads have random weights: ``--checkpoint`` judges one that has learnt somet
 from __future__ import annotations
 
 import argparse
-import os
 
 import numpy as np
 
@@ -18,8 +17,8 @@ from diffuser_fast.backends.engine import Schedule, Seeded
 from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.planner import Planner
 
-from .real_time import show
-from .records import RESULTS, Sheet, log_of
+from .recording import add_options, recording
+from .records import Sheet
 from .tails import made, situations
 from .workloads import workloads
 
@@ -74,8 +73,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=64, help="candidates, of --checkpoint")
     parser.add_argument("--situations", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="append it to bench/results")
-    parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the records")
+    add_options(parser)
     options = parser.parse_args(words)
     if options.checkpoint:
         planner = Planner(load(options.checkpoint), "cpu", batch_size=options.batch, threads=options.threads)
@@ -83,14 +81,10 @@ def main(words: list[str] | None = None) -> None:
         planner = made(workloads().find(options.workload), options.threads)
     if planner.loop.guide is None or planner.batch_size < 2 * max(KEPT):
         parser.error(f"a guided planner of at least {2 * max(KEPT)} candidates is wanted")
-    log = log_of("pruning", words, options.threads, options.results) if options.record else None
     which = "a checkpoint" if options.checkpoint else options.workload
     name = f"{which}, {options.situations} situations"
-    sheet = Sheet("pruning", name, ["candidates", *COLUMNS], measured(planner, options.situations))
-    show(sheet)
-    if log is not None:
-        log.append(sheet)
-        print(f"1 record appended to {os.path.relpath(log.path)}")
+    with recording("pruning", words, options.threads, options) as kept:
+        kept(Sheet("pruning", name, ["candidates", *COLUMNS], measured(planner, options.situations)))
 
 
 if __name__ == "__main__":

@@ -56,14 +56,6 @@ def sheets(
             yield jitter(planner, situations(planner, options.steps), options.dt_ms * 1e-3, which)
 
 
-def show(sheet: Sheet) -> None:
-    """Printed."""
-    print(f"\n{sheet.what}: {sheet.name}{f' ({sheet.warning})' if sheet.warning else ''}")
-    print(*(f"{column:>16}" for column in sheet.columns))
-    for row in sheet.rows:
-        print(*(f"{v:>16.3f}" if isinstance(v, float) else f"{v!s:>16}" for v in row), flush=True)
-
-
 def _named(threads: int, hogs: int) -> str:
     return f"{threads} thread{'s' * (threads > 1)}, {hogs} busy"
 

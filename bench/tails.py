@@ -13,7 +13,8 @@ from diffuser_fast.planner import Planner
 from . import machine
 from .peers import Settings
 from .problem import checkpoint
-from .records import RESULTS, Sheet, log_of
+from .recording import add_options, recording
+from .records import Sheet
 from .stats import percentile
 from .workloads import Workload, workloads
 
@@ -83,28 +84,22 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--dt-ms", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=1000, help="of the executor's loop; 0: none")
     parser.add_argument("--plot", help="a PNG of all latencies: histograms, and misses against budgets")
-    parser.add_argument("--record", action="store_true", help="append what was measured to bench/results")
-    parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the records")
+    add_options(parser)
     options = parser.parse_args(words)
     if options.fifo:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.fifo))
     workload = workloads().find(options.workload)
-    log = log_of("tails", words, max(options.threads), options.results) if options.record else None
-    planners = {threads: made(workload, threads) for threads in options.threads}
     latencies, missed = {}, {}
-    for hogs in options.busy:
-        with real_time.busy(hogs):
-            found = real_time.sheets(workload.name, planners, hogs, options, latencies, missed)
-            for sheet in found:
-                real_time.show(sheet)
-                if log is not None:
-                    log.append(sheet)
+    with recording("tails", words, max(options.threads), options) as kept:
+        planners = {threads: made(workload, threads) for threads in options.threads}
+        for hogs in options.busy:
+            with real_time.busy(hogs):
+                for sheet in real_time.sheets(workload.name, planners, hogs, options, latencies, missed):
+                    kept(sheet)
     if options.plot:
         from .tail_plots import draw
 
         draw(options.plot, workload.name, latencies, missed)
-    if log is not None:
-        print(f"{len(log.records) - 1} records appended to {os.path.relpath(log.path)}")
 
 
 if __name__ == "__main__":
