@@ -23,14 +23,6 @@ from diffuser_fast.train.trainer import Trainer
 VALUE = {"horizon": 16, "dim": 16, "target": "value", "conditions": "first"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """A run's folder, and what it left."""

@@ -23,15 +23,6 @@ from diffuser_fast.train.trainer import Trainer
 RECIPE = Recipe(horizon=8, dim=8, dim_mults=(1, 2), n_timesteps=5, steps=24, batch_size=4, warmup=4)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bitwise equality needs one order of summation."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def episodes(steps=400, seed=0):
     """Slow waves: something a small network learns in a few hundred steps."""
     rng = np.random.default_rng(seed)
