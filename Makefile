@@ -50,8 +50,9 @@ demo: build     ## a plan, its picture and its time
 
 # One process per core and one thread per process: the suite is many small cases. Triton's interpreter and its compiler
 # cannot share a process, so what is interpreted is a run of its own, where Triton can be installed at all. Both run and
-# report, whatever the first says.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable
+# report, whatever the first says. What numbers are judged by is computed once for all processes (tests/kept_bounds.py).
+BOUNDS := --bounds=$(abspath build/bounds)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --benchmark-disable $(BOUNDS)
 test: build     ## all tests
 	@code=0; $(PYTEST) $(ARGS) || code=$$?; \
 	if $(PY) -c 'import triton' 2>/dev/null; then TRITON_INTERPRET=1 $(PYTEST) tests/interpreted $(ARGS) || \
@@ -188,7 +189,7 @@ sanitize-address sanitize-thread: sanitize-%: venv
 	    DIFFUSER_FAST_ISA=scalar OMP_NUM_THREADS=1 PYTHONMALLOC=malloc && \
 	run() { $(if $(filter thread,$*),setarch -R) $(abspath $(PY)) "$$@"; } && \
 	run -c "from diffuser_fast import _cpu; assert '$(SANE)' in _cpu.__file__, _cpu.__file__" && \
-	{ run -m pytest -q -n $(WORKERS) -s --benchmark-disable $(SANE_TESTS_$*) $(ARGS) || touch failed; } 2>&1 | tee log && \
+	{ run -m pytest -q -n $(WORKERS) -s --benchmark-disable $(BOUNDS) $(SANE_TESTS_$*) $(ARGS) || touch failed; } 2>&1 | tee log && \
 	test ! -e failed && grep -q '[0-9] passed' log && ! grep -q 'WARNING: ThreadSanitizer' log
 
 sanitize-executor: build

@@ -25,6 +25,7 @@ import numpy as np
 LEAST = 2.0
 RECORD = "--record"
 ROOT = Path(__file__).resolve().parents[1]
+BOUNDS = ROOT / "build" / "bounds"
 SUITES = (
     "tests/backends", "tests/bench/test_latency.py", "tests/core", "tests/csrc", "tests/formats", "tests/oracle",
     "tests/dropin", "tests/test_goldens.py", "tests/test_planner.py", "tests/train/test_losses.py",
@@ -118,7 +119,8 @@ def run(setting: str, workers: str) -> tuple[dict[str, float], bool]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "worksteal", "--benchmark-disable"]
         environment = {"OMP_NUM_THREADS": "1", **os.environ, **SETTINGS[setting]}
-        done = subprocess.run([*command, f"--margins={folder}", *SUITES], cwd=ROOT, env=environment)
+        command += [f"--bounds={BOUNDS}", f"--margins={folder}"]
+        done = subprocess.run([*command, *SUITES], cwd=ROOT, env=environment)
         margins: dict[str, float] = {}
         for path in Path(folder).iterdir():
             margins |= json.loads(path.read_text())

@@ -64,6 +64,7 @@ def tested(cpu: str, isa: str, suites: list[str]) -> bool:
     """Whether the suites pass with this instruction set of this CPU."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--benchmark-disable"]
     command += [
+        f"--bounds={ROOT / 'build' / 'bounds'}",
         f"--remote={' '.join(emulated(cpu, BUILT / 'remote'))}",
         *suites,
         "-k",
