@@ -62,6 +62,7 @@ struct FloatResult {
 // The operands of a convolution: float32, a channel at a time. packed_bf16.inl.h and int8.inl.h have others.
 struct Float32 {
   static constexpr int kFloats = 1;  // of x to the next channel
+  static constexpr int kAhead = 0;   // floats: weights are fetched so early, all vectors of a tile; 0: not
   template <int Vectors>
   using Result = FloatResult<Vectors>;
   static constexpr int vectors(int segments, int rows) {
@@ -91,11 +92,14 @@ struct Offsets {
   ptrdiff_t at[Vectors];
 };
 
-template <int Vectors>
+template <int Ahead, int Vectors>
 inline __attribute__((always_inline)) void load_weights(const float* w, const Offsets<Vectors>& offsets,
                                                         Vec (&weights)[Vectors]) {
 #pragma GCC unroll 8
-  for (int v = 0; v < Vectors; ++v) weights[v] = keep(load(w + offsets.at[v]));
+  for (int v = 0; v < Vectors; ++v) {
+    weights[v] = keep(load(w + offsets.at[v]));
+    if (Ahead && v % kPerBlock == 0) __builtin_prefetch(w + offsets.at[v] + Ahead);
+  }
 }
 
 // Of as many units as a vector of each row's inputs holds, those from `Unit` on.
@@ -107,7 +111,7 @@ inline __attribute__((always_inline)) void accumulate_lanes(Vec (&sums)[Vectors]
   if constexpr (Unit * Operands::kFloats < kInputLanes) {
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
-    load_weights(w, offsets, weights);
+    load_weights<Operands::kAhead>(w, offsets, weights);
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4
@@ -145,7 +149,7 @@ inline __attribute__((always_inline)) void accumulate(Vec (&sums)[Vectors][Segme
   for (; c < units; ++c) {
     __builtin_prefetch(w + ahead, 0, 2);
     Vec weights[Vectors];
-    load_weights(w, offsets, weights);
+    load_weights<Operands::kAhead>(w, offsets, weights);
 #pragma GCC unroll 4
     for (int s = 0; s < Segments; ++s) {
 #pragma GCC unroll 4

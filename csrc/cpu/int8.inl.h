@@ -46,6 +46,7 @@ struct Int8Result {
 // Four channels at a time: a word of each.
 struct Int8 {
   static constexpr int kFloats = 1;  // a word
+  static constexpr int kAhead = 0;
   template <int Vectors>
   using Result = Int8Result<Vectors>;
   static constexpr int vectors(int segments, int rows) { return int8_vectors(segments, rows); }

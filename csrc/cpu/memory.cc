@@ -1,6 +1,7 @@
 #include "memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -54,6 +55,14 @@ Memory::~Memory() {
 }
 
 bool lock_memory(const void* data, int64_t bytes) { return bytes == 0 || mlock(data, bytes) == 0; }
+
+int64_t l2_cache() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const int64_t found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (found > 0) return found;
+#endif
+  return 512 << 10;
+}
 
 bool Memory::lock() const { return lock_memory(data_, bytes_of(size_)); }
 

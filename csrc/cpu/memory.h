@@ -24,4 +24,7 @@ class Memory {
 // The pages that these bytes lie in stay in memory. False: refused, see errno.
 bool lock_memory(const void* data, int64_t bytes);
 
+// Bytes of a core's L2 cache, or of a small one where the system does not say.
+int64_t l2_cache();
+
 }  // namespace df

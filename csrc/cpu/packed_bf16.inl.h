@@ -9,6 +9,7 @@ constexpr bool kBf16 = true;
 // Two channels at a time, both sides in bfloat16: each product is exact, sums are float32.
 struct PackedBf16 {
   static constexpr int kFloats = 1;  // a word
+  static constexpr int kAhead = 0;
   template <int Vectors>
   using Result = FloatResult<Vectors>;
   static constexpr int vectors(int segments, int rows) { return max_vectors(segments, rows); }
@@ -50,6 +51,7 @@ constexpr bool kBf16 = false;
 // Two channels at a time; weights become float32 on the way, inputs are float32.
 struct PackedBf16 {
   static constexpr int kFloats = 2;
+  static constexpr int kAhead = 0;
   template <int Vectors>
   using Result = FloatResult<Vectors>;
   // Each vector of words takes the registers of two of weights as well.

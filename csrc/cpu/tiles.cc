@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "compiled.h"
+#include "memory.h"
 
 namespace df {
 namespace {
@@ -164,9 +165,9 @@ class Tiler {
   std::vector<Family> families_;
 };
 
-// Tiles of up to 4 outputs in time, as many together as their input at all points leaves in half of a small L2 cache.
+// Tiles of up to 4 outputs in time, as many together as their input at all points leaves in half of the L2 cache, and as
+// equally many each time as they can be: the weights are read anew for each lot.
 void place_winograd_tiles(CompiledOp& op) {
-  constexpr int kBytes = 256 << 10, kWhole = kSegment * kMaxSegments;
   const auto add = [&](int b, int t0, int t1) {
     for (int t = t0; t < t1; t += kSegment) {
       Tile tile{};
@@ -186,9 +187,12 @@ void place_winograd_tiles(CompiledOp& op) {
     }
     part.end_run = static_cast<int>(op.tiles.size());
   }
-  const int tile = winograd_points(length) * winograd_ld(op) * static_cast<int>(sizeof(float));
-  op.winograd_tiles =
-      std::min(std::max(kBytes / tile / kWhole, 1) * kWhole, padded(static_cast<int>(op.tiles.size())));
+  int most = 0;
+  for (const Partition& part : op.partitions) most = std::max(most, part.end_run - part.run);
+  const int64_t tile = winograd_points(length) * winograd_ld(op) * static_cast<int64_t>(sizeof(float));
+  const int fit = static_cast<int>(std::max<int64_t>(l2_cache() / 2 / tile, kSegment * kMaxSegments));
+  const int each = ceil_div(most, std::max(ceil_div(most, fit), 1));
+  op.winograd_tiles = std::max(ceil_div(each, kSegment), 1) * kSegment;
 }
 
 }  // namespace

@@ -55,6 +55,13 @@ inline __attribute__((always_inline)) void from_points(Sum&& m, Vec (&y)[4]) {
   y[3] = add(fma(set(0.125f), half_odd, fma(set(8.0f), two_odd, one_odd)), m(Points - 1));
 }
 
+// Sums of kChannels products are added up by themselves: a long sum of floats is the more exact for it. The weights of
+// the next so many are fetched meanwhile: there are too few products of each for the machine to come to it by itself.
+constexpr int kChannels = 64;
+struct AtPoint : Float32 {
+  static constexpr int kAhead = kChannels * kBlock;
+};
+
 // One convolution, one thread's share of it.
 class Winograd {
  public:
@@ -142,10 +149,8 @@ class Winograd {
     }
   }
 
-  // Sums of kChannels products are added up by themselves: a long sum of floats is the more exact for it.
   template <int Vectors, int Segments>
   void products_of(const float* w, ptrdiff_t ahead, int first, int at, int rows, int c) const {
-    constexpr int kChannels = 64;
     const Offsets<Vectors> offsets(c % kBlock / kLanes, block_);
     for (int p = 0; p < points_; ++p, w += tap_) {
       for (int from = 0; from < op_.x.channels; from += kChannels) {
@@ -180,7 +185,7 @@ class Winograd {
   void accumulate_first(Vec (&sums)[Vectors][Segments * kSegment], const float* const* x, const float* w,
                         const Offsets<Vectors>& offsets, ptrdiff_t ahead, int channels, int rows) const {
     if (rows == Last) {
-      accumulate<Float32, Vectors, Segments, 0, Last>(sums, x, ld_, w, offsets, ahead, channels);
+      accumulate<AtPoint, Vectors, Segments, 0, Last>(sums, x, ld_, w, offsets, ahead, channels);
     } else if constexpr (Segments == 1 && Last > 1) {
       accumulate_first<Vectors, Segments, Last - 1>(sums, x, w, offsets, ahead, channels, rows);
     }
