@@ -75,12 +75,12 @@ def algorithm_of(
     op: Op, program: Program, weights: Mapping[str, NDArray], forward: Set[str], precision: str, batch: int
 ) -> Algorithm:
     """A convolution's algorithm. forward: the weights that are used by convolutions that are not transposed, too."""
-    if precision == "float32-close" and winograd.suits(op, program, batch):
-        return Algorithm.WINOGRAD
     if precision == "bf16" and _suits_bf16(op, program):
         return Algorithm.PACKED_BF16
     if precision == "int8" and _suits_int8(op, program):
         return Algorithm.INT8
+    if precision in ("float32-close", "int8") and winograd.suits(op, program, batch):
+        return Algorithm.WINOGRAD
     name = op.weights[0]
     shares = op.kind == "conv" and op.attrs["transposed"] and len(op.weights) == 1 and name in forward
     return Algorithm.DOT_ADJOINT if shares and _worth_sharing(weights[name]) else Algorithm.DIRECT
