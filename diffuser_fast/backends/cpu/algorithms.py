@@ -5,7 +5,7 @@ algorithm      precision        when
 =============  ===============  ============================================================================
 direct         float32          unless another suits; a tile of outputs stays in registers
 dot_adjoint    float32          an adjoint with many weights reads its convolution's copy
-winograd       float32-close    five taps, where enough tiles share the larger weights
+winograd       float32-close    five taps, where enough tiles share the larger weights; int8: of what it leaves
 packed_bf16    bf16             wide inputs; two channels a word
 int8           int8             wide inputs, several taps; four channels a word
 =============  ===============  ============================================================================
