@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1 << 26  # bytes: reading larger ones takes as long as computing them
+LARGEST = 1 << 28  # bytes: a folder of any number of such would fill a disk
 
 
 def install(folder: Path) -> None:
