@@ -52,10 +52,13 @@ def kept(compute: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     fields = ("x", "values", "chain")
 
     def computed_or_read(arguments: tuple, options: dict[str, Any]) -> Any:
-        path = folder / f"{digest(compute.__name__, arguments, options)}.npz"
+        try:
+            path = folder / f"{digest(compute.__name__, arguments, options)}.npz"
+        except (pickle.PicklingError, AttributeError, TypeError):  # a function is in it: what it does is not seen
+            return compute(*arguments, **options)
         if path.exists():
             with np.load(path) as file:
-                names = sorted({name.rpartition("/")[0] for name in file.files})
+                names = dict.fromkeys(name.rpartition("/")[0] for name in file.files)
                 read = {name: Implied(file[f"{name}/exact"], file[f"{name}/errors"]) for name in names}
             return ImpliedPlan(**read) if compute.__name__ == "implied_by_plan" else read
         found = compute(*arguments, **options)

@@ -27,8 +27,7 @@ def test_cosine_is_the_papers_formula(n):
 
 def test_twenty_steps_as_published():
     ac = cosine(20).alphas_cumprod
-    np.testing.assert_allclose(ac[:2], [0.99201, 0.97209], atol=5e-6)
-    assert ac[-1] == pytest.approx(6e-6, rel=0.05)
+    assert [f"{x:.5g}" for x in ac[:2]] == ["0.99201", "0.97209"] and f"{ac[-1]:.0e}" == "6e-06"
 
 
 def test_the_posterior_is_bayes():
