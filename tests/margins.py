@@ -168,6 +168,8 @@ def main(words: list[str]) -> int:
         thin |= not passed or min(margins.values(), default=0) < LEAST
         for suite, one in suites.items():
             print(f"{name:20} {suite:32} {one['tests']:5} tests, thinnest {one['thinnest']:8.2f}  {one['test']}")
+        for test in sorted((test for test in margins if margins[test] < LEAST), key=margins.get):
+            print(f"{name:20} too thin: {margins[test]:8.2f}  {test}")
         print(f"{name:20} {'all passed' if passed else 'SOME FAILED'}", flush=True)
         if recorded:
             record(at, name, suites, passed)
