@@ -92,7 +92,7 @@ def quick_check(names: Iterable[str]) -> list[dict[str, Any]]:
     found = []
     for target in targets(names):
         worst: dict[str, Verdict] = {}
-        ops = run_ops(target, [case for case in op_cases() if _is_small(case)], seeds=(0, 1))
+        ops = run_ops(target, [case for case in op_cases() if _is_small(case)], seeds=(0, 1, 2))
         for result in (*ops, *run_loops(target, loops)):
             name = result.case.split()[0] if result.what.startswith("output") else f"loop: {result.case}"
             if name not in worst or result.verdict.ratio > worst[name].ratio:
