@@ -28,14 +28,14 @@ def stale(root):
 def pytest_configure(config):
     if (source := stale(config.rootpath)) is not None and not hasattr(config, "workerinput"):
         raise pytest.UsageError(f"{source.relative_to(config.rootpath)} is younger than the engine: make build")
+    if config.getoption("--remote"):  # before anything loads this machine's engine
+        from arm import remote
+
+        remote.install(shlex.split(config.getoption("--remote")))
     if config.getoption("--bounds"):
         import kept_bounds
 
         kept_bounds.install(Path(config.getoption("--bounds")))
-    if config.getoption("--remote"):
-        from arm import remote
-
-        remote.install(shlex.split(config.getoption("--remote")))
     if config.getoption("--margins"):
         import margins
 
