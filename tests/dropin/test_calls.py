@@ -59,7 +59,7 @@ def implied_by_policy(name, batch_size, seed):
     return implied_by_call(ours, batch_size, seed=seed)
 
 
-SEEDS = {1: range(7, 19), 4: range(7, 10)}  # by batch size: few numbers are judged over many seeds
+SEEDS = {1: range(7, 13), 4: range(7, 9)}  # by batch size: few numbers are judged over many seeds
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -78,7 +78,10 @@ def test_the_same_torch_seed_gives_the_same_plans(name, batch_size, backend):
     for field in plans._fields:
         for who in (0, 1):
             numbers = [np.asarray(getattr(result[who][1], field)) for result in results]
-            within(numbers, [one[field] for one in implied], f"{field} {('ours', 'the policy')[who]}")
+            # torch chooses its algorithms by itself, by the machine's instructions and by sizes
+            exactness = "exact" if who == 0 and backend == "cpu" else "close"
+            bounds = [one[field] for one in implied]
+            within(numbers, bounds, f"{field} {('ours', 'the policy')[who]}", exactness=exactness)
     for first, of in ((action, plans), (wanted_action, wanted)):
         np.testing.assert_array_equal(first, of.actions[0, 0])
     assert after == its_after  # and torch's generator is left where the original leaves it
