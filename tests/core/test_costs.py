@@ -33,7 +33,7 @@ def test_costs_are_those_of_the_measured_plans():
     """But for the hundredth part that is presumed of them."""
     costs = made()
     expected = (1 + LEAST_MARGIN) * (ROW + GRADIENT * np.array(GUIDED))
-    np.testing.assert_allclose(costs.nanoseconds("shared") * 1e-9, expected, rtol=0.04)
+    np.testing.assert_allclose(costs.nanoseconds("shared") * 1e-9, expected, rtol=0.02)
     np.testing.assert_allclose(costs.nanoseconds("alone"), 2 * costs.nanoseconds("shared"), rtol=1e-6)
     whole = ONCE + (1 + LEAST_MARGIN) * (2 * ROW + 2 * GRADIENT)
     assert planned(costs, [0, 7]) == pytest.approx(whole, rel=0.02)

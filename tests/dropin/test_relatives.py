@@ -34,7 +34,7 @@ def seen(situations=2):
 def near(found, expected):
     for name, value in expected.items():
         assert found[name].shape == value.shape and found[name].dtype == value.dtype
-        assert (found[name] - value).abs().max() <= check.TOLERANCE * max(1, value.abs().max())
+        assert (found[name] - value).abs().max() <= 1e-4 * max(1, value.abs().max())
 
 
 @pytest.mark.parametrize("changes", [{}, {"variance_type": "fixed_small", "prediction_type": "epsilon"}])
@@ -48,7 +48,7 @@ def test_a_pipeline(changes):
         torch.manual_seed(4)
         found = fast(OBS, scale=scale, **ASKED)
         assert found.shape == expected.shape and torch.equal(after, torch.random.get_rng_state())
-        np.testing.assert_allclose(found, expected, rtol=0, atol=check.TOLERANCE)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert fast.planner.checkpoint.guide.scale == 0.3 and fast.action_dim == 2
 
 
@@ -131,9 +131,7 @@ def alike(original, fast, call, *, seed=4):
     assert torch.equal(after, torch.random.get_rng_state())
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype and type(one) is type(other)
-        assert np.abs(np.asarray(one) - np.asarray(other)).max() <= check.TOLERANCE * max(
-            1, np.abs(np.asarray(other)).max()
-        )
+        assert np.abs(np.asarray(one) - np.asarray(other)).max() <= 1e-4 * max(1, np.abs(np.asarray(other)).max())
 
 
 def steps_of(situations=2):
