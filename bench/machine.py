@@ -15,7 +15,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(__file__).with_name("scratch")  # git ignores it: what was compiled, and what single runs leave
-PACKAGES = ("diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx")
+PACKAGES = (
+    "diffuser-fast", "numpy", "torch", "triton", "onnxruntime", "openvino", "onnx", "ai-edge-litert", "mnn", "jax",
+    "iree-base-compiler", "iree-base-runtime",
+)  # fmt: skip
 FLAGS = (
     "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni",
     "amx_bf16", "asimd", "sve",

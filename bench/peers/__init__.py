@@ -39,7 +39,7 @@ class Settings:
         # Where torch.compile and Triton keep what they compiled: the next suite need not do it again.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
         os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
-        if self.isa:  # oneDNN (torch's and OpenVINO's), then ATen and Inductor, then ours; ONNX Runtime hears none
+        if self.isa:  # oneDNN (torch's and OpenVINO's), then ATen and Inductor, then ours; others hear none or are told
             caps = {"avx2": ("AVX2", "avx2"), "avx512": ("AVX512_CORE", "avx512")}
             names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "DIFFUSER_FAST_ISA")
             os.environ.update(zip(names, (*caps.get(self.isa, ("SSE41", "default")), self.isa), strict=True))
@@ -97,7 +97,9 @@ def candidates(settings: Settings, only: Sequence[str] = ()) -> list[Candidate]:
 
 
 def _all(settings: Settings) -> list[Candidate]:
+    from .iree import Iree
     from .litert import LiteRt
+    from .mnn import Mnn
     from .onnx import OnnxRuntime, OpenVino
     from .ours import engines
     from .torch_compile import CPU_MODES, GPU_MODES, Compiled
@@ -105,7 +107,8 @@ def _all(settings: Settings) -> list[Candidate]:
     from .xla import Xla
 
     if settings.clock == "cpu":
-        return [Eager(), *map(Compiled, CPU_MODES), OnnxRuntime(), OpenVino(), LiteRt(), Xla(), *engines(settings)]
+        others = [OnnxRuntime(), OpenVino(), LiteRt(), Mnn(), Xla(), Iree()]
+        return [Eager(), *map(Compiled, CPU_MODES), *others, *engines(settings)]
     return [Eager("waits"), Eager(), Eager("one graph"), *map(Compiled, GPU_MODES), *engines(settings)]
 
 

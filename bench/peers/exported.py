@@ -7,30 +7,41 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from ..machine import ROOT, SCRATCH
+from ..machine import ROOT, SCRATCH, fingerprint
 from ..problem import Problem, problem
 from ..workloads import workloads
-from .assembled import inputs
 
-# Format -> the packages that export to it.
-PACKAGES = {"onnx": ("torch", "onnx", "onnxscript"), "tflite": ("torch", "litert_torch")}
-_SOURCES = ("assembled.py", "modules.py", "images.py", "exported.py")
+# Format -> the packages that export to it, and the sources here that say what.
+_ONNX = ("torch", "onnx", "onnxscript")
+PACKAGES = {
+    "onnx": _ONNX, "mnn": (*_ONNX, "MNN"), "tflite": ("torch", "litert_torch"), "vmfb": ("jax", "iree-base-compiler"),
+}  # fmt: skip
+_TORCH = ("assembled.py", "modules.py", "images.py", "exported.py")
+_SOURCES = {"vmfb": ("xla.py", "iree.py", "exported.py")}
 
 
 def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRATCH / "models") -> Path:
-    """The file of a role of assembled.py. form: "rows" (modules.py) or "images" (images.py).
+    """The file of a role of assembled.py. form: "rows" (modules.py) or "images" (images.py). In the format "vmfb" it is
+    of a whole workload: role is its kind, form what CPU it is compiled for (iree.py).
 
     Its name is a digest of all that it is made of: weights, inputs, our code, the exporter's versions. RuntimeError if
     it cannot be exported.
     """
-    name = f"{given.workload.name.replace('/', '-')}-{role}-{form}"
+    name, loop, steps = f"{given.workload.name.replace('/', '-')}-{role}-{form}", given.loop, given.loop.steps
     digest = hashlib.sha256("".join(f"{name} {package} {version(package)}" for package in PACKAGES[format]).encode())
-    digest.update(b"".join(Path(__file__).with_name(source).read_bytes() for source in _SOURCES))
-    network = given.loop.denoiser if role in ("step", "denoise") else given.loop.guide
-    digest.update(network.program.digest().encode())
-    for array in (*network.weights.values(), *inputs(given, role), given.inpainting.mask):
+    digest.update(b"".join(Path(__file__).with_name(source).read_bytes() for source in _SOURCES.get(format, _TORCH)))
+    for network in filter(None, (loop.denoiser, loop.guide)):
+        digest.update(network.program.digest().encode())
+        for array in (*network.weights.values(), network.tables.per_step):
+            digest.update(array.tobytes())
+    columns = (getattr(steps, column) for column in ("p", "q", "a", "b", "s", "gx", "guide_steps"))
+    start = given.tape if given.x is None else given.x
+    for array in (*columns, *(loop.clip or ()), given.inpainting.mask, start):
         digest.update(array.tobytes())
+    if format == "vmfb":  # machine code
+        digest.update(str(fingerprint()["isa"]).encode())
     path = folder / f"{name}-{digest.hexdigest()[:16]}.{format}"
     if not path.exists():  # by a process of its own: one that only loads models holds no torch
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,25 +54,56 @@ def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRA
 
 def main(workload: str, role: str, form: str, path: str) -> None:
     """Export, whole or not at all."""
+    part = Path(path).with_suffix(".part")
+    _WRITERS[Path(path).suffix.removeprefix(".")](problem(workloads().find(workload)), role, form, part)
+    part.replace(path)
+
+
+def _module(given: Problem, role: str, form: str) -> tuple[Any, tuple[Any, ...]]:
+    """A role's network in torch, and the inputs to export it with."""
     import torch
 
+    from .assembled import inputs
     from .images import ImageModule
     from .modules import PlanModule, ProgramModule
 
-    given = problem(workloads().find(workload))
-    example = tuple(torch.tensor(a) for a in inputs(given, role))
+    torch.set_grad_enabled(False)
     module = PlanModule(given, role, {"rows": ProgramModule, "images": ImageModule}[form]).eval()
-    part = Path(path).with_suffix(".part")
-    with torch.no_grad():
-        if path.endswith(".onnx"):
-            program = torch.onnx.export(module, example, dynamo=True, verbose=False)
-            part.write_bytes(program.model_proto.SerializeToString())
-        else:
-            import litert_torch
+    return module, tuple(torch.tensor(a) for a in inputs(given, role))
 
-            litert_torch.convert(module, example).export(str(part))
-    part.replace(path)
 
+def _onnx(given: Problem, role: str, form: str, path: Path) -> None:
+    import torch
+
+    program = torch.onnx.export(*_module(given, role, form), dynamo=True, verbose=False)
+    for i, value in enumerate(program.model.graph.outputs):
+        value.name = f"output_{i}"  # MNN gives them in no order
+    path.write_bytes(program.model_proto.SerializeToString())
+
+
+def _mnn(given: Problem, role: str, form: str, path: Path) -> None:
+    """From the ONNX model, which ONNX Runtime is given too."""
+    import _tools  # MNN's converter itself: its front, MNN.tools, installs a package to report its use with
+
+    source = model(given, role, "onnx", form, path.parent)
+    _tools.mnnconvert(["MNNConvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)])
+    if not path.exists():
+        raise RuntimeError(f"MNN does not convert {role}")
+
+
+def _tflite(given: Problem, role: str, form: str, path: Path) -> None:
+    import litert_torch
+
+    litert_torch.convert(*_module(given, role, form)).export(str(path))
+
+
+def _vmfb(given: Problem, role: str, form: str, path: Path) -> None:
+    from .iree import compiled
+
+    path.write_bytes(compiled(given, form))
+
+
+_WRITERS = {"onnx": _onnx, "mnn": _mnn, "tflite": _tflite, "vmfb": _vmfb}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -6,13 +6,14 @@ times slower at these sizes. Weights and tables stay where XLA put them; a call 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffuser_fast.core.loop import Network as LoopNetwork
 from diffuser_fast.core.passes import vjp
 from diffuser_fast.core.program import Op, Program, Shape
 
@@ -34,31 +35,49 @@ class Xla(Candidate):
 
         jax.config.update("jax_compilation_cache_dir", str(SCRATCH / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        kind = problem.workload.kind
-        function, given, fresh = (_plan if problem.x is None else _single)(problem)
-        given = jax.device_put(given)
-        call = jax.jit(function).lower(given, *fresh).compile()
-        names = {"step": ("y",), "gradient": ("value", "gradient")}.get(kind, ("x", "value"))
+        whole, weights = function(problem)
+        arrays, weights, names = fresh(problem), jax.device_put(weights), OUTPUTS[problem.workload.kind]
+        call = jax.jit(whole).lower(weights, *arrays).compile()
 
         def answer(found: Any) -> dict[str, NDArray]:
-            return {name: np.asarray(array) for name, array in zip(names, found, strict=False)}
+            return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
 
-        return Ready(lambda: jax.block_until_ready(call(given, *fresh)), answer)
+        return Ready(lambda: jax.block_until_ready(call(weights, *arrays)), answer)
 
 
-def _single(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
+# Kind of a workload -> what its function returns.
+OUTPUTS = {"step": ("y",), "gradient": ("value", "gradient"), "plan": ("x",), "guided": ("x", "value")}
+
+
+def function(problem: Problem) -> tuple[Callable[..., tuple[Any, ...]], Any]:
+    """A workload as a function of its weights and of ``fresh``'s arrays, and the weights."""
+    return (_plan if problem.x is None else _single)(problem)
+
+
+def fresh(problem: Problem) -> list[NDArray]:
+    """The arrays that every call is given anew."""
+    if problem.x is None:
+        values = np.broadcast_to(problem.inpainting.values, problem.tape[0].shape)
+        return [problem.tape, np.ascontiguousarray(values, np.float32)]
+    return [_network(problem).tables.per_step[0, 0], problem.x]
+
+
+def _network(problem: Problem) -> LoopNetwork:
+    return problem.loop.guide if problem.workload.kind == "gradient" else problem.loop.denoiser
+
+
+def _single(problem: Problem) -> tuple[Any, Any]:
     """One evaluation of a network."""
-    gradient = problem.workload.kind == "gradient"
-    network = problem.loop.guide if gradient else problem.loop.denoiser
+    gradient, network = problem.workload.kind == "gradient", _network(problem)
     net = Network(vjp(network.program) if gradient else network.program, network.weights)
 
     def function(weights: Any, row: Any, x: Any) -> tuple[Any, ...]:
         return _gradient(net, weights, row, x) if gradient else net(weights, row, x)
 
-    return function, net.weights, [network.tables.per_step[0, 0], problem.x]
+    return function, net.weights
 
 
-def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
+def _plan(problem: Problem) -> tuple[Any, Any]:
     """The sampling loop, as ``core/loop.py`` defines it, for samplers of one step."""
     import jax.numpy as jnp
     from jax import lax
@@ -73,9 +92,10 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
         given |= {"value": value.weights, "climb": climb.weights, "guide_tables": guide.tables.per_step[:, 0]}
     columns = {name: getattr(steps, name).astype(np.float32) for name in ("p", "q", "a", "b", "s", "gx")}
     times, last = jnp.asarray(steps.guide_steps), loop.rows - 1
+    mask = inpainting.mask.astype(np.float32)
 
     def project(x: Any, values: Any) -> Any:
-        return jnp.where(inpainting.mask, values, x)
+        return mask * values + (1 - mask) * x  # where() by bits is what IREE cannot tile
 
     def function(g: Any, tape: Any, values: Any) -> tuple[Any, ...]:
         c = {name: jnp.asarray(column) for name, column in columns.items()}
@@ -103,8 +123,7 @@ def _plan(problem: Problem) -> tuple[Any, Any, list[NDArray]]:
             found = value(g["value"], g["guide_tables"][last], x)[0][:, 0, 0]
         return denoise(last, x), found
 
-    values = np.ascontiguousarray(np.broadcast_to(inpainting.values, problem.tape[0].shape), np.float32)
-    return function, given, [problem.tape, values]
+    return function, given
 
 
 def _gradient(net: Network, weights: Any, row: Any, x: Any) -> tuple[Any, Any]:

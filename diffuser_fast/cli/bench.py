@@ -22,7 +22,7 @@ BUNDLED = "maze2d-umaze"
 @click.argument("words", metavar="[OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> None:
-    """Latency of our engines beside what else a user could pick: torch, ONNX Runtime, OpenVINO, LiteRT, jax.
+    """Latency of our engines beside what else a user could pick: torch, ONNX Runtime, LiteRT, jax and others.
 
     In a checkout all options of `python -m bench`; elsewhere --json alone.
     """

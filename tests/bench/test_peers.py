@@ -6,7 +6,9 @@ from bench.case import Side
 from bench.ground_truth import GroundTruth
 from bench.peers import Settings
 from bench.peers.exported import model
+from bench.peers.iree import Iree
 from bench.peers.litert import LiteRt
+from bench.peers.mnn import Mnn
 from bench.peers.onnx import OnnxRuntime, OpenVino
 from bench.peers.ours import Ours, engines
 from bench.peers.torch_compile import CPU_MODES, GPU_MODES, Compiled
@@ -94,14 +96,15 @@ def test_compiled(given, mode):
 
 # The exporter takes seconds per network: "guided" has all three networks, and the loop around them.
 @pytest.mark.parametrize("kind", ["gradient", "guided"])
-@pytest.mark.parametrize("peer", [OnnxRuntime, OpenVino, LiteRt])
+@pytest.mark.parametrize("peer", [OnnxRuntime, OpenVino, LiteRt, Mnn])
 def test_exported(given, peer, kind):
     judge(peer(), given(f"tiny/{kind}/b2"))
 
 
-@pytest.mark.parametrize("kind", ["step", "gradient", "plan", "guided"])
-def test_whole_workloads_in_one_function(given, kind):
-    judge(Xla(), given(f"tiny/{kind}/b2"))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("peer", [Xla, Iree])
+def test_whole_workloads_in_one_function(given, peer, kind):
+    judge(peer(), given(f"tiny/{kind}/b2"))
 
 
 def test_models_are_kept_by_content(given, tmp_path, monkeypatch):
@@ -112,6 +115,10 @@ def test_models_are_kept_by_content(given, tmp_path, monkeypatch):
     assert model(given("tiny/step/b2")[0], "step", "onnx", "rows", tmp_path) == first
     with pytest.raises(TypeError):  # other weights are another model
         model(problem(workloads().find("tiny/step/b2"), seed=1), "step", "onnx", "rows", tmp_path)
+
+
+def test_a_cap_is_compiled_for(given):
+    assert "x86-64-v3" in judge(Iree(), given("tiny/gradient/b2"), Settings(threads=2, isa="avx2")).note
 
 
 def test_a_cap_that_is_not_heard_is_said(given):
