@@ -1,6 +1,7 @@
 """What tests judge by: a verdict in one line, and what is implied for a Planner's plans, in physical units."""
 
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 from margins import at_most
@@ -8,8 +9,11 @@ from oracle.goldens import FOLDER, load_golden
 
 import diffuser_fast as dfx
 from diffuser_fast import conformance as c
+from diffuser_fast.backends.reference import ReferenceEngine
 from diffuser_fast.conformance.arithmetic import FLOAT32
+from diffuser_fast.conformance.implied import COPIES
 from diffuser_fast.core.conditions import parse_conditions
+from diffuser_fast.core.loop import Result, ranking
 from diffuser_fast.core.normalizers import CDF, Gaussian
 
 
@@ -34,6 +38,35 @@ def implied_plans(planner, conditions, noise, *, precision="float32", foreign=Fa
     actions, observations = plan.physical(normalizers, whole_array=whole_array)
     chain = plan.chain.mapped(normalizers.unnormalize)
     return {"actions": actions, "observations": observations, "values": plan.values, "chain": chain}
+
+
+def implied_by_calls(call):
+    """What is implied for each array that ``call()`` returns, whose plans are the reference backend's.
+
+    It is called once with plans in float64, and once for each way in which rounding may have moved them: whatever it
+    makes of several of them, it makes of those.
+    """
+    exact, *copies = [[np.asarray(a, np.float64) for a in moved(call, copy)] for copy in range(-1, COPIES)]
+    errors = (np.stack([one - its for one in others]) for its, *others in zip(exact, *copies, strict=True))
+    return [c.Implied(*pair).mapped(lambda x: x) for pair in zip(exact, errors, strict=True)]
+
+
+def moved(call, copy):
+    """``call()``, with plans as the copy of this number has them; -1: the one that is left alone."""
+    undisturbed = ReferenceEngine.__call__
+
+    def engine(self, inpainting, noise, *, x=None, start=0, tables=None, candidates=None, chain=False):
+        with patch.object(ReferenceEngine, "__call__", undisturbed):
+            implied = c.implied_by_plan(self.loop, inpainting, noise, batch=self.batch, x=x, start=start, tables=tables)
+        plans = {
+            field: one.exact if copy < 0 else one.exact + one.errors[copy]
+            for field, one in ((field, getattr(implied, field)) for field in ("x", "values", "chain"))
+        }
+        order = ranking(implied.values.exact, candidates or self.batch)
+        return Result(plans["x"], plans["values"], order, plans["chain"] if chain else None)
+
+    with patch.object(ReferenceEngine, "__call__", engine):
+        return call()
 
 
 def agree(implied, *plans):

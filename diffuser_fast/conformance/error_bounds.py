@@ -6,10 +6,11 @@ with every rounding of the precision thrown at its full size, in several copies.
     rms(engine - float64) <= multiple * rms(copies - float64)
     max(engine - float64) <= multiple * max(copies - float64)
 
-over all that is judged together, usually the same case from several seeds. No tolerance is anybody's choice, and none
-depends on how some kernel of some machine happens to round: where numbers are hard (a variance of two elements, a long
-chain of guided steps), the copies part as well, and say how far; where nothing is rounded (a slice, what is given of a
-trajectory), nothing is allowed.
+over all that is judged together, usually the same case from several seeds, the errors of each in units of what is
+implied for it: else the hardest seed alone would be judged. No tolerance is anybody's choice, and none depends on how
+some kernel of some machine happens to round: where numbers are hard (a variance of two elements, a long chain of guided
+steps), the copies part as well, and say how far; where nothing is rounded (a slice, what is given of a trajectory),
+nothing is allowed.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Implied:
 class Verdict:
     """rms, largest: the engine's error against float64. rms_allowed, largest_allowed: what its class permits.
 
-    scale: the largest number there is, max |f64|. All are in the units of what was judged.
+    scale: the largest number there is, max |f64|. All are in the units of what was judged; of several seeds each error
+    counts as if what is implied for its seed were what is implied for all.
     """
 
     exactness: str
@@ -100,13 +102,23 @@ def judge(
     shapes, expected = [np.shape(a) for a in engine], [one.exact.shape for one in implied]
     if shapes != expected or not shapes:
         raise ValueError(f"engine: found arrays of shapes {shapes}, expected {expected}, one per seed")
-    found, exact = (_flat(arrays) for arrays in (engine, [one.exact for one in implied]))
-    errors = _flat([one.errors for one in implied])
+    off = [np.asarray(a, np.float64) - one.exact for a, one in zip(engine, implied, strict=True)]
+    errors, exact = _flat([one.errors for one in implied]), _flat([one.exact for one in implied])
     if not (np.isfinite(exact).all() and np.isfinite(errors).all()):
         raise ValueError("implied: its own numbers are not finite")
-    rms_allowed, largest_allowed = (sides * MULTIPLES[exactness] * size for size in _sizes(errors))
-    rms, largest = _sizes(found - exact) if np.isfinite(found).all() else (np.inf, np.inf)
+    whole, each = _sizes(errors)[0], [_sizes(one.errors)[0] for one in implied]
+
+    def sizes(errors: Sequence[NDArray]) -> tuple[float, float]:
+        return _sizes(_flat([_like(whole, size, one) for size, one in zip(each, errors, strict=True)]))
+
+    rms_allowed, largest_allowed = (sides * MULTIPLES[exactness] * size for size in sizes([i.errors for i in implied]))
+    rms, largest = sizes(off) if np.isfinite(_flat(off)).all() else (np.inf, np.inf)
     return Verdict(exactness, rms, rms_allowed, largest, largest_allowed, float(np.abs(exact).max(initial=0)))
+
+
+def _like(whole: float, size: float, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors of a seed for which ``size`` is implied, as of one for which ``whole`` is; endless where nothing is."""
+    return errors * (whole / size) if size else np.where(errors, np.inf, 0.0)
 
 
 def _flat(arrays: Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -37,10 +37,10 @@ def off_by(*errors):
 def test_the_line_is_a_multiple_of_what_is_implied(exactness, multiple):
     limit = multiple * 2e-3
     for share, passed in ((0.4, True), (0.999, None), (1.001, None), (2.5, False)):  # how near is told by the ratio
-        verdict = c.judge(off_by(share * limit, 0), IMPLIED, exactness=exactness)
+        verdict = c.judge(off_by(share * limit, 0)[0], IMPLIED[0], exactness=exactness)  # one seed needs no list
         assert verdict.ratio == pytest.approx(share) and (passed is None or verdict.passed is passed)
         assert verdict.largest == pytest.approx(share * limit) and verdict.largest_allowed == pytest.approx(limit)
-        assert verdict.rms_allowed == pytest.approx(multiple * np.sqrt(19e-6 / 16)) and verdict.scale == 4
+        assert verdict.rms_allowed == pytest.approx(multiple * np.sqrt(11e-6 / 8)) and verdict.scale == 4
 
 
 def test_rms_and_largest_error_are_judged_apart():
@@ -50,13 +50,19 @@ def test_rms_and_largest_error_are_judged_apart():
     assert verdict.ratio == pytest.approx(verdict.rms / verdict.rms_allowed)
 
 
-def test_seeds_are_pooled():
-    assert c.judge(off_by(0, 3e-3), IMPLIED).ratio == pytest.approx(0.75)  # of the second alone it were 1.5
-    assert c.judge(IMPLIED[1].exact, IMPLIED[1]).passed  # one seed needs no list
+@pytest.mark.parametrize("harder", [1, 1e3])
+def test_every_seed_counts_in_units_of_what_is_implied_for_it(harder):
+    """The first may err more than the second: by 2e-3 of sqrt(11e-6 / 8), and by 1e-3 of 1e-3."""
+    pair = [replace(IMPLIED[0], errors=harder * ERRORS), IMPLIED[1]]
+    allowed = 2 * 2e-3 / np.sqrt(11e-6 / 8)  # the largest there is in such units, twice
+    assert c.judge(off_by(0, 3e-3), pair).ratio == pytest.approx(3 / allowed)  # of the second alone it were 1.5
+    assert c.judge(off_by(harder * 3e-3, 0), pair).ratio == pytest.approx(0.75)
+    nothing = [pair[0], replace(pair[1], errors=0 * ERRORS)]
+    assert c.judge(off_by(1e-3, 0), nothing).passed and not c.judge(off_by(0, 1e-12), nothing).passed
 
 
 def test_where_the_exact_numbers_err_too_twice_as_much_is_allowed():
-    ratios = [c.judge(off_by(0, 5e-3), IMPLIED, sides=sides).ratio for sides in (1, 2)]
+    ratios = [c.judge(off_by(5e-3, 0)[0], IMPLIED[0], sides=sides).ratio for sides in (1, 2)]
     assert ratios == pytest.approx([1.25, 0.625])
 
 

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from bounds import implied_by_calls, within
 from oracle.relative_objects import (
     DiscreteDiffusionSDE,
     ValueGuidedRLPipeline,
@@ -31,10 +32,25 @@ def seen(situations=2):
     return {"obs": torch.randn(situations, 2, 3, generator=torch.Generator().manual_seed(1))}
 
 
-def near(found, expected):
-    for name, value in expected.items():
-        assert found[name].shape == value.shape and found[name].dtype == value.dtype
-        assert (found[name] - value).abs().max() <= 1e-4 * max(1, value.abs().max())
+def alike(original, fast, call, *, seed=4):
+    """The same call of both from the same generator: each is within what float32 implies for the numbers that it
+    returns, and the generator is left the same."""
+
+    def called(policy):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            result = call(policy)
+        return (list(result.values()) if isinstance(result, dict) else result), torch.random.get_rng_state()
+
+    (expected, after), (found, its_after) = called(original), called(fast)
+    assert torch.equal(after, its_after)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape and one.dtype == other.dtype and type(one) is type(other)
+    slow = dfx.accelerate(original, backend="reference", noise="torch")
+    called(slow)  # which compares it with the original
+    for n, (implied, *both) in enumerate(zip(implied_by_calls(lambda: called(slow)[0]), found, expected, strict=True)):
+        for each, who in zip(both, ("ours", "the original's"), strict=True):
+            within(np.asarray(each), implied, f"{who}, array {n}")
 
 
 @pytest.mark.parametrize("changes", [{}, {"variance_type": "fixed_small", "prediction_type": "epsilon"}])
@@ -42,13 +58,7 @@ def test_a_pipeline(changes):
     original = pipeline(**changes)
     fast = dfx.accelerate(original, noise="torch")
     for scale in (0.1, 0.3):  # arguments of one call
-        torch.manual_seed(4)
-        expected = original(OBS, scale=scale, **ASKED)
-        after = torch.random.get_rng_state()
-        torch.manual_seed(4)
-        found = fast(OBS, scale=scale, **ASKED)
-        assert found.shape == expected.shape and torch.equal(after, torch.random.get_rng_state())
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        alike(original, fast, lambda policy, scale=scale: [policy(OBS, scale=scale, **ASKED)])
     assert fast.planner.checkpoint.guide.scale == 0.3 and fast.action_dim == 2
 
 
@@ -59,12 +69,11 @@ def test_a_pipeline(changes):
 def test_a_lowdim_policy(options):
     original = lowdim_policy(**options)
     fast = dfx.accelerate(original, noise="torch")
-    for call in (fast, fast.predict_action):
-        torch.manual_seed(4)
-        with torch.no_grad():
-            expected = original.predict_action(seen())
-        torch.manual_seed(4)
-        near(call(seen()), expected)
+    alike(original, fast, lambda policy: policy.predict_action(seen()))
+    torch.manual_seed(4)
+    called = fast(seen())
+    torch.manual_seed(4)
+    assert all(torch.equal(called[name], value) for name, value in fast.predict_action(seen()).items())
 
 
 def test_weights_that_change_are_noticed():
@@ -73,11 +82,7 @@ def test_weights_that_change_are_noticed():
     before = fast.planner
     with torch.no_grad():
         next(original.model.parameters()).mul_(1.5)
-    torch.manual_seed(4)
-    with torch.no_grad():
-        expected = original.predict_action(seen())
-    torch.manual_seed(4)
-    near(fast(seen()), expected)
+    alike(original, fast, lambda policy: policy.predict_action(seen()))
     assert fast.planner is not before
 
 
@@ -118,20 +123,8 @@ def test_what_cannot_be_read_is_said():
 def test_copies():
     fast = dfx.accelerate(lowdim_policy())
     other = copy.deepcopy(fast)
-    near(other(seen()), fast(seen()))
-
-
-def alike(original, fast, call, *, seed=4):
-    """The same call of both from the same generator: the same numbers, and the generator is left the same."""
-    torch.manual_seed(seed)
-    expected = call(original)
-    after = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    found = call(fast)
-    assert torch.equal(after, torch.random.get_rng_state())
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape and one.dtype == other.dtype and type(one) is type(other)
-        assert np.abs(np.asarray(one) - np.asarray(other)).max() <= 1e-4 * max(1, np.abs(np.asarray(other)).max())
+    expected = fast(seen())
+    assert all(torch.equal(value, expected[name]) for name, value in other(seen()).items())
 
 
 def steps_of(situations=2):

@@ -125,10 +125,13 @@ class DiffusionUnetLowdimPolicy(nn.Module):
         for i in self.noise_scheduler.s.times:
             x = known(x)
             x = self.noise_scheduler.step(self.model(x, torch.full((len(x),), i), condition), i, x)
-        x = known(x)[..., : self.action_dim]
-        actions = (x - self.fields["action"]["offset"]) / self.fields["action"]["scale"]
-        first = self.n_obs_steps - bool(self.oa_step_convention)
-        return {"action": actions[:, first : first + self.n_action_steps], "action_pred": actions}
+        x, first, found = known(x), self.n_obs_steps - bool(self.oa_step_convention), {}
+        for name, part in (("action", x[..., : self.action_dim]), ("obs", x[..., self.action_dim :])):
+            if part.shape[-1]:
+                whole = (part - self.fields[name]["offset"]) / self.fields[name]["scale"]
+                chunk = "action" if name == "action" else "action_obs_pred"
+                found |= {chunk: whole[:, first : first + self.n_action_steps], f"{name}_pred": whole}
+        return found
 
 
 def pipeline(seed: int = 0, levels=(32, 64), o: int = 4, a: int = 2, **changes) -> ValueGuidedRLPipeline:
