@@ -187,7 +187,7 @@ void Executor::receive() {
   if (made.status != DFX_OK) {
     ++counts_.failed;
     counts_.error = made.status;
-    std::snprintf(error_, sizeof error_, "%s", why(made.status));
+    std::snprintf(error_, sizeof error_, "%s", made.error);
     pending_ = false;
     shifting_ = true;
     return;

@@ -38,6 +38,7 @@ class Executor {
     int64_t step = 0, number = 0;  // of its observation; of the plan
     int64_t took = 0;              // nanoseconds
     dfx_status status = DFX_OK;
+    char error[256] = "";  // a copy: whoever plans next with the planner says something else
   };
   // What the planning thread is asked for. Written by the control thread while the other one waits.
   struct Request {
@@ -52,8 +53,8 @@ class Executor {
   };
 
   void choose_delay();
-  const char* why(dfx_status status) const;
-  void check(dfx_status status) const;  // Refused unless it is DFX_OK
+  template <class Work, size_t size>
+  dfx_status held(Work&& work, char (&error)[size]);
   void begin(int64_t i, const double* observation);
   void fill(const double* observation);
   void promise(Request& request) const;

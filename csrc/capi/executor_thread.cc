@@ -23,15 +23,26 @@ constexpr int64_t kNap = 10'000'000;       // while a thread that has been cance
 
 }  // namespace
 
+// What `work` does with the planner, which nobody else has meanwhile, and what the planner says if it is not DFX_OK.
+template <class Work, size_t size>
+dfx_status Executor::held(Work&& work, char (&error)[size]) {
+  dfx_status status = DFX_BUSY;
+  const char* text = dfx_status_string(status);
+  const bool free = planner_.hold();
+  if (free) {
+    status = work();
+    text = planner_.error();
+  }
+  if (status != DFX_OK) std::snprintf(error, size, "%s", text);
+  if (free) planner_.release();
+  return status;
+}
+
 // Plans of the best; its rows, and how far it departs from the one before.
 void Executor::make(const Request& request, Made& made) {
   const FloatingPoint mode;
   const int64_t began = now_ns();
-  made.status = DFX_BUSY;
-  if (planner_.hold()) {
-    made.status = plan(request, made);
-    planner_.release();
-  }
+  made.status = held([&] { return plan(request, made); }, made.error);
   made.took = now_ns() - began;
   if (made.status == DFX_OK && request.old) find_seams(request, made);
 }
@@ -99,14 +110,6 @@ void Executor::find_seams(const Request& r, Made& made) const {
   }
 }
 
-const char* Executor::why(dfx_status status) const {
-  return status == DFX_BUSY ? dfx_status_string(status) : planner_.error();
-}
-
-void Executor::check(dfx_status status) const {
-  if (status != DFX_OK) refuse(status, why(status));
-}
-
 void Executor::choose_delay() {
   Made& made = plans_[1 - using_];
   if (delay_ == 0) {
@@ -117,7 +120,7 @@ void Executor::choose_delay() {
       budget_ = 0;
       make(request_, made);
       budget_ = budget;
-      check(made.status);
+      if (made.status != DFX_OK) refuse(made.status, made.error);
       if (n > 0) longest = std::max(longest, made.took);
     }
     double held = kMargin * static_cast<double>(longest);
@@ -127,12 +130,9 @@ void Executor::choose_delay() {
   }
   if (budget_ == -1) budget_ = static_cast<int64_t>(0.9 * static_cast<double>(delay_ * options_.period_ns));
   if (budget_ > 0 && !planner_.calibrated()) {
-    dfx_status status = DFX_BUSY;
-    if (planner_.hold()) {
-      status = planner_.calibrate(std::min(options_.period_ns, kMostRest));
-      planner_.release();
-    }
-    check(status);
+    char error[sizeof Made::error];
+    const auto calibrate = [&] { return planner_.calibrate(std::min(options_.period_ns, kMostRest)); };
+    if (const dfx_status status = held(calibrate, error); status != DFX_OK) refuse(status, error);
   }
 }
 
@@ -159,7 +159,7 @@ void Executor::start(const double* observation, const dfx_condition* conditions,
   Made& first = plans_[1 - using_];
   first.step = first.number = 0;
   make(request_, first);
-  check(first.status);
+  if (first.status != DFX_OK) refuse(first.status, first.error);
   using_ = 1 - using_;
 
   process_ = fork_generation();

@@ -69,7 +69,8 @@ struct Progress {
 
 // One plan, as its threads see it.
 struct PlanCall {
-  df_args args{};                // a copy
+  df_args args{};  // a copy, and of the schedule's numbers; only the caller follows its pointers
+  df_schedule schedule{};
   const float* mask = nullptr;   // [H, D], all bits one where x is inpainted
   Progress* progress = nullptr;  // of a plan that threads share, or shared until they dissolved
   bool shared = false;  // now. Alone, nothing is written to it before all have left: they may be still there

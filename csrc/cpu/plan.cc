@@ -82,6 +82,10 @@ bool Engine::stopped(PlanCall& call, bool caller) {
 
 void Engine::begin(PlanCall& call, const df_args& args, const float* mask, int failed, Progress* progress) {
   call.args = args;
+  if (args.schedule) {
+    call.schedule = *args.schedule;
+    call.args.schedule = &call.schedule;
+  }
   call.mask = mask;
   call.progress = progress;
   call.shared = false;
