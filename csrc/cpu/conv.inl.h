@@ -276,15 +276,19 @@ constexpr Convolve kConvolve[3][6] = {
 // Vectors per tile: at most so many, spread evenly over `vectors`.
 inline int even_vectors(int vectors, int most) { return ceil_div(vectors, ceil_div(vectors, most)); }
 
-// As many as the fullest run allows.
+// Vectors that a tile of the fullest run takes, and that the widest tile of any run does: where the fullest has several
+// tiles, for else it is the weights that take time to come, and they are wanted in one order.
 template <class Operands>
-inline int tile_vectors(const CompiledOp& op, const Partition& part, int vectors) {
-  int most = Operands::vectors(1, 1);
+inline void tile_vectors(const CompiledOp& op, const Partition& part, int vectors, int* fullest, int* widest) {
+  int least = Operands::vectors(1, 1), most = 1;
   for (int i = part.run; i < part.end_run; ++i) {
     const int fits = Operands::vectors(op.runs[i].segments, op.runs[i].rows);
-    if (fits < most) most = fits;
+    least = fits < least ? fits : least;
+    most = fits > most ? fits : most;
   }
-  return even_vectors(vectors, most);
+  *fullest = even_vectors(vectors, least);
+  if (op.runs[part.run].n_tiles < 2) most = *fullest;
+  *widest = *fullest * even_vectors(ceil_div(vectors, *fullest), most / *fullest > 1 ? most / *fullest : 1);
 }
 
 // `input`: where the offsets of the tiles' inputs count from.
@@ -292,7 +296,8 @@ template <class Operands>
 inline void conv(const CompiledOp& op, const Partition& part, const Work& work, const float* input) {
   const int vectors = ceil_div(part.c1 - part.c0, kLanes);
   if (vectors <= 0 || part.run == part.end_run) return;
-  const int width = tile_vectors<Operands>(op, part, vectors);
+  int width, widest;
+  tile_vectors<Operands>(op, part, vectors, &width, &widest);
   const ptrdiff_t block = static_cast<ptrdiff_t>(op.k) * pitch(op.units()) * kBlock;
   ConvArgs a{};
   a.block = block;
@@ -303,24 +308,30 @@ inline void conv(const CompiledOp& op, const Partition& part, const Work& work, 
   for (int i = part.run; i < part.end_run; ++i) tiles += op.runs[i].n_tiles;
   const bool many =
       tiles >= 2 * ceil_div(width, kPerBlock);  // with few, weights come as fast as they can anyway
-  // Channels outermost: a tile's weights are read from memory once and serve every run.
-  for (int v = 0; v < vectors; v += width) {
-    const int c = part.c0 + v * kLanes, n = v + width <= vectors ? width : vectors - v;
-    a.w = op.w[0] + c / kBlock * block + c % kBlock;
-    a.first = c % kBlock / kLanes;
-    a.scales =
-        op.w[0] + padded(op.out.channels) / kBlock * block + c / kBlock * (op.k + 1) * kBlock + c % kBlock;
-    a.bias = op.w[1] ? op.w[1] + c : nullptr;
-    a.out_channels = part.c1 - c;
-    a.out = c;
-    a.add = op.opcode == kConv && op.y.at >= 0 ? c : -1;
-    const bool last = v + n == vectors;
-    a.ahead = !last     ? ceil_div(n, kPerBlock) * block
-              : op.next ? op.next + part.c0 / kBlock * op.next_block - a.w
-                        : 0;
-    a.tiles = last && !op.next ? 0 : many ? ceil_div(width, kPerBlock) : 0;
+  // Channels outermost: a tile's weights are read from memory once and serve every run. A run of few rows takes more of
+  // them at once than the first, which is the fullest: else too few sums would be under way to hide what each takes.
+  for (int outer = 0; outer < vectors; outer += widest) {
+    const int end = outer + widest < vectors ? outer + widest : vectors;
     for (int i = part.run; i < part.end_run; ++i) {
-      kConvolve<Operands>[op.runs[i].segments - 1][n - 1](op, op.runs[i], a);
+      const Run& run = op.runs[i];
+      const int fits = even_vectors(end - outer, Operands::vectors(run.segments, run.rows));
+      for (int v = outer; v < end; v += fits) {
+        const int c = part.c0 + v * kLanes, n = v + fits <= end ? fits : end - v;
+        a.w = op.w[0] + c / kBlock * block + c % kBlock;
+        a.first = c % kBlock / kLanes;
+        a.scales = op.w[0] + padded(op.out.channels) / kBlock * block + c / kBlock * (op.k + 1) * kBlock +
+                   c % kBlock;
+        a.bias = op.w[1] ? op.w[1] + c : nullptr;
+        a.out_channels = part.c1 - c;
+        a.out = c;
+        a.add = op.opcode == kConv && op.y.at >= 0 ? c : -1;
+        const bool last = v + n == vectors;
+        a.ahead = !last     ? ceil_div(n, kPerBlock) * block
+                  : op.next ? op.next + part.c0 / kBlock * op.next_block - a.w
+                            : 0;
+        a.tiles = i > part.run || (last && !op.next) || !many ? 0 : ceil_div(width, kPerBlock);
+        kConvolve<Operands>[run.segments - 1][n - 1](op, run, a);
+      }
     }
   }
 }

@@ -65,9 +65,12 @@ class Tiler {
     }
   }
 
-  // Families -> runs of tiles; returns the first and one past the last.
+  // Families -> runs of tiles, the fullest first; returns the first and one past the last.
   Partition emit_runs(Partition part) {
     part.run = static_cast<int>(op_.runs.size());
+    std::stable_sort(families_.begin(), families_.end(), [](const Family& a, const Family& b) {
+      return a.segments.size() * a.rows > b.segments.size() * b.rows;
+    });
     for (const Family& family : families_) {
       size_t done = 0;
       const int most = family.rows == kSegment ? segments_ : 1;
