@@ -84,8 +84,8 @@ def summary(entries: Iterable[Entry]) -> str:
 def held(isa: str) -> str:
     """How a machine that can do more was held to an instruction set."""
     return (
-        f"ours by `DIFFUSER_FAST_ISA={isa}`, torch by `ATEN_CPU_CAPABILITY`, OpenVINO by `ONEDNN_MAX_CPU_ISA`, IREE "
-        "when it compiles; ONNX Runtime, LiteRT and MNN have no such switch and use the widest there is"
+        f"ours by `DIFFUSER_FAST_ISA={isa}`, torch by `ATEN_CPU_CAPABILITY`, OpenVINO by `ONEDNN_MAX_CPU_ISA`, jax and "
+        "IREE when they compile; ONNX Runtime, LiteRT and MNN have no such switch and use the widest there is"
     )
 
 

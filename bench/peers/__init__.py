@@ -39,10 +39,11 @@ class Settings:
         # Where torch.compile and Triton keep what they compiled: the next suite need not do it again.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
         os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
-        if self.isa:  # oneDNN (torch's and OpenVINO's), then ATen and Inductor, then ours; others hear none or are told
-            caps = {"avx2": ("AVX2", "avx2"), "avx512": ("AVX512_CORE", "avx512")}
-            names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "DIFFUSER_FAST_ISA")
-            os.environ.update(zip(names, (*caps.get(self.isa, ("SSE41", "default")), self.isa), strict=True))
+        if self.isa:  # oneDNN (torch's and OpenVINO's), XLA, ATen and Inductor, ours; others hear none or are told
+            caps = {"avx2": ("AVX2", "AVX2", "avx2"), "avx512": ("AVX512_CORE", "AVX512", "avx512")}
+            onednn, xla, aten = caps.get(self.isa, ("SSE41", "SSE4_2", "default"))
+            os.environ.update(ONEDNN_MAX_CPU_ISA=onednn, ATEN_CPU_CAPABILITY=aten, DIFFUSER_FAST_ISA=self.isa)
+            os.environ["XLA_FLAGS"] = f"--xla_cpu_max_isa={xla}"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ View packed_view(const CompiledOp& op) {
 }
 
 // Scratch of an op: what each thread needs by itself, and what threads need in common where they share rows.
-void add_scratch(const CompiledOp& op, Compiled* c) {
+void add_scratch(CompiledOp& op, Compiled* c) {
   const int64_t width = padded(op.out.channels);
   int64_t own = 0, shared = 0;
   if (op.has_groups()) {
@@ -82,6 +82,8 @@ void add_scratch(const CompiledOp& op, Compiled* c) {
     const int64_t grids = op.algorithm == Algorithm::kInt8 ? 2 * op.trajectories : 0;
     own = std::max(own, op.packed_x.pitch * op.trajectories + grids);
   }
+  op.range_at = shared;
+  if (op.shares_range) shared += kRange * static_cast<int64_t>(op.partitions.size()) * op.trajectories;
   if (op.algorithm == Algorithm::kWinograd) {
     const int64_t points = winograd_points(op.out.length);
     own = std::max(own, points * (static_cast<int64_t>(op.winograd_tiles) * winograd_ld(op) + kMostSums));

@@ -87,8 +87,10 @@ struct CompiledOp {
   int trajectories = 0, row_blocks = 0;  // row_blocks: of one trajectory
   int winograd_tiles = 0;                // taken together
   View packed_x;                         // x in narrow words in a thread's scratch; absent: x serves itself
-  bool by_rows = false;                  // threads share rows, not channels
-  bool barrier = false;                  // wait for the other threads before this op
+  bool shares_range = false;  // of kInt8: each thread looks for x's least and greatest number in its own rows
+  int64_t range_at = 0;  // floats of the scratch that threads share, before what they tell each other of that
+  bool by_rows = false;  // threads share rows, not channels
+  bool barrier = false;  // wait for the other threads before this op
   std::vector<Tap> taps;
   std::vector<Tile> tiles;
   std::vector<Run> runs;
@@ -110,6 +112,8 @@ struct CompiledOp {
   // Where the convolution of a conv_block leaves its result.
   const View& conv_out() const { return out2.at >= 0 ? out2 : out; }
 };
+
+constexpr int kRange = 4;  // floats in which a thread tells others the range of its part of a trajectory
 
 // Floats from one tile to the next at a point of Winograd's algorithm: not a multiple of what caches repeat at.
 inline int winograd_ld(const CompiledOp& op) { return padded(op.x.channels) + kBlock; }

@@ -279,7 +279,8 @@ inline int even_vectors(int vectors, int most) { return ceil_div(vectors, ceil_d
 // Vectors that a tile of the fullest run takes, and that the widest tile of any run does: where the fullest has several
 // tiles, for else it is the weights that take time to come, and they are wanted in one order.
 template <class Operands>
-inline void tile_vectors(const CompiledOp& op, const Partition& part, int vectors, int* fullest, int* widest) {
+inline void tile_vectors(const CompiledOp& op, const Partition& part, int vectors, int* fullest,
+                         int* widest) {
   int least = Operands::vectors(1, 1), most = 1;
   for (int i = part.run; i < part.end_run; ++i) {
     const int fits = Operands::vectors(op.runs[i].segments, op.runs[i].rows);

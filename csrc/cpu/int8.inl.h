@@ -64,9 +64,12 @@ struct Grid {
   float step, zero, per_step;
 };
 
-// The grid of a trajectory: from its least to its greatest number, and zero lies on it. If one is not finite, neither is
-// the step.
-inline Grid grid_of(const CompiledOp& op, const Work& work, int b) {
+// Of some rows of a trajectory, zero among them. wrong: zero, or no number where one of them is not finite.
+struct Range {
+  float least, most, wrong;
+};
+
+inline Range range_of(const CompiledOp& op, const Work& work, int b, int t0, int t1) {
   constexpr int kChains = 4;
   Vec low[kChains], high[kChains], wrong[kChains];
   for (int i = 0; i < kChains; ++i) low[i] = high[i] = wrong[i] = zero();
@@ -77,34 +80,77 @@ inline Grid grid_of(const CompiledOp& op, const Work& work, int b) {
     wrong[i] = fma(v, zero(), wrong[i]);
   };
   each_vector(0, op.x.channels, [&](int c, auto lanes) {
-    int t = 0;
-    for (; t + kChains <= op.x.length; t += kChains) {
+    int t = t0;
+    for (; t + kChains <= t1; t += kChains) {
 #pragma GCC unroll 4
       for (int i = 0; i < kChains; ++i)
         take(i, get(x + (t + i) * static_cast<ptrdiff_t>(op.x.ld) + c, lanes));
     }
-    for (; t < op.x.length; ++t) take(0, get(x + t * static_cast<ptrdiff_t>(op.x.ld) + c, lanes));
+    for (; t < t1; ++t) take(0, get(x + t * static_cast<ptrdiff_t>(op.x.ld) + c, lanes));
   });
-  float lows[kLanes], highs[kLanes], least = 0, most = 0;
+  float lows[kLanes], highs[kLanes];
+  Range range{0, 0, sum(add(add(wrong[0], wrong[1]), add(wrong[2], wrong[3])))};
   store(lows, min(min(low[0], low[1]), min(low[2], low[3])));
   store(highs, max(max(high[0], high[1]), max(high[2], high[3])));
   for (int i = 0; i < kLanes; ++i) {
-    least = lows[i] < least ? lows[i] : least;
-    most = highs[i] > most ? highs[i] : most;
+    range.least = lows[i] < range.least ? lows[i] : range.least;
+    range.most = highs[i] > range.most ? highs[i] : range.most;
   }
-  const float not_finite = sum(add(add(wrong[0], wrong[1]), add(wrong[2], wrong[3])));
-  const float width = most - least;
-  if (width > 3e38f) return {3e38f * width, 0, 0};    // no number
-  if (width < 1e-30f) return {1 + not_finite, 0, 0};  // all zeros
+  return range;
+}
+
+// From the least to the greatest number, and zero lies on it. If one is not finite, neither is the step.
+inline Grid grid_of(const Range& range) {
+  const float width = range.most - range.least;
+  if (width > 3e38f) return {3e38f * width, 0, 0};     // no number
+  if (width < 1e-30f) return {1 + range.wrong, 0, 0};  // all zeros
   const float per_step = kLevels / width;
-  return {width / kLevels + not_finite, static_cast<float>(static_cast<int>(0.5f - least * per_step)),
+  return {width / kLevels + range.wrong, static_cast<float>(static_cast<int>(0.5f - range.least * per_step)),
           per_step};
 }
 
-// Rows of x that a thread's share reads -> words of four in its scratch.
-inline void quantize_input(const CompiledOp& op, const Partition& part, const Work& work) {
+// Of all of a trajectory, by what each thread has found in its part of the rows of all trajectories.
+struct SharedRanges {
+  float* at;  // [threads][trajectories][kRange]
+  int threads, trajectories;
+
+  float* of(int64_t thread, int b) const { return at + (thread * trajectories + b) * kRange; }
+
+  // False: the threads have dissolved.
+  bool look(const CompiledOp& op, const Partition& part, const Work& work) const {
+    const int64_t rows = int64_t{trajectories} * op.x.length, thread = &part - op.partitions.data();
+    const int64_t first = rows * thread / threads, last = rows * (thread + 1) / threads;
+    for (int b = 0; b < trajectories; ++b) {
+      const int64_t from = first - int64_t{b} * op.x.length, to = last - int64_t{b} * op.x.length;
+      const int t0 = static_cast<int>(from > 0 ? from : 0);
+      const int t1 = static_cast<int>(to < op.x.length ? to : op.x.length);
+      const Range range = t0 < t1 ? range_of(op, work, b, t0, t1) : Range{0, 0, 0};
+      float* const kept = of(thread, b);
+      kept[0] = range.least;
+      kept[1] = range.most;
+      kept[2] = range.wrong;
+    }
+    return wait_for_all(work.barrier, threads);
+  }
+
+  Range operator()(int b) const {
+    Range range{0, 0, 0};
+    for (int thread = 0; thread < threads; ++thread) {
+      const float* const its = of(thread, b);
+      range.least = its[0] < range.least ? its[0] : range.least;
+      range.most = its[1] > range.most ? its[1] : range.most;
+      range.wrong += its[2];
+    }
+    return range;
+  }
+};
+
+// Rows of x that a thread's share reads -> words of four in its scratch. False: the threads have dissolved.
+inline bool quantize_input(const CompiledOp& op, const Partition& part, const Work& work) {
+  const SharedRanges shared{work.shared + op.range_at, work.threads, op.trajectories};
+  if (op.shares_range && !shared.look(op, part, work)) return false;
   each_input(op, part, [&](int b, int t0, int t1) {
-    const Grid grid = grid_of(op, work, b);
+    const Grid grid = grid_of(op.shares_range ? shared(b) : range_of(op, work, b, 0, op.x.length));
     float* const kept = work.own + op.grids() + 2 * b;
     kept[0] = grid.step;
     kept[1] = grid.zero + kLeast;
@@ -120,12 +166,12 @@ inline void quantize_input(const CompiledOp& op, const Partition& part, const Wo
       });
     }
   });
+  return true;
 }
 
 inline void conv_int8(const CompiledOp& op, const Partition& part, const Work& work) {
   if (part.c0 >= part.c1) return;
-  quantize_input(op, part, work);
-  conv<Int8>(op, part, work, work.own);
+  if (quantize_input(op, part, work)) conv<Int8>(op, part, work, work.own);
 }
 
 }  // namespace DF_TARGET

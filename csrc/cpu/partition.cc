@@ -93,13 +93,15 @@ void partition(std::vector<CompiledOp>& ops, int threads) {
   for (CompiledOp& op : ops) divide(op, threads);
   if (threads == 1) return;
   std::vector<Access> read, written;  // since the last barrier
-  bool rows_before = false;           // the scratch of ops shared by rows is shared too
+  bool shared_before = false;         // others may still read the scratch that threads share
   for (CompiledOp& op : ops) {
     std::vector<Access> reads, writes;
     collect(op, &reads, &writes);
-    op.barrier = (op.by_rows && op.has_groups()) || rows_before || any_conflict(reads, written) ||
+    const bool shares_sums = op.by_rows && op.has_groups();
+    op.shares_range = op.by_rows && op.algorithm == Algorithm::kInt8;
+    op.barrier = shares_sums || shared_before || any_conflict(reads, written) ||
                  any_conflict(writes, written) || any_conflict(writes, read);
-    rows_before = op.by_rows && op.has_groups();
+    shared_before = shares_sums || op.shares_range;
     if (op.barrier) {
       read.clear();
       written.clear();
