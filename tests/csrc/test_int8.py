@@ -99,16 +99,17 @@ def test_what_stays_in_float32(isa, channels, k, stride, wide):
 
 @needs_engine
 @every_isa
-def test_zeros_and_what_is_tiny_or_not_finite(isa):
-    program, weights, x = case(64, 16, 6, 5, 1, 2, False)
+@pytest.mark.parametrize(("length", "threads"), [(6, 1), (40, 1), (40, 2)])  # two threads share the rows
+def test_zeros_and_what_is_tiny_or_not_finite(isa, length, threads):
+    program, weights, x = case(64, 16, length, 5, 1, 2, False)
     for i, scale in enumerate((0, 1e-35, -1, 1)):
         x[i] *= scale
     x[2] = -np.abs(x[2])  # below zero all of them
     for bad in (np.nan, np.inf, -np.inf):
-        x[3, 17, 2] = bad
-        found = cpu.evaluate(program, weights, {"x": x}, precision="int8", isa=isa)["y"]
+        x[3, 17, length - 4] = bad
+        found = cpu.evaluate(program, weights, {"x": x}, precision="int8", threads=threads, isa=isa)["y"]
         assert not np.isfinite(found[3]).any() and np.isfinite(np.delete(found, 3, 0)).all()
         for i in (0, 1):
-            assert np.array_equal(found[i], np.repeat(weights["c.bias"][:, None], 6, 1))
+            assert np.array_equal(found[i], np.repeat(weights["c.bias"][:, None], length, 1))
         exact = cpu.evaluate(program, weights, {"x": x}, isa=isa)["y"]
         assert np.abs(found[2] - exact[2]).max() < 0.1 * np.abs(exact[2]).max()
