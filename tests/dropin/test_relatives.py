@@ -34,8 +34,8 @@ def seen(situations=2):
 
 
 def alike(original, fast, call, *, seed=4):
-    """The same call of both from the same generator: each is within what float32 implies for the numbers that it
-    returns, and the generator is left the same."""
+    """The same call of both from the same generator: each is within its bound for the numbers that it returns, and the
+    generator is left the same."""
 
     def called(policy):
         torch.manual_seed(seed)
@@ -52,8 +52,10 @@ def alike(original, fast, call, *, seed=4):
     implied = implied_by_calls(lambda: called(slow)[0])
     for shape in dict.fromkeys(one.exact.shape for one in implied):  # few numbers are judged together
         alike = [n for n, one in enumerate(implied) if one.exact.shape == shape]
-        for who, arrays in (("ours", found), ("the original's", expected)):
-            within([np.asarray(arrays[n]) for n in alike], [implied[n] for n in alike], f"{who}, arrays {alike}")
+        # The original's solver rounds its coefficients too, and takes them in other steps: it may lose a bit more.
+        for who, arrays, exactness in (("ours", found, "exact"), ("the original's", expected, "close")):
+            numbers = [np.asarray(arrays[n]) for n in alike]
+            within(numbers, [implied[n] for n in alike], f"{who}, arrays {alike}", exactness=exactness)
 
 
 @pytest.mark.parametrize("changes", [{}, {"variance_type": "fixed_small", "prediction_type": "epsilon"}])
