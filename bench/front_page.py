@@ -83,10 +83,7 @@ def summary(entries: Iterable[Entry]) -> str:
 
 def held(isa: str) -> str:
     """How a machine that can do more was held to an instruction set."""
-    return (
-        f"ours by `DIFFUSER_FAST_ISA={isa}`, torch by `ATEN_CPU_CAPABILITY`, OpenVINO by `ONEDNN_MAX_CPU_ISA`, jax and "
-        "IREE when they compile; ONNX Runtime, LiteRT and MNN have no such switch and use the widest there is"
-    )
+    return f"which a machine with more shows to all engines, ours by `DIFFUSER_FAST_ISA={isa}`, the others by `bench/cap.c`"
 
 
 def draw(entries: Iterable[Entry], path: Path = PICTURE) -> None:

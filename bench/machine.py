@@ -6,9 +6,10 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,19 @@ def fingerprint() -> dict[str, Any]:
         "governor": _read(f"{CPU0}/cpufreq/scaling_governor") or None, "virtual": "hypervisor" in flags,
         "system": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
     }  # fmt: skip
+
+
+def compiled(source: Path, flags: Sequence[str], into: Path) -> Path | None:
+    """A C file of the suite's, compiled where it was not yet or has changed. None without a compiler."""
+    compiler = next((found for found in map(shutil.which, (os.environ.get("CC", "gcc"), "clang", "cc")) if found), None)
+    if compiler is None:
+        return None
+    if not into.exists() or into.stat().st_mtime < source.stat().st_mtime:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        fresh = into.with_name(f"{into.name}.{os.getpid()}")
+        subprocess.run([compiler, *flags, str(source), "-o", str(fresh)], check=True, capture_output=True)
+        fresh.replace(into)  # whole or not at all: another suite may be running it
+    return into
 
 
 def versions() -> dict[str, str | None]:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,16 +30,12 @@ def measure(threads: int, isa: str | None = None, scratch: Path = machine.SCRATC
     """
     has = set(machine.fingerprint()["isa"])
     chosen = isa or next(name for name, (needs, _) in ISAS.items() if needs <= has)
-    compiler = next((found for found in map(shutil.which, (os.environ.get("CC", "gcc"), "clang", "cc")) if found), None)
-    if compiler is None or not ISAS[chosen][0] <= has:
+    if not ISAS[chosen][0] <= has:
         return {}
-    program = scratch / f"probe-{chosen}"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        scratch.mkdir(parents=True, exist_ok=True)
-        fresh = scratch / f"probe.{os.getpid()}"
-        flags = ["-O3", "-std=gnu11", "-ffp-contract=fast", "-pthread", *ISAS[chosen][1]]
-        subprocess.run([compiler, *flags, str(SOURCE), "-o", str(fresh)], check=True, capture_output=True)
-        fresh.replace(program)  # whole or not at all: another suite may be running it
+    flags = ["-O3", "-std=gnu11", "-ffp-contract=fast", "-pthread", *ISAS[chosen][1]]
+    program = machine.compiled(SOURCE, flags, scratch / f"probe-{chosen}")
+    if program is None:
+        return {}
     done = subprocess.run([program, str(threads), *map(str, SIZES_MIB)], capture_output=True, text=True, check=True)
     return {"isa": chosen, **json.loads(done.stdout)}
 

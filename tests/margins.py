@@ -56,6 +56,7 @@ class Recorder:
     """The thinnest margin of every test of this process, written to a file at its end."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.thinnest = path, {}
 
     def ratio(self, ratio: float) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from ..clocks import CLOCKS, WallClock
-from ..machine import SCRATCH
+from ..machine import SCRATCH, compiled
 from ..problem import Problem
+
+CAP = Path(__file__).parents[1] / "cap.c"
+KEPT = {"scalar": 0x3, "avx2": 0x7, "avx512": 0xE7}  # by an instruction set: the system's mask of registers
+XLA = {"avx2": "AVX2", "avx512": "AVX512"}  # it compiles for what it believes the CPU to be, whatever that has
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,16 @@ class Settings:
         # Where torch.compile and Triton keep what they compiled: the next suite need not do it again.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(SCRATCH / "inductor"))
         os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
-        if self.isa:  # oneDNN (torch's and OpenVINO's), XLA, ATen and Inductor, ours; others hear none or are told
-            caps = {"avx2": ("AVX2", "AVX2", "avx2"), "avx512": ("AVX512_CORE", "AVX512", "avx512")}
-            onednn, xla, aten = caps.get(self.isa, ("SSE41", "SSE4_2", "default"))
-            os.environ.update(ONEDNN_MAX_CPU_ISA=onednn, ATEN_CPU_CAPABILITY=aten, DIFFUSER_FAST_ISA=self.isa)
-            os.environ["XLA_FLAGS"] = f"--xla_cpu_max_isa={xla}"
+        if self.isa:
+            os.environ.update(DIFFUSER_FAST_ISA=self.isa, XLA_FLAGS=f"--xla_cpu_max_isa={XLA.get(self.isa, 'SSE4_2')}")
+        if (audit := self.cap()) is not None:
+            os.environ["LD_AUDIT"] = str(audit)
+
+    def cap(self) -> Path | None:
+        """What hides wider registers from every library of a process (``cap.c``). None where nothing hides them."""
+        if self.isa not in KEPT or platform.machine() != "x86_64":
+            return None
+        return compiled(CAP, ["-O2", "-shared", "-fPIC", f"-DKEPT={KEPT[self.isa]}"], SCRATCH / f"cap-{self.isa}.so")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ class LiteRt(Candidate):
     needs = ("ai_edge_litert", *PACKAGES["tflite"])
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
-        """Its kernels ask the CPU what it has, and there is no switch."""
         from ai_edge_litert.interpreter import Interpreter
 
         def compiler(role: str) -> Callable[..., list[Any]]:
@@ -42,5 +41,4 @@ class LiteRt(Candidate):
 
             return call
 
-        note = "not capped: it uses the CPU's widest instruction set" if settings.isa else ""
-        return assemble(problem, compiler, np.ascontiguousarray, np.asarray, note=note)
+        return assemble(problem, compiler, np.ascontiguousarray, np.asarray)

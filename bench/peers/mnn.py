@@ -25,7 +25,6 @@ class Mnn(Candidate):
     needs = ("MNN", *PACKAGES["onnx"])
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
-        """Its kernels ask the CPU what it has, and there is no switch."""
         import MNN
 
         order = MNN.Tensor_DimensionType_Caffe
@@ -47,5 +46,4 @@ class Mnn(Candidate):
 
             return call
 
-        note = "not capped: it uses the CPU's widest instruction set" if settings.isa else ""
-        return assemble(problem, compiler, np.ascontiguousarray, np.asarray, note=note)
+        return assemble(problem, compiler, np.ascontiguousarray, np.asarray)

@@ -22,7 +22,6 @@ class OnnxRuntime(Candidate):
     needs = ("onnxruntime", *PACKAGES["onnx"])
 
     def ready(self, problem: Problem, settings: Settings) -> Ready:
-        """Its kernels ask the CPU what it has, and there is no switch."""
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -36,8 +35,7 @@ class OnnxRuntime(Candidate):
             names = [entry.name for entry in session.get_inputs()]
             return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
-        note = "not capped: it uses the CPU's widest instruction set" if settings.isa else ""
-        return assemble(problem, compiler, np.ascontiguousarray, np.asarray, note=note)
+        return assemble(problem, compiler, np.ascontiguousarray, np.asarray)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import delays, layers, pruning, roofline, suite, tails
+from bench import delays, layers, machine, pruning, roofline, suite, tails
 from bench.__main__ import main
 from bench.peers import Settings
 from bench.records import Case, Sheet, read
@@ -112,7 +112,7 @@ def test_the_ceiling(tmp_path, monkeypatch):
     measured = roofline.measure(1, scratch=tmp_path)
     assert measured["gflops"] > 0 and set(measured["gbs"]) == {"1", "16"} and roofline.weights_gbs(measured) > 0
     assert json.loads(json.dumps(measured)) == measured
-    monkeypatch.setattr(roofline.shutil, "which", lambda name: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
     assert roofline.measure(1, scratch=tmp_path) == {}  # no compiler, no limits
 
 

@@ -1,10 +1,16 @@
 """Every candidate gives the right answer on a network small enough for a test."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from bench.case import Side
 from bench.ground_truth import GroundTruth
-from bench.peers import Settings
+from bench.machine import compiled
+from bench.peers import KEPT, Settings
 from bench.peers.exported import model
 from bench.peers.iree import Iree
 from bench.peers.litert import LiteRt
@@ -121,8 +127,31 @@ def test_a_cap_is_compiled_for(given):
     assert "x86-64-v3" in judge(Iree(), given("tiny/gradient/b2"), Settings(threads=2, isa="avx2")).note
 
 
-def test_a_cap_that_is_not_heard_is_said(given):
-    assert "not capped" in judge(OnnxRuntime(), given("tiny/gradient/b2"), Settings(threads=1, isa="avx2")).note
+ASK = """
+import ctypes, sys
+asker = ctypes.CDLL(sys.argv[1])
+print(hex(asker.mask()), asker.chance())
+"""
+ASKER = """
+int chance(void) { int a; __asm__ volatile(".byte 0xb8, 0x0f, 0x01, 0xd0, 0x00" : "=a"(a)); return a == 0xd0010f; }
+unsigned mask(void) { unsigned a, d; __asm__ volatile("xor %%ecx, %%ecx; xgetbv" : "=a"(a), "=d"(d) :: "ecx"); return a; }
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="xgetbv is of x86-64")
+@pytest.mark.parametrize("isa", [None, "avx512", "avx2", "scalar"])
+def test_a_cap_hides_what_the_system_keeps(tmp_path, isa):
+    """From code that asks; the same bytes within another instruction stay what they are."""
+    (tmp_path / "asker.c").write_text(ASKER)
+    asker = compiled(tmp_path / "asker.c", ["-shared", "-fPIC"], tmp_path / "asker.so")
+    if asker is None:
+        pytest.skip("no C compiler")
+    cap = Settings(isa=isa).cap()
+    assert (cap is None) == (isa is None)
+    environment = os.environ | ({"LD_AUDIT": str(cap)} if cap else {})
+    words = [sys.executable, "-c", ASK, str(asker)]
+    (kept, _), (mask, chance) = (subprocess.check_output(words, env=e, text=True).split() for e in (None, environment))
+    assert chance == "1" and int(mask, 16) == int(kept, 16) & KEPT.get(isa, ~0)
 
 
 def test_what_is_not_installed_says_so(given):

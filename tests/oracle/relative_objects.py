@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,7 +34,33 @@ class Tree(nn.Module):
     def forward(self, *inputs):
         if self._store is None:
             self._store = nets.Store(dict(self.named_parameters()))
-        return self._network(self._store, *inputs)
+        dtype = next(self.parameters()).dtype  # of double() too, whatever the numbers that it is given
+        return self._network(self._store, *(x.to(dtype) if _floats(x) else x for x in inputs))
+
+
+def _floats(x) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()
+
+
+@contextmanager
+def in_float64(original):
+    """A copy of an object, its networks in float64, whose random numbers are those that float32 draws."""
+    wide, drawn = copy.deepcopy(original), {name: getattr(torch, name) for name in ("randn", "randn_like")}
+    for module in _modules(wide):
+        module.double()
+    with ExitStack() as stack:
+        for name, draw in drawn.items():
+            wider = lambda *args, draw=draw, **options: draw(*args, **options).double()
+            stack.enter_context(patch.object(torch, name, wider))
+        yield wide
+
+
+def _modules(thing):
+    if isinstance(thing, nn.Module):
+        yield thing
+    elif isinstance(thing, dict | SimpleNamespace | ValueGuidedRLPipeline | DiscreteDiffusionSDE):
+        for part in (thing if isinstance(thing, dict) else vars(thing)).values():
+            yield from _modules(part)
 
 
 class DDPMScheduler:
@@ -47,7 +76,7 @@ class DDPMScheduler:
 
     def step(self, out: Tensor, t: int, x: Tensor) -> Tensor:
         noise = torch.randn(out.shape) if t and not self.s.ddim else None
-        return self.s.step(x, out, t, noise).to(x.dtype)
+        return self.s.step(x, out, t, noise).to(out.dtype)
 
 
 class DDIMScheduler(DDPMScheduler):
@@ -82,11 +111,11 @@ class ValueGuidedRLPipeline:
         n_guide_steps: int = 2,
         scale: float = 0.1,
     ) -> np.ndarray:
-        observed = torch.tensor((obs - self.means["observations"]) / self.stds["observations"], dtype=torch.float32)
+        observed = (obs - self.means["observations"]) / self.stds["observations"]
 
         def known(x: Tensor) -> Tensor:
             x = x.clone()
-            x[:, 0, self.action_dim :] = observed
+            x[:, 0, self.action_dim :] = torch.tensor(observed, dtype=x.dtype)
             return x
 
         x = torch.randn(batch_size, planning_horizon, self.action_dim + len(obs))
