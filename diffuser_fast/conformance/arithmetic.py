@@ -37,7 +37,7 @@ class Arithmetic:
 
     results: of every operation. sums: of what convolutions, matrix products, means and variances accumulate in.
     operands: to which the values that enter a convolution or a matrix product are rounded first. weights: to which
-    convolutions' weights were rounded, once. grid: or both are whole numbers.
+    convolutions' weights were rounded, once. grid: or both are whole numbers, where it holds.
     """
 
     results: float = FLOAT32
@@ -54,8 +54,11 @@ ARITHMETIC = {
     "tf32": Arithmetic(operands=TF32, weights=TF32),
     "fp16": Arithmetic(operands=FLOAT16, weights=FLOAT16),
     "bf16": Arithmetic(operands=BFLOAT16, weights=BFLOAT16),
-    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight.
-    "int8": Arithmetic(grid=Grid(steps=127, weights=127, channels=INT8_WIDE)),
+    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight. What is on no grid
+    # is of bfloat16, as where the CPU multiplies that; elsewhere it is of float32.
+    "int8": Arithmetic(
+        operands=BFLOAT16, weights=BFLOAT16, grid=Grid(steps=127, weights=127, channels=INT8_WIDE)
+    ),
 }  # by precision
 
 

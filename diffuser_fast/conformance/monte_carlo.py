@@ -132,7 +132,7 @@ class MonteCarlo(TorchDispatchMode):
 
     def _rounded_weights(self, w: Tensor, gridded: bool, transposed: bool) -> list[Tensor]:
         """The weights of each copy, rounded once for all; to whole numbers, once for each direction."""
-        key = w.data_ptr(), gridded and transposed
+        key = w.data_ptr(), gridded, gridded and transposed
         if key not in self.weights:
             sizes = w * self.u.weights
             if gridded:

@@ -5,9 +5,10 @@ algorithm      precision        when
 =============  ===============  ============================================================================
 direct         float32          unless another suits; a tile of outputs stays in registers
 dot_adjoint    float32          an adjoint with many weights reads its convolution's copy
-winograd       float32-close    five taps, where enough tiles share the larger weights; int8: of what it leaves
+winograd       float32-close    five taps, where enough tiles share the larger weights
 packed_bf16    bf16             wide inputs; two channels a word
-int8           int8             wide inputs, several taps; four channels a word
+int8           int8             wide inputs, several taps; four channels a word. What it leaves is done as under bf16
+                                where the CPU multiplies that, else as under float32-close
 =============  ===============  ============================================================================
 """
 
@@ -54,7 +55,7 @@ class Layout(IntEnum):
 
 SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
 WIDE = 32  # channels: narrower inputs stay in float32 under "bf16"
-# Under "int8" narrower inputs do, and what has one tap: few of the products, but narrow inputs made two thirds of the
+# Under "int8" narrower inputs are not of whole numbers, nor is what has one tap: few of the products, but narrow inputs made two thirds of the
 # deviation of plans of the bundled hopper-medium, and single taps, which nothing normalises, half of what was left.
 INT8_WIDE = 64
 INT8_PRODUCTS = 1 << 16  # of a sum, at most: each is below 2^15, and a sum is of 32 bits
@@ -72,13 +73,15 @@ VECTOR = Packing(Layout.VECTOR)
 
 
 def algorithm_of(
-    op: Op, program: Program, weights: Mapping[str, NDArray], forward: Set[str], precision: str, batch: int
+    op: Op, program: Program, weights: Mapping[str, NDArray], forward: Set[str], precision: str, batch: int, isa: str
 ) -> Algorithm:
-    """A convolution's algorithm. forward: the weights that are used by convolutions that are not transposed, too."""
-    if precision == "bf16" and _suits_bf16(op, program):
-        return Algorithm.PACKED_BF16
+    """A convolution's algorithm. forward: the weights that are used by convolutions that are not transposed, too. isa:
+    the instruction set that it is meant for; the others do it too."""
     if precision == "int8" and _suits_int8(op, program):
         return Algorithm.INT8
+    packs = precision == "bf16" or (precision == "int8" and isa.endswith("_bf16"))
+    if packs and _suits_bf16(op, program):
+        return Algorithm.PACKED_BF16
     if precision in ("float32-close", "int8") and winograd.suits(op, program, batch):
         return Algorithm.WINOGRAD
     name = op.weights[0]
