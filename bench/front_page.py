@@ -83,7 +83,9 @@ def summary(entries: Iterable[Entry]) -> str:
 
 def held(isa: str) -> str:
     """How a machine that can do more was held to an instruction set."""
-    return f"what it has beyond that is hidden from all engines by `bench/cap.c`, from ours by `DIFFUSER_FAST_ISA={isa}`"
+    return (
+        f"what it has beyond that is hidden from all engines by `bench/cap.c`, from ours by `DIFFUSER_FAST_ISA={isa}`"
+    )
 
 
 def draw(entries: Iterable[Entry], path: Path = PICTURE) -> None:

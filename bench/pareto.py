@@ -50,24 +50,24 @@ MAZES = {
     "DPM-Solver++, 8 rows": ["--sampler", "dpm_solver_pp_2m", "--n-steps", "8"],
     "DPM-Solver++, 4 rows": ["--sampler", "dpm_solver_pp_2m", "--n-steps", "4"],
 }
-_CLOSE = ["--precision", "float32-close"]
+_INT8 = ["--precision", "int8", "--batch-size"]
 BODIES = {  # from the cheapest on
-    "1 plan, unguided, warm 5": ["--batch-size", "1", "--guide", "none", "--warm-start", "5", *_CLOSE],
-    "1 plan, unguided, all rows": ["--batch-size", "1", "--guide", "none", *_CLOSE],
-    "1 plan, guided, warm 5": ["--batch-size", "1", "--warm-start", "5", *_CLOSE],
-    "1 plan, guided, all rows": ["--batch-size", "1", *_CLOSE],
-    "4 plans, guided, warm 5": ["--batch-size", "4", "--warm-start", "5", *_CLOSE],
-    "16 plans, ranked, warm 5": ["--batch-size", "16", "--guide", "rank", "--warm-start", "5", *_CLOSE],
-    "16 plans, guided, DDIM 5 rows": ["--batch-size", "16", "--sampler", "ddim", "--n-steps", "5", *_CLOSE],
-    "16 plans, guided once, warm 5": ["--batch-size", "16", "--warm-start", "5", "--guide-steps", "1", *_CLOSE],
-    "16 plans, guided, warm 5": ["--batch-size", "16", "--warm-start", "5", *_CLOSE],
-    "16 plans, guided, warm 5, float32": ["--batch-size", "16", "--warm-start", "5"],
-    "16 plans, guided, all rows": ["--batch-size", "16", *_CLOSE],
-    "64 plans, guided, warm 5": ["--batch-size", "64", "--warm-start", "5", *_CLOSE],
+    "1 plan, unguided, warm 5": [*_INT8, "1", "--guide", "none", "--warm-start", "5"],
+    "1 plan, unguided": [*_INT8, "1", "--guide", "none"],
+    "16 plans, ranked, DDIM 5 rows": [*_INT8, "16", "--guide", "rank", "--sampler", "ddim", "--n-steps", "5"],
+    "4 plans, ranked": [*_INT8, "4", "--guide", "rank"],
+    "8 plans, ranked": [*_INT8, "8", "--guide", "rank"],
+    "16 plans, guided, warm 5": [*_INT8, "16", "--warm-start", "5"],
+    "16 plans, ranked": [*_INT8, "16", "--guide", "rank"],
+    "16 plans, guided once": [*_INT8, "16", "--guide-steps", "1"],
+    "16 plans, guided": [*_INT8, "16"],
+    "16 plans, guided, bf16": ["--precision", "bf16", *_INT8[2:], "16"],
+    "64 plans, ranked": [*_INT8, "64", "--guide", "rank"],
+    "64 plans, guided": [*_INT8, "64"],
 }
 PAGE = ROOT / "docs" / "paper.md"
 MARKER = re.compile(r"(<!-- pareto:(?P<name>[\w-]+) -->\n).*?(<!-- /pareto:(?P=name) -->)", re.DOTALL)
-ANCHORS = {"maze": "DDPM, all rows", "body": "16 plans, guided, warm 5"}  # differences are from these
+ANCHORS = {"maze": "DDPM, all rows", "body": "16 plans, guided"}  # differences are from these
 HEAD = ["setting", "score", "return, start by start, less that of *{}*", "ms of a plan, p50", "options"]
 COLUMNS = ["setting", "p50, ms", "p90, ms", "p99, ms"]
 CALLS = 40  # of each setting, in turn

@@ -10,7 +10,7 @@ import click
 from . import show
 
 STEPS = 400  # of the episode that is shown: three to twenty seconds of the body's time
-BATCH, WARM_START = 16, 5  # candidates, and denoising steps of all plans but the first
+BATCH = 16  # candidates
 
 
 def names() -> list[str]:
@@ -42,10 +42,7 @@ def demo(
     from .pictures import body_film
 
     loaded = load(checkpoint)
-    planner = Planner(
-        loaded, backend, batch_size=BATCH, warm_start=min(WARM_START, loaded.schedule.n_steps), threads=threads,
-        seed=seed,
-    )  # fmt: skip
+    planner = Planner(loaded, backend, batch_size=BATCH, threads=threads, seed=seed)
     with show.progress(f"{steps} steps of {env}", steps, quiet=as_json) as update:
         result = rollout_body(
             planner, env, episodes=1, seed=seed, max_steps=steps, progress=lambda done, total: update(done)

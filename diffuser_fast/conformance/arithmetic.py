@@ -54,11 +54,9 @@ ARITHMETIC = {
     "tf32": Arithmetic(operands=TF32, weights=TF32),
     "fp16": Arithmetic(operands=FLOAT16, weights=FLOAT16),
     "bf16": Arithmetic(operands=BFLOAT16, weights=BFLOAT16),
-    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight. What is on no grid
-    # is of bfloat16, as where the CPU multiplies that; elsewhere it is of float32.
-    "int8": Arithmetic(
-        operands=BFLOAT16, weights=BFLOAT16, grid=Grid(steps=127, weights=127, channels=INT8_WIDE)
-    ),
+    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight. What is on no
+    # grid is of bfloat16, as where the CPU multiplies that; elsewhere it is of float32.
+    "int8": Arithmetic(operands=BFLOAT16, weights=BFLOAT16, grid=Grid(steps=127, weights=127, channels=INT8_WIDE)),
 }  # by precision
 
 

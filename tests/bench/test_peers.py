@@ -134,7 +134,11 @@ print(hex(asker.mask()), asker.chance())
 """
 ASKER = """
 int chance(void) { int a; __asm__ volatile(".byte 0xb8, 0x0f, 0x01, 0xd0, 0x00" : "=a"(a)); return a == 0xd0010f; }
-unsigned mask(void) { unsigned a, d; __asm__ volatile("xor %%ecx, %%ecx; xgetbv" : "=a"(a), "=d"(d) :: "ecx"); return a; }
+unsigned mask(void) {
+  unsigned a, d;
+  __asm__ volatile("xor %%ecx, %%ecx; xgetbv" : "=a"(a), "=d"(d) :: "ecx");
+  return a;
+}
 """
 
 

@@ -146,7 +146,7 @@ def test_a_plan_is_cancelled_between_two_denoising_steps(batch, threads):
 
 def test_control_c_ends_a_plan_after_its_denoising_step():
     """A signal as a plan begins: the exception comes before its end, and the engine works as before. In time of
-    the processor, which others' work stretches less; and a plan is many times as long as the 50 ms between two looks."""
+    the processor, which others' work stretches less; and a plan is longer by far than the 50 ms between two looks."""
     out = alone(
         """
 for batch, threads in ((1, 1), (1, 2), (8, 2)):

@@ -55,8 +55,9 @@ class Layout(IntEnum):
 
 SHARED_FROM = 1 << 18  # floats: below, two copies of a weight stay in the cache, and the plain kernel is faster
 WIDE = 32  # channels: narrower inputs stay in float32 under "bf16"
-# Under "int8" narrower inputs are not of whole numbers, nor is what has one tap: few of the products, but narrow inputs made two thirds of the
-# deviation of plans of the bundled hopper-medium, and single taps, which nothing normalises, half of what was left.
+# Under "int8" narrower inputs are not of whole numbers, nor is what has one tap: few of the products, but narrow inputs
+# made two thirds of the deviation of plans of the bundled hopper-medium, and single taps, which nothing normalises,
+# half of what was left.
 INT8_WIDE = 64
 INT8_PRODUCTS = 1 << 16  # of a sum, at most: each is below 2^15, and a sum is of 32 bits
 

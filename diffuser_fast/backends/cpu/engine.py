@@ -62,8 +62,8 @@ class CpuEngine:
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
         self._engine = open_engine(
-            records(parts, precision, batch, chosen(isa)), batch, loop.horizon, loop.transition_dim, threads=threads, cores=cores,
-            isa=isa, group=group, profile=profile,
+            records(parts, precision, batch, chosen(isa)), batch, loop.horizon, loop.transition_dim, threads=threads,
+            cores=cores, isa=isa, group=group, profile=profile,
             columns=np.stack([getattr(steps, name) for name in ENGINE_COLUMNS], axis=1).astype(np.float32),
             guide_steps=steps.guide_steps.astype(np.int32),
             table_steps=loop.table_steps,
