@@ -25,7 +25,7 @@ void divide(CompiledOp& op, int threads) {
   op.partitions.assign(threads, Partition{});
   const double by_channels = efficiency(units, threads), by_rows = efficiency(blocks, threads);
   op.by_rows = op.opcode != kLinearAttention && by_channels < 0.7 && by_rows > by_channels;
-  if (op.opcode != kLinearAttention && by_rows >= by_channels && blocks >= 3 * threads) op.by_rows = true;
+  if (op.opcode != kLinearAttention && by_rows >= by_channels && blocks >= 2 * threads) op.by_rows = true;
   for (int p = 0; p < threads; ++p) {
     Partition& part = op.partitions[p];
     part.c1 = c;
