@@ -18,7 +18,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.cpu.engine import chosen
 from ..backends.cpu.records import Record, records
 from ..core.loop import SamplingLoop
 from ..core.normalizers import CDF, Affine, Gaussian, Limits, Normalizer
@@ -141,7 +140,7 @@ def _programs(
             parts = [(loop.denoiser.fused, loop.denoiser.weights)]
             if loop.guide is not None:
                 parts += [(loop.guide.gradient, loop.guide.weights), (loop.guide.fused, loop.guide.weights)]
-            made = records(parts, planner.precision, max(batch, 1), chosen())
+            made = records(parts, planner.precision, max(batch, 1))
             for weight in made[0].weights:  # one list for all of them
                 if id(weight) not in numbers:
                     numbers[id(weight)] = len(weights)

@@ -54,8 +54,8 @@ ARITHMETIC = {
     "tf32": Arithmetic(operands=TF32, weights=TF32),
     "fp16": Arithmetic(operands=FLOAT16, weights=FLOAT16),
     "bf16": Arithmetic(operands=BFLOAT16, weights=BFLOAT16),
-    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight. What is on no
-    # grid is of bfloat16, as where the CPU multiplies that; elsewhere it is of float32.
+    # Seven bits of what enters, as where pairs of products are added up in 16; with VNNI it is eight. Single taps
+    # are of bfloat16, narrow inputs of float32: this has both in bfloat16.
     "int8": Arithmetic(operands=BFLOAT16, weights=BFLOAT16, grid=Grid(steps=127, weights=127, channels=INT8_WIDE)),
 }  # by precision
 

@@ -83,7 +83,7 @@ def test_what_speed_costs(kept, tmp_path):
         record(HOPPER, "guided", [3.0, 4.0]),
     )
     text = pareto.table(HOPPER, [])
-    assert text.index(slow) < text.index(fast) and "| 12.3~ |" in text and "guided |" not in text
+    assert text.index(slow) < text.index(fast) and "| 12.3~ |" in text and "| guided |" not in text
     apart = pareto.table(HOPPER, [(RUN, Sheet("pareto", HOPPER, pareto.COLUMNS, [[slow, 7.5, 8.0, 9.0]]))])
     assert "| 7.50 |" in apart and "| 12.3~ |" in apart
     assert "Nothing tried yet" in pareto.table(UMAZE, [])

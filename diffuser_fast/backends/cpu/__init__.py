@@ -19,7 +19,7 @@ from ...core.loop import SamplingLoop
 from ...core.program import Program
 from ...core.verify import Support, unsupported
 from ...settings import SETTINGS
-from .engine import MISSING, CpuEngine, check, chosen, extension, open_engine
+from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
 NAME = "cpu"
@@ -80,7 +80,7 @@ def evaluate(
     """
     if (reason := why_not() or unsupported(program, SUPPORT)) is not None:
         raise RuntimeError(reason)
-    (record,) = records([(program, weights)], precision, batch := len(next(iter(inputs.values()))), chosen(isa))
+    (record,) = records([(program, weights)], precision, batch := len(next(iter(inputs.values()))))
     channels, length = program.shapes[next(iter(program.inputs.values()))]
     engine = open_engine([record], batch, length, channels, threads=threads, isa=isa)
     ins = [_guarded(np.shape(inputs[name]), inputs[name])[1] for name in ordered(program.inputs, INPUTS)]

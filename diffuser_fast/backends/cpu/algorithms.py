@@ -5,10 +5,9 @@ algorithm      precision        when
 =============  ===============  ============================================================================
 direct         float32          unless another suits; a tile of outputs stays in registers
 dot_adjoint    float32          an adjoint with many weights reads its convolution's copy
-winograd       float32-close    five taps, where enough tiles share the larger weights
-packed_bf16    bf16             wide inputs; two channels a word
-int8           int8             wide inputs, several taps; four channels a word. What it leaves is done as under bf16
-                                where the CPU multiplies that, else as under float32-close
+winograd       float32-close    five taps, where enough tiles share the larger weights; int8: of what it leaves
+packed_bf16    bf16             wide inputs; two channels a word; int8: of one tap
+int8           int8             wide inputs, several taps; four channels a word
 =============  ===============  ============================================================================
 """
 
@@ -74,13 +73,12 @@ VECTOR = Packing(Layout.VECTOR)
 
 
 def algorithm_of(
-    op: Op, program: Program, weights: Mapping[str, NDArray], forward: Set[str], precision: str, batch: int, isa: str
+    op: Op, program: Program, weights: Mapping[str, NDArray], forward: Set[str], precision: str, batch: int
 ) -> Algorithm:
-    """A convolution's algorithm. forward: the weights that are used by convolutions that are not transposed, too. isa:
-    the instruction set that it is meant for; the others do it too."""
+    """A convolution's algorithm. forward: the weights that are used by convolutions that are not transposed, too."""
     if precision == "int8" and _suits_int8(op, program):
         return Algorithm.INT8
-    packs = precision == "bf16" or (precision == "int8" and isa.endswith("_bf16"))
+    packs = precision == "bf16" or (precision == "int8" and op.attrs["k"] == 1)
     if packs and _suits_bf16(op, program):
         return Algorithm.PACKED_BF16
     if precision in ("float32-close", "int8") and winograd.suits(op, program, batch):

@@ -14,7 +14,6 @@ from ...core.loop import PlanTables, Result, SamplingLoop, TimeTables, not_finit
 from ...core.passes import executed, plan_memory
 from ...core.program import Op
 from ...core.samplers import ENGINE_COLUMNS
-from ...settings import SETTINGS
 from ..engine import BusyError, CancelledError, Noise, Schedule, Seeded
 from .records import Record, records
 
@@ -39,12 +38,6 @@ def extension() -> ModuleType | None:
     return _cpu
 
 
-def chosen(isa: str | None = None) -> str:
-    """The instruction set that an engine has: the one named, else the settings', else the CPU's widest; "" without the
-    extension."""
-    return isa or SETTINGS.isa or ("" if _cpu is None else _cpu.isas()[-1])
-
-
 class CpuEngine:
     """See backends/engine.py. One call at a time, from any thread; it survives a fork.
 
@@ -62,8 +55,8 @@ class CpuEngine:
         if guide is not None:
             parts += [(guide.gradient, guide.weights), (guide.fused, guide.weights)]
         self._engine = open_engine(
-            records(parts, precision, batch, chosen(isa)), batch, loop.horizon, loop.transition_dim, threads=threads,
-            cores=cores, isa=isa, group=group, profile=profile,
+            records(parts, precision, batch), batch, loop.horizon, loop.transition_dim, threads=threads, cores=cores,
+            isa=isa, group=group, profile=profile,
             columns=np.stack([getattr(steps, name) for name in ENGINE_COLUMNS], axis=1).astype(np.float32),
             guide_steps=steps.guide_steps.astype(np.int32),
             table_steps=loop.table_steps,

@@ -34,11 +34,8 @@ class Record:
     table_width: int
 
 
-def records(
-    parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str, batch: int, isa: str = ""
-) -> list[Record]:
-    """A record of each program. A weight that is used several times in one layout is stored once. isa: that it is meant
-    for, as of ``algorithm_of``."""
+def records(parts: Sequence[tuple[Program, Mapping[str, NDArray]]], precision: str, batch: int) -> list[Record]:
+    """A record of each program. A weight that is used several times in one layout is stored once."""
     forward: dict[int, set[str]] = {}
     for program, weights in parts:
         forward.setdefault(id(weights), set()).update(forward_weights(program))
@@ -59,7 +56,7 @@ def records(
         for op in ops:
             packings, algorithm = [VECTOR] * len(op.weights), -1
             if op.kind in CONVS:
-                algorithm = algorithm_of(op, program, weights, forward[id(weights)], precision, batch, isa)
+                algorithm = algorithm_of(op, program, weights, forward[id(weights)], precision, batch)
                 packings[0] = packing_of(op, program, algorithm)
             named.append({name: number(weights[name], p) for name, p in zip(op.weights, packings, strict=True)})
             algorithms.append(int(algorithm))
