@@ -51,10 +51,16 @@ class Settings:
             os.environ["LD_AUDIT"] = str(audit)
 
     def cap(self) -> Path | None:
-        """What hides wider registers from every library of a process (``cap.c``). None where nothing hides them."""
+        """What hides wider registers from every library of a process (``cap.c``). None where there is nothing to hide;
+        ValueError without a C compiler, for then the peers would not be held to it."""
         if self.isa not in KEPT or platform.machine() != "x86_64":
             return None
-        return compiled(CAP, ["-O2", "-shared", "-fPIC", f"-DKEPT={KEPT[self.isa]}"], SCRATCH / f"cap-{self.isa}.so")
+        made = compiled(CAP, ["-O2", "-shared", "-fPIC", f"-DKEPT={KEPT[self.isa]}"], SCRATCH / f"cap-{self.isa}.so")
+        if made is None:
+            raise ValueError(
+                f"isa: found {self.isa!r}, which the peers are held to by {CAP.name}: no C compiler is here"
+            )
+        return made
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bench import machine
 from bench.case import Side
 from bench.ground_truth import GroundTruth
 from bench.machine import compiled
@@ -156,6 +157,13 @@ def test_a_cap_hides_what_the_system_keeps(tmp_path, isa):
     words = [sys.executable, "-c", ASK, str(asker)]
     (kept, _), (mask, chance) = (subprocess.check_output(words, env=e, text=True).split() for e in (None, environment))
     assert chance == "1" and int(mask, 16) == int(kept, 16) & KEPT.get(isa, ~0)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="xgetbv is of x86-64")
+def test_a_cap_that_cannot_be_made_is_refused(monkeypatch):
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match="isa: found 'avx2', which the peers are held to by cap.c: no C compiler"):
+        Settings(isa="avx2").apply()
 
 
 def test_what_is_not_installed_says_so(given):
