@@ -37,6 +37,8 @@ class Settings:
 
     def apply(self) -> None:
         """Set the environment that libraries read when they are loaded: before a process that loads them starts."""
+        if (audit := self.cap()) is not None:
+            os.environ["LD_AUDIT"] = str(audit)
         if self.clock == "cpu":
             names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
             os.environ.update(dict.fromkeys(names, str(self.threads)))
@@ -47,8 +49,6 @@ class Settings:
         os.environ.setdefault("TRITON_CACHE_DIR", str(SCRATCH / "triton"))
         if self.isa:
             os.environ.update(DIFFUSER_FAST_ISA=self.isa, XLA_FLAGS=f"--xla_cpu_max_isa={XLA.get(self.isa, 'SSE4_2')}")
-        if (audit := self.cap()) is not None:
-            os.environ["LD_AUDIT"] = str(audit)
 
     def cap(self) -> Path | None:
         """What hides wider registers from every library of a process (``cap.c``). None where there is nothing to hide;
