@@ -1,7 +1,8 @@
 // GroupNorm, alone and with what surrounds it in a conv_block, and its gradient.
-// Statistics take two passes (mean, then squares of what differs from it). Sums run down the rows of a row block, then
-// over row blocks, then over the channels of a group: an order fixed by C and H alone, so that neither the batch nor
-// the number of threads shows in the result.
+// Statistics take one pass: of each channel of a row block its sum, and the squares of what differs from its mean. What
+// differs from the group's mean is put together of those (Chan, Golub, LeVeque 1979), all of it sums of squares, so that
+// nothing cancels. Sums run down the rows of a row block, then over row blocks, then over the channels of a group: an
+// order fixed by C and H alone, so that neither the batch nor the number of threads shows in the result.
 namespace df {
 namespace DF_TARGET {
 
@@ -48,14 +49,8 @@ inline void means_across(float* totals, int c0, int c1, int per_group, float cou
   }
 }
 
-// out[c] = total of [blocks][width] over blocks and over the group of c, divided by `count`.
-inline void group_means(const float* sums, int blocks, int width, int c0, int c1, int per_group, float count,
-                        float* out) {
-  each_vector(c0, c1, [&](int c, auto lanes) {
-    Vec total = get(sums + c, lanes);
-    for (int i = 1; i < blocks; ++i) total = add(total, get(sums + i * width + c, lanes));
-    put(out + c, total, lanes);
-  });
+// out[c] = total over the group of c, divided by `count`; in place.
+inline void group_means(int c0, int c1, int per_group, float count, float* out) {
   if (kLanes > 1 && per_group % kLanes == 0) return means_across(out, c0, c1, per_group, count);
   if (kLanes >= 4 && per_group == 4) return means_within<4>(out, c0, c1, count);
   if (kLanes >= 8 && per_group == 8) return means_within<8>(out, c0, c1, count);
@@ -74,23 +69,20 @@ struct RowBlock {
   int ld, dy_ld, n;
 };
 
-inline void add_rows(const RowBlock& rows, int c0, int c1, float* out) {
+// The sum of each channel, and the squares of what differs from its mean.
+inline void add_moments(const RowBlock& rows, int c0, int c1, float* sums, float* squares) {
+  const Vec part = set(1.0f / static_cast<float>(rows.n));
   each_vector(c0, c1, [&](int c, auto lanes) {
-    Vec total = zero();
-    for (int r = 0; r < rows.n; ++r) total = add(total, get(rows.x + r * rows.ld + c, lanes));
-    put(out + c, total, lanes);
-  });
-}
-
-inline void add_squares(const RowBlock& rows, int c0, int c1, const float* mean, float* out) {
-  each_vector(c0, c1, [&](int c, auto lanes) {
-    const Vec m = get(mean + c, lanes);
-    Vec total = zero();
+    const float* const x = rows.x + c;
+    Vec total = zero(), square = zero();
+    for (int r = 0; r < rows.n; ++r) total = add(total, get(x + r * rows.ld, lanes));
+    const Vec mean = mul(total, part);
     for (int r = 0; r < rows.n; ++r) {
-      const Vec d = sub(get(rows.x + r * rows.ld + c, lanes), m);
-      total = fma(d, d, total);
+      const Vec d = sub(get(x + r * rows.ld, lanes), mean);
+      square = fma(d, d, square);
     }
-    put(out + c, total, lanes);
+    put(sums + c, total, lanes);
+    put(squares + c, square, lanes);
   });
 }
 
@@ -131,19 +123,15 @@ class GroupNorm {
 
   template <class Last>
   void run(bool gradient, Last&& last) const {
+    const int stages = gradient ? 2 : 1;
     if (op_.by_rows) {
-      for (int k = 0; k < (gradient ? 3 : 2); ++k) {
-        each_block([&](int b, int i) { stage(k, b, i); });
+      for (int k = 0; k < stages; ++k) {
+        each_block(k, [&](int b, int i) { add_up(k, b, i); });
         if (!wait_for_all(work_.barrier, work_.threads)) return;
       }
-      each_block([&](int b, int i) {
-        prepare(b, gradient ? 3 : 2);
-        last(b, i);
-      });
-      return;
+      return each_block(stages, last);
     }
     for (int b = 0; b < op_.trajectories; ++b) {
-      const int stages = gradient ? 3 : 2;
       for (int k = 0; k < stages; ++k) {
         prepare(b, k);
         for (int i = 0; i < op_.row_blocks; ++i) add_up(k, b, i);
@@ -192,10 +180,18 @@ class GroupNorm {
   }
 
  private:
+  // f for the blocks of a thread's share, with what stage k needs of the stages before it.
   template <class F>
-  void each_block(F&& f) const {
-    for (int block = part_.block; block < part_.end_block; ++block)
-      f(block / op_.row_blocks, block % op_.row_blocks);
+  void each_block(int k, F&& f) const {
+    int prepared = -1;
+    for (int block = part_.block; block < part_.end_block; ++block) {
+      const int b = block / op_.row_blocks;
+      if (b != prepared) {
+        for (int stage = 1; stage <= k; ++stage) prepare(b, stage);
+      }
+      prepared = b;
+      f(b, block % op_.row_blocks);
+    }
   }
 
   Sums sums_of(int b) const {
@@ -203,39 +199,58 @@ class GroupNorm {
     return op_.by_rows ? sums_at(work_.shared + b * 4 * size, size) : sums_at(work_.own + 4 * width_, size);
   }
 
-  RowBlock rows_of(int b, int i) const {
+  int rows_in(int i) const {
     const int left = op_.out.length - i * kRowBlock;
+    return left < kRowBlock ? left : kRowBlock;
+  }
+
+  RowBlock rows_of(int b, int i) const {
     const float* const dy =
         op_.opcode == kConvBlock || op_.y.at < 0 ? nullptr : work_.arena + op_.y.row(b, i * kRowBlock);
-    return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, op_.y.ld, left < kRowBlock ? left : kRowBlock};
+    return {work_.arena + u_.row(b, i * kRowBlock), dy, u_.ld, op_.y.ld, rows_in(i)};
   }
 
-  void stage(int k, int b, int i) const {
-    prepare(b, k);
-    add_up(k, b, i);
-  }
-
-  // What stage k needs of the sums of the stages before it, per channel.
+  // What stage k needs of the sums of the stage before it, per channel.
   void prepare(int b, int k) const {
     const Sums sums = sums_of(b);
-    const int c0 = part_.c0, c1 = part_.c1;
-    const auto means = [&](const float* of, float* out) {
-      group_means(of, op_.row_blocks, width_, c0, c1, per_group_, count_, out);
-    };
-    const bool again = op_.by_rows;  // blocks of other trajectories may have come in between
-    if (k == 1 || (again && k > 1)) means(sums.x, channels_.mean);
-    if (k == 2 || (again && k > 2)) {
-      means(sums.squares, channels_.scale);
-      const Vec eps = set(op_.eps), one = set(1.0f);
-      each_vector(c0, c1, [&](int c, auto lanes) {
-        const Vec std = sqrt(add(get(channels_.scale + c, lanes), eps));
-        put(channels_.scale + c, div(one, std), lanes);
-      });
+    if (k == 1) {
+      means(sums.x, channels_.mean);
+      scales(sums);
     }
-    if (k == 3) {
+    if (k == 2) {
       means(sums.d, channels_.d_mean);
       means(sums.products, channels_.product_mean);
     }
+  }
+
+  // The means over groups of what was added up in row blocks.
+  void means(const float* sums, float* out) const {
+    each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
+      Vec total = get(sums + c, lanes);
+      for (int i = 1; i < op_.row_blocks; ++i) total = add(total, get(sums + i * width_ + c, lanes));
+      put(out + c, total, lanes);
+    });
+    group_means(part_.c0, part_.c1, per_group_, count_, out);
+  }
+
+  // 1 / std of each group: squares about a block's mean, and the block's mean about the group's.
+  void scales(const Sums& sums) const {
+    float* const out = channels_.scale;
+    each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
+      const Vec m = get(channels_.mean + c, lanes);
+      Vec total = zero();
+      for (int i = 0; i < op_.row_blocks; ++i) {
+        const float n = static_cast<float>(rows_in(i));
+        const Vec d = sub(mul(get(sums.x + i * width_ + c, lanes), set(1.0f / n)), m);
+        total = add(total, fma(mul(set(n), d), d, get(sums.squares + i * width_ + c, lanes)));
+      }
+      put(out + c, total, lanes);
+    });
+    group_means(part_.c0, part_.c1, per_group_, count_, out);
+    const Vec eps = set(op_.eps), one = set(1.0f);
+    each_vector(part_.c0, part_.c1, [&](int c, auto lanes) {
+      put(out + c, div(one, sqrt(add(get(out + c, lanes), eps))), lanes);
+    });
   }
 
   void add_up(int k, int b, int i) const {
@@ -243,8 +258,7 @@ class GroupNorm {
     const Sums sums = sums_of(b);
     const int64_t at = static_cast<int64_t>(i) * width_;
     const int c0 = part_.c0, c1 = part_.c1;
-    if (k == 0) return add_rows(rows, c0, c1, sums.x + at);
-    if (k == 1) return add_squares(rows, c0, c1, channels_.mean, sums.squares + at);
+    if (k == 0) return add_moments(rows, c0, c1, sums.x + at, sums.squares + at);
     float* const d = work_.arena + op_.out.row(b, i * kRowBlock);
     const auto add_up = [&](auto activation) {
       add_products<decltype(activation)>(rows, c0, c1, channels_.mean, channels_.scale, gamma_, beta_, d,
