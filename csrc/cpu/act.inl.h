@@ -29,7 +29,7 @@ struct Mish {
   static Vec value(Vec x) {
     const Vec e = exp_within(min(set(20.0f), max(set(-87.3f), x)));
     const Vec n = mul(e, add(e, set(2.0f)));
-    return mul(mul(x, n), reciprocal(add(n, set(2.0f))));
+    return mul(x, div(n, add(n, set(2.0f))));
   }
 
   // n / (n + 2) + 4 x e (e + 1) / (n + 2)^2
@@ -37,7 +37,7 @@ struct Mish {
     const Vec low = min(set(20.0f), max(set(-87.3f), x));
     const Vec e = exp_within(low);
     const Vec n = mul(e, add(e, set(2.0f)));
-    const Vec r = reciprocal(add(n, set(2.0f)));
+    const Vec r = div(set(1.0f), add(n, set(2.0f)));
     const Vec bend = mul(mul(low, mul(set(4.0f), r)), mul(mul(e, add(e, set(1.0f))), r));
     return fma(n, r, bend);
   }

@@ -58,7 +58,6 @@ inline Vec swap(Vec x) {
   if constexpr (K <= 2) return _mm256_permute_ps(x, K == 1 ? 0xB1 : 0x4E);
   return _mm256_permute2f128_ps(x, x, 1);
 }
-inline Vec reciprocal(Vec x) { return div(set(1), x); }
 inline Vec blend(Vec mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
 
 inline Int bits(Vec x) { return _mm256_castps_si256(x); }

@@ -51,11 +51,6 @@ inline Vec swap(Vec x) {
   if constexpr (K <= 2) return _mm512_permute_ps(x, K == 1 ? 0xB1 : 0x4E);
   return _mm512_shuffle_f32x4(x, x, K == 4 ? 0xB1 : 0x4E);
 }
-// 1 / x to 1 ULP for normal x: the estimate's 14 bits, doubled.
-inline Vec reciprocal(Vec x) {
-  const Vec r = _mm512_rcp14_ps(x);
-  return fma(r, fnma(x, r, set(1)), r);
-}
 inline Vec blend(Vec mask, Vec a, Vec b) {  // a where the mask's bits are ones, b where they are zeros
   return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(mask), _mm512_castps_si512(a),
                                                        _mm512_castps_si512(b), 0xCA));

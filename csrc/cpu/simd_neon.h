@@ -69,12 +69,6 @@ inline Vec swap(Vec x) {
   if constexpr (K == 1) return vrev64q_f32(x);
   return vextq_f32(x, x, 2);
 }
-// 1 / x to 1 ULP for normal x: the estimate's 8 bits, doubled twice.
-inline Vec reciprocal(Vec x) {
-  Vec r = vrecpeq_f32(x);
-  r = fma(r, fnma(x, r, set(1)), r);
-  return fma(r, fnma(x, r, set(1)), r);
-}
 inline Vec blend(Vec mask, Vec a, Vec b) { return vbslq_f32(vreinterpretq_u32_f32(mask), a, b); }
 
 inline Int bits(Vec x) { return vreinterpretq_s32_f32(x); }

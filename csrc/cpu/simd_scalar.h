@@ -39,7 +39,6 @@ inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec sqrt(Vec x) { return __builtin_sqrtf(x); }
 // To the nearest whole number, ties to even, for |x| < 2^22.
 inline Vec round(Vec x) { return (x + 12582912.0f) - 12582912.0f; }
-inline Vec reciprocal(Vec x) { return 1 / x; }
 
 inline Int bits(Vec x) {
   Int i;
