@@ -111,15 +111,11 @@ def exact(case: Case) -> Result | None:
 
 
 def _shares(result: Result, case: Case, run: Run) -> list[str]:
-    """GFLOP/s; percent of the machine's FMA rate; of its reading speed, by weights read once per evaluation.
-
-    Limits are of the probe's fastest pass, and so shares are of the fastest call: like with like.
-    """
-    least = result.min_ms or result.p50_ms
+    """GFLOP/s; percent of the machine's FMA rate; of its reading speed, by weights read once per evaluation."""
+    gflops, gbs = case.flops / result.p50_ms * 1e-6, case.weight_bytes / result.p50_ms * 1e-6
     limits = (run.ceiling["gflops"], weights_gbs(run.ceiling)) if run.ceiling else (0, 0)
-    amounts = (case.flops / least * 1e-6, case.weight_bytes / least * 1e-6)
-    shares = (100 * found / limit if limit else None for found, limit in zip(amounts, limits, strict=True))
-    return [cell(case.flops / result.p50_ms * 1e-6, 1), *(cell(share, 0) for share in shares)]
+    shares = (100 * found / limit if limit else None for found, limit in zip((gflops, gbs), limits, strict=True))
+    return [cell(gflops, 1), *(cell(share, 0) for share in shares)]
 
 
 def _result(r: Result, case: Case, run: Run) -> list[str]:
