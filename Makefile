@@ -129,9 +129,9 @@ bench: build    ## the benchmarks
 
 # Hours; interrupted, the same command goes on. make paper ARGS="--workers 2"
 paper: build    ## docs/paper.md: scores of the bundled planners beside the paper's, and what speed costs; hours
-	@$(PY) -m bench.paper $(ARGS)
+	@$(PY) -m evaluation.paper $(ARGS)
 paper-quick: build  ## the same in little, into build/paper; minutes, and its numbers say nothing
-	@$(PY) -m bench.paper --quick
+	@$(PY) -m evaluation.paper --quick
 
 # No set-up and no installation: the Python that has torch, named by PYTHON=... or else the first that is found.
 TORCH_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON))),$(PYTHON),$(shell \

@@ -73,7 +73,7 @@ def commit() -> tuple[str | None, bool]:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", ".", ":!bench/results")
+        changed = git("status", "--porcelain", "--untracked-files=no", ".", ":!bench/results", ":!evaluation/results")
         return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None, True

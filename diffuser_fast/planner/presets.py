@@ -2,7 +2,7 @@
 
 They are part of what is known about a checkpoint: ``checkpoint.metadata["presets"]``, name -> settings. For a native
 file ``load`` finds them beside it (``NAME.presets.json``), so that weights need not be written again when a better
-choice is known. ``python -m bench.pareto`` measures what there is to choose from.
+choice is known. ``python -m evaluation.pareto`` measures what there is to choose from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m bench.delays``: what planning that takes d control steps costs in the maze, as a record.
+"""``python -m evaluation.delays``: what planning that takes d control steps costs in the maze, as a record.
 
 It runs ``examples/plan_while_acting.py`` for the bundled planner, in simulated time: no score depends on the machine.
 """
@@ -10,9 +10,9 @@ import json
 import subprocess
 import sys
 
-from .machine import ROOT
-from .recording import add_options, recording
-from .records import Sheet
+from bench.machine import ROOT
+from bench.recording import add_options, recording
+from bench.records import Sheet
 
 DELAYS = (1, 4, 12, 24)
 COLUMNS = ["delay, steps", "score", "standard error", "seam", "from delay 0, errors"]
@@ -20,7 +20,7 @@ COLUMNS = ["delay, steps", "score", "standard error", "seam", "from delay 0, err
 
 def main(words: list[str] | None = None) -> None:
     """Print the table, and append it to bench/results if asked for."""
-    parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.delays")
+    parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m evaluation.delays")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--delays", type=int, nargs="+", default=DELAYS)
     add_options(parser)

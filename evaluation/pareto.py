@@ -1,10 +1,10 @@
-"""``python -m bench.pareto PLANNER``: what speed costs in score.
+"""``python -m evaluation.pareto PLANNER``: what speed costs in score.
 
 Each setting of sampler, rows, warm start, candidates, guide and precision is a command that a person would type, on
 episodes that no result is ever told of (seeds from 10,000 on). Its record, with score, standard error and milliseconds,
-goes beside those of ``bench.scores``. A setting that has its record already is not run again, so an interrupted run
-goes on. ``--times`` measures milliseconds alone, all settings in turn, which a quiet machine should do; its sheet goes
-into ``bench/results`` and stands before the times of the records. ``--report`` only writes the tables and the pictures
+goes beside those of ``evaluation.scores``. A setting that has its record already is not run again, so an interrupted
+run goes on. ``--times`` measures milliseconds alone, all settings in turn, which a quiet machine should do; its sheet
+goes into ``bench/results`` and stands before the times of the records. ``--report`` only writes the tables and the pictures
 of docs/paper.md anew.
 """
 
@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
+from bench.front_page import digits
+from bench.machine import ROOT, Quiet, usable_cores
+from bench.recording import show
+from bench.records import RESULTS, Entry, Sheet, log_of, read
+from bench.report import rewrite
+from bench.tables import NONE, markdown
 from diffuser_fast import load, pretrained
 from diffuser_fast.cli.options import make_planner
 from diffuser_fast.cli.rollout import command as rollout
 
 from . import scores
-from .front_page import digits
-from .machine import ROOT, Quiet, usable_cores
-from .recording import show
-from .records import RESULTS, Entry, Sheet, log_of, read
-from .report import rewrite
-from .tables import NONE, markdown
 
 FIRST = 10_000  # the first seed of validation
 EPISODES = {"maze": 50, "body": 12}
@@ -125,14 +125,14 @@ def table(name: str, entries: list[Entry] | None = None) -> str:
         shown = NONE if less is None else f"{less[0]:+.1f} ± {less[1]:.1f}"
         rows.append([setting, scores.shown(record["result"]), shown, taken, f"`{words}`" if words else NONE])
     if not rows:
-        return f"Nothing tried yet (`python -m bench.pareto {name}`)."
+        return f"Nothing tried yet (`python -m evaluation.pareto {name}`)."
     counts = sorted({r["result"]["episodes"] for _, r, _, _ in points(name, entries)})
     seeds = f"seeds from {FIRST}, {' and '.join(map(str, counts))} episodes each"
     note = "" if all(apart for *_, apart in points(name, entries)) else (
         " `~`: of the episodes themselves, on a machine that had other work.")  # fmt: skip
     body = markdown([[head.format(anchor) for head in HEAD], *rows]).replace("---:", "---")
     picture = f"![Score against milliseconds](pareto-{name}.png)"
-    return f"`python -m bench.pareto {name}`: {seeds}.{note}\n\n{body}\n\n{picture}"
+    return f"`python -m evaluation.pareto {name}`: {seeds}.{note}\n\n{body}\n\n{picture}"
 
 
 def points(name: str, entries: list[Entry] | None = None) -> list[tuple[str, dict[str, Any], float, bool]]:
@@ -185,7 +185,7 @@ def report() -> None:
 
 def main(words: list[str] | None = None) -> None:
     """Run what has no record yet, then report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pareto", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m evaluation.pareto", description=__doc__.splitlines()[0])
     parser.add_argument("planner", choices=pretrained.names())
     parser.add_argument("--only", default="", help="settings whose name contains this")
     parser.add_argument("--episodes", type=int, help="of each setting (default: 50 in a maze, 12 of a body)")

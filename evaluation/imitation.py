@@ -1,4 +1,4 @@
-"""``python -m bench.imitation PLANNER``: how well unguided plans act as the policy does that made their data.
+"""``python -m evaluation.imitation PLANNER``: how well unguided plans act as the policy does that made their data.
 
 That policy is bundled, so what a plan should have learnt is known at every state: the first actions of 64 unguided
 plans are compared with the policy's own distribution, at states that it visits. And the policy itself is run with less
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.recording import add_options, recording
+from bench.records import Sheet
 from diffuser_fast import Planner, load, pretrained
 from diffuser_fast.control.actor import Actor
 from diffuser_fast.control.behavior import actors_of
 from diffuser_fast.envs.locomotion import MAX_EPISODE_STEPS, make_body
 
 from .pareto import FIRST
-from .recording import add_options, recording
-from .records import Sheet
 
 SCALES = (1.0, 0.7, 0.5, 0.25, 0.0)
 VISITED = 0.05  # of the steps of an episode, kept as states
@@ -94,7 +94,7 @@ def measured(name: str, count: int, states: int, batch: int, threads: int, steps
 
 def main(words: list[str] | None = None) -> None:
     """Print the table, and append it to bench/results if asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.imitation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m evaluation.imitation", description=__doc__.splitlines()[0])
     parser.add_argument("planner", choices=[name for name in pretrained.names() if not name.startswith("maze2d-")])
     parser.add_argument("--episodes", type=int, default=40, help="of the policy, with each noise")
     parser.add_argument("--states", type=int, default=120)

@@ -1,4 +1,4 @@
-"""``python -m bench.pruning``: whether candidates should be dropped by value on the way, instead of begun with fewer.
+"""``python -m evaluation.pruning``: whether candidates should be dropped by value on the way, not begun with fewer.
 
 After some denoising steps the plans with the largest values go on alone. What that costs is the value of the best plan
 in the end, in standard deviations of the plans of a call; what it saves are steps of trajectories, which is what a call
@@ -12,15 +12,14 @@ import argparse
 
 import numpy as np
 
+from bench.recording import add_options, recording
+from bench.records import Sheet
+from bench.tails import made, situations
+from bench.workloads import workloads
 from diffuser_fast import load
 from diffuser_fast.backends.engine import Schedule, Seeded
 from diffuser_fast.core.conditions import parse_conditions
 from diffuser_fast.planner import Planner
-
-from .recording import add_options, recording
-from .records import Sheet
-from .tails import made, situations
-from .workloads import workloads
 
 COLUMNS = ["steps, % of all", "value lost, sd", "standard error", "rank correlation"]
 PARTS = (0.25, 0.5, 0.75)  # of the denoising steps, before some are dropped
@@ -67,7 +66,7 @@ def measured(planner: Planner, count: int) -> list[list]:
 
 def main(words: list[str] | None = None) -> None:
     """Print the table, and append it to bench/results if asked for."""
-    parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.pruning")
+    parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m evaluation.pruning")
     parser.add_argument("workload", nargs="?", default="hopper/guided/b64")
     parser.add_argument("--checkpoint", help="a guided planner of yours, instead of the workload's random weights")
     parser.add_argument("--batch", type=int, default=64, help="candidates, of --checkpoint")

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from bench import paper, pareto, scores
 from bench.records import Sheet
 from diffuser_fast import Planner, load, pretrained
+from evaluation import paper, pareto, scores
 from tests.bench.entries import RUN
 
 HOPPER, UMAZE = "hopper-medium", "maze2d-umaze"

@@ -1,7 +1,7 @@
-"""``python -m bench.scores``: closed-loop scores of the bundled planners, as records, and the tables made of them.
+"""``python -m evaluation.scores``: closed-loop scores of the bundled planners, as records, and the tables made of them.
 
 Each case is the command a person would type (``diffuser-fast rollout ...``); its record goes into
-``bench/results/scores/<date>.jsonl`` with commit, time and the checkpoint's digest. ``--report`` only writes the
+``evaluation/results/<date>.jsonl`` with commit, time and the checkpoint's digest. ``--report`` only writes the
 sections ``<!-- score:summary -->`` and ``<!-- actors -->`` of README.md, docs/locomotion.md and the model cards anew.
 """
 
@@ -18,15 +18,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bench.machine import ROOT, commit, fingerprint
+from bench.report import rewrite
+from bench.tables import markdown
 from diffuser_fast import pretrained
 from diffuser_fast.planner.presets import PRESETS
 from diffuser_fast.pretrained import actors
 
-from .machine import ROOT, commit, fingerprint
-from .report import rewrite
-from .tables import markdown
-
-FOLDER = Path(__file__).with_name("results") / "scores"
+FOLDER = Path(__file__).with_name("results")
 CARDS = Path(pretrained.__file__).parent
 MARKER = re.compile(r"(<!-- score:summary -->\n).*?(<!-- /score:summary -->)", re.DOTALL)
 POLICIES = re.compile(r"(<!-- actors -->\n).*?(<!-- /actors -->)", re.DOTALL)
@@ -50,7 +49,7 @@ BODY_CASES = {
 MAZE_CASES |= {f"preset {preset}": ["--preset", preset, "--episodes", "100"] for preset in PRESETS}
 BODY_CASES |= {f"preset {preset}": ["--preset", preset, "--episodes", "50"] for preset in PRESETS[:-1]}
 BODY_CASES |= {f"preset {PRESETS[-1]}": ["--preset", PRESETS[-1], "--episodes", "10"]}
-TRIED = "tried: "  # begins cases of bench.pareto, on other seeds; no page's table of scores has them
+TRIED = "tried: "  # begins cases of evaluation.pareto, on other seeds; no page's table of scores has them
 # Scores on D4RL's scale are a ruler for bodies: data and bodies are not D4RL's.
 MAZE_HEAD = ["planner", "acting", "score", "reached", "episodes", "command"]
 BODY_HEAD = ["planner", "acting", "return", "on D4RL's scale", "steps", "episodes", "command"]
@@ -123,7 +122,7 @@ def table(planner: str | None = None) -> str:
         else:
             bodies.append([name, case, shown(r, "return", 0), score, f"{r['length']:.0f}", episodes, command])
     parts = [_markdown([head, *rows]) for head, rows in ((MAZE_HEAD, mazes), (BODY_HEAD, bodies)) if rows]
-    return "\n\n".join(parts) or "No scores yet (`python -m bench.scores`)."
+    return "\n\n".join(parts) or "No scores yet (`python -m evaluation.scores`)."
 
 
 def shown(result: dict[str, Any], name: str = "score", places: int = 1) -> str:
@@ -157,7 +156,7 @@ def report() -> None:
 
 def main() -> None:
     """Measure every case that is asked for, then report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.scores", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m evaluation.scores", description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="only write the tables")
     parser.add_argument("--only", default="", help="cases whose 'planner, case' contains this")
     parser.add_argument("--workers", type=int, default=1, help="processes; times are then of a machine at work")

@@ -1,8 +1,8 @@
-"""``python -m bench.paper``: docs/paper.md, the paper's figures beside ours (``make paper``, ``make paper-quick``).
+"""``python -m evaluation.paper``: docs/paper.md, the paper's figures beside ours (``make paper, make paper-quick``).
 
-Every row of ours is a record of ``bench.scores`` of the checkpoint that is bundled now; a case without one is run, so
-an interrupted run goes on. Then what speed costs (``bench.pareto``), and the page is written. ``--quick`` runs one
-episode of every case instead, into build/paper: it shows that all of it works, and is part of nothing else.
+Every row of ours is a record of ``evaluation.scores`` of the checkpoint that is bundled now; a case without one is run,
+so an interrupted run goes on. Then what speed costs (``evaluation.pareto``), and the page is written. ``--quick`` runs
+one episode of every case instead, into build/paper: it shows that all of it works, and is part of nothing else.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.front_page import digits
+from bench.machine import ROOT
+from bench.report import rewrite
+from bench.tables import NONE, markdown
 from diffuser_fast import pretrained
 from diffuser_fast.planner.presets import PRESETS
 
 from . import pareto, scores
-from .front_page import digits
-from .machine import ROOT
-from .report import rewrite
-from .tables import NONE, markdown
 
 PAGE, PICTURE = ROOT / "docs" / "paper.md", ROOT / "docs" / "paper.png"
 QUICK = ROOT / "build" / "paper"
@@ -195,7 +195,7 @@ def quick(episodes: int = 1) -> None:
 
 def main(words: list[str] | None = None) -> None:
     """Run what has no record yet, then write the page."""
-    parser = argparse.ArgumentParser(prog="python -m bench.paper", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m evaluation.paper", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one episode of every case, into build/paper")
     parser.add_argument("--report", action="store_true", help="only write the page and its pictures")
     parser.add_argument("--workers", type=int, default=1, help="processes; times are then of a machine at work")

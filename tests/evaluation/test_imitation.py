@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bench import imitation
 from diffuser_fast.control.behavior import actors_of
+from evaluation import imitation
 
 pytest.importorskip("gymnasium")
 
