@@ -4,8 +4,8 @@ Each setting of sampler, rows, warm start, candidates, guide and precision is a 
 episodes that no result is ever told of (seeds from 10,000 on). Its record, with score, standard error and milliseconds,
 goes beside those of ``evaluation.scores``. A setting that has its record already is not run again, so an interrupted
 run goes on. ``--times`` measures milliseconds alone, all settings in turn, which a quiet machine should do; its sheet
-goes into ``bench/results`` and stands before the times of the records. ``--report`` only writes the tables and the pictures
-of docs/paper.md anew.
+goes into ``bench/results`` and stands before the times of the records. ``--report`` only writes the tables and the
+pictures of docs/paper.md anew.
 """
 
 from __future__ import annotations
