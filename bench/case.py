@@ -37,7 +37,7 @@ class Side:
         began = time.perf_counter()
         made = self.candidate.ready(self.problem, self.settings)
         took = time.perf_counter() - began
-        self.timed = self.settings.on.timed(made)
+        self.timed = self.settings.on.timed(made.run, made.loop)
         return made.answer((made.check or made.run)()), {"note": made.note, "ready_s": took}
 
     def warm_up(self, how: Repetitions) -> dict[str, Any]:

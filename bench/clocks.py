@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .repetitions import Timed
-
-if TYPE_CHECKING:
-    from .peers import Ready
 
 
 class WallClock:
@@ -17,9 +14,9 @@ class WallClock:
 
     device, names = "cpu", ("host",)
 
-    def timed(self, ready: Ready) -> dict[str, Timed]:
-        """What is timed of a candidate, each in turns of its own."""
-        calls = {"host": (ready.run, self.lap), "device": (ready.loop or ready.run, self.between_events)}
+    def timed(self, run: Callable[[], Any], loop: Callable[[], Any] | None = None) -> dict[str, Timed]:
+        """What is timed of a candidate (its ``Ready.run`` and ``Ready.loop``), each in turns of its own."""
+        calls = {"host": (run, self.lap), "device": (loop or run, self.between_events)}
         return {name: Timed(*calls[name]) for name in self.names}
 
     def lap(self, call: Callable[[], Any]) -> float:

@@ -17,9 +17,9 @@ from diffuser_fast.control.executor import Executor
 from diffuser_fast.planner import Planner
 
 from . import machine
+from .control_loop import WARM_UP, in_turns, situations
 from .records import Sheet
 from .stats import percentile
-from .tails import WARM_UP, in_turns, situations
 
 FINISHES = ("full", "strided", "restrided", "finishing")
 

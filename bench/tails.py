@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 
-import numpy as np
-
-from diffuser_fast.planner import Planner
-
-from . import machine
+from . import machine, real_time
+from .control_loop import CALLS, in_turns, made
 from .peers import Settings
-from .problem import checkpoint
 from .recording import add_options, recording
 from .records import Sheet
 from .stats import percentile
 from .workloads import Workload, workloads
 
-WARM_UP = 20
-CALLS = 10_000
 COLUMNS = ["engine", "calls", "p50 ms", "p99 ms", "p99.9 ms", "slowest ms"]
 
 
@@ -30,48 +23,13 @@ def tail(workload: Workload, settings: Settings, calls: int = CALLS) -> Sheet:
     """
     planner = made(workload, settings.threads)
     with machine.Quiet() as quiet:
-        ms = acted(planner, calls)
-    return Sheet("tails", workload.name, COLUMNS, [quantiles(planner.backend, ms)], quiet.others, quiet.warning)
-
-
-def made(workload: Workload, threads: int) -> Planner:
-    """The planner of a workload."""
-    guide = "auto" if workload.kind == "guided" else None
-    return Planner(checkpoint(workload.network), batch_size=workload.batch, guide=guide, threads=threads)
-
-
-def situations(planner: Planner, n: int) -> np.ndarray:
-    """Observations ``[n, O]``, all different."""
-    numbers = np.random.default_rng(0).normal(0, 0.5, (n, planner.checkpoint.observation_dim))
-    return planner.checkpoint.normalizers.observations.unnormalize(numbers)
-
-
-def acted(planner: Planner, calls: int) -> np.ndarray:
-    """Milliseconds of each call of ``act``."""
-    return in_turns([planner], calls)[0]
-
-
-def in_turns(planners: list[Planner], calls: int) -> np.ndarray:
-    """The same of several planners that take turns: ``[planners, calls]``."""
-    seen = situations(planners[0], min(calls, CALLS) + WARM_UP)
-    taken = np.empty((len(planners), calls + WARM_UP))
-    for n in range(calls + WARM_UP):
-        for k, planner in enumerate(planners):
-            began = time.perf_counter()
-            planner.act(seen[n % len(seen)])
-            taken[k, n] = time.perf_counter() - began
-    return taken[:, WARM_UP:] * 1e3
-
-
-def quantiles(backend: str, ms: np.ndarray) -> list[str | int | float | None]:
-    """A row of the sheet."""
-    return [backend, len(ms), *(percentile([ms], q) for q in (50, 99, 99.9)), float(ms.max())]
+        ms = in_turns([planner], calls)[0]
+    row = [planner.backend, len(ms), *(percentile([ms], q) for q in (50, 99, 99.9)), float(ms.max())]
+    return Sheet("tails", workload.name, COLUMNS, [row], quiet.others, quiet.warning)
 
 
 def main(words: list[str] | None = None) -> None:
     """Tails, deadlines and jitter of one workload under load, printed; recorded and drawn if asked for."""
-    from . import real_time
-
     parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.tails")
     parser.add_argument("workload", nargs="?", default="hopper/guided/b1")
     parser.add_argument("--calls", type=int, default=CALLS, help="of each number of threads, in turns; 0: none")

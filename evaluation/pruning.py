@@ -12,9 +12,9 @@ import argparse
 
 import numpy as np
 
+from bench.control_loop import made, situations
 from bench.recording import add_options, recording
 from bench.records import Sheet
-from bench.tails import made, situations
 from bench.workloads import workloads
 from diffuser_fast import load
 from diffuser_fast.backends.engine import Schedule, Seeded

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,12 @@ PACKAGES = {
     "onnx": _ONNX, "mnn": (*_ONNX, "MNN"), "tflite": ("torch", "litert_torch"), "vmfb": ("jax", "iree-base-compiler"),
 }  # fmt: skip
 _TORCH = ("assembled.py", "modules.py", "images.py", "exported.py")
-_SOURCES = {"vmfb": ("xla.py", "iree.py", "exported.py")}
+_SOURCES = {"vmfb": ("xla.py", "exported.py")}
 
 
 def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRATCH / "models") -> Path:
     """The file of a role of assembled.py. form: "rows" (modules.py) or "images" (images.py). In the format "vmfb" it is
-    of a whole workload: role is its kind, form what CPU it is compiled for (iree.py).
+    of a whole workload: role is its kind, form what CPU it is compiled for.
 
     Its name is a digest of all that it is made of: weights, inputs, our code, the exporter's versions. RuntimeError if
     it cannot be exported.
@@ -98,9 +100,18 @@ def _tflite(given: Problem, role: str, form: str, path: Path) -> None:
 
 
 def _vmfb(given: Problem, role: str, form: str, path: Path) -> None:
-    from .iree import compiled
+    """The function that jax is given, as "main" of ``fresh``'s arrays, compiled for a CPU."""
+    import jax
+    from iree.compiler import tools
 
-    path.write_bytes(compiled(given, form))
+    from .xla import fresh, function
+
+    call, weights = function(given)
+    lowered = jax.jit(partial(call, jax.device_put(weights))).lower(*fresh(given))
+    source = BytesIO()
+    lowered.compiler_ir("stablehlo").operation.write_bytecode(source)
+    flags = [f"--iree-llvmcpu-target-cpu={form}", "--iree-opt-level=O3", "--iree-opt-data-tiling"]
+    path.write_bytes(tools.compile_str(source.getvalue(), target_backends=["llvm-cpu"], extra_args=flags))
 
 
 _WRITERS = {"onnx": _onnx, "mnn": _mnn, "tflite": _tflite, "vmfb": _vmfb}

@@ -6,15 +6,13 @@ Networks imported from ONNX were ten times slower, for its convolutions are, and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
 
 from numpy.typing import NDArray
 
 from ..problem import Problem
 from . import Candidate, Ready, Settings
 from .exported import model
-from .xla import OUTPUTS, fresh, function
+from .xla import OUTPUTS, fresh
 
 # What the code is generated for, by the widest instruction set that is allowed; else for the CPU that compiles.
 TARGETS = {"scalar": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
@@ -45,16 +43,3 @@ class Iree(Candidate):
             return {name: array.to_host() for name, array in zip(names, found, strict=True)}
 
         return Ready(run, note=f"compiled for {target}")
-
-
-def compiled(problem: Problem, target: str) -> bytes:
-    """The module, with the function "main" of ``fresh``'s arrays."""
-    import jax
-    from iree.compiler import tools
-
-    call, weights = function(problem)
-    lowered = jax.jit(partial(call, jax.device_put(weights))).lower(*fresh(problem))
-    source = BytesIO()
-    lowered.compiler_ir("stablehlo").operation.write_bytecode(source)
-    flags = [f"--iree-llvmcpu-target-cpu={target}", "--iree-opt-level=O3", "--iree-opt-data-tiling"]
-    return tools.compile_str(source.getvalue(), target_backends=["llvm-cpu"], extra_args=flags)
