@@ -22,6 +22,7 @@ SECTIONS = {
     "relatives": partial(tables.sheets, what="relatives"),
     **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays", "pruning")},
     "imitation": partial(tables.sheets, what="imitation"),
+    "candidates": partial(tables.sheets, what="candidates"),
 }  # fmt: skip
 
 
