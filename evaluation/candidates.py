@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def measured(name: str, count: int, batch: int, repeats: int, threads: int, step
         ["return of the best by value, less their mean", *_mean(gain)],
         ["return of the best there is, less their mean", *_mean(returns.max(axis=1) - returns.mean(axis=1))],
     ]
-    return Sheet("candidates", name, ["what", *COLUMNS], [[*row, f"{count} states"] for row in rows])
+    return Sheet("candidates", Path(name).stem, ["what", *COLUMNS], [[*row, f"{count} states"] for row in rows])
 
 
 def _mean(numbers: NDArray) -> tuple[float, float]:
