@@ -7,6 +7,7 @@ whatever the data: its weights mean nothing in other units. The checkpoint is ke
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def _check(start: Checkpoint, recipe: Recipe, spec: Spec) -> None:
     weights = _network(start, recipe)
     if weights is None:
         raise ValueError("start: the checkpoint has no value network")
-    if weights.spec != spec:
+    # A U-Net's weights are those of every horizon: short ones first, for they are cheaper, and then the long one.
+    horizon = spec.horizon if recipe.target == "planner" else weights.spec.horizon
+    if replace(weights.spec, horizon=horizon) != spec:
         raise ValueError(f"start: its network is {weights.spec}, the recipe and the data ask for {spec}")
     if start.normalizers is None:
         raise ValueError("start: the checkpoint has no normaliser statistics, so its weights are in unknown units")

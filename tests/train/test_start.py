@@ -104,6 +104,17 @@ def test_standardising_is_undone_and_done_again():
         np.testing.assert_allclose(again.arrays[name], array, atol=2e-5)
 
 
+def test_a_planner_goes_on_at_another_horizon(tmp_path, first):
+    """Its weights are those of every horizon; what it leaves says which it learnt last, and which before."""
+    longer = Recipe(**{**RECIPE.to_json(), "horizon": 2 * RECIPE.horizon, "steps": 2})
+    made = Trainer(longer, episodes(), tmp_path, device="cpu", precision="float32", start=first)
+    for name, array in made.net.weights().arrays.items():
+        np.testing.assert_array_equal(array, first.unet.arrays[name])
+    assert made.run()
+    left = stored(tmp_path)
+    assert left.unet.spec.horizon == 2 * RECIPE.horizon == 2 * left.metadata["from"]["recipe"]["horizon"]
+
+
 @pytest.mark.parametrize(
     ("change", "recipe", "sentence"),
     [
