@@ -45,8 +45,8 @@ def planner_loss(
     target = x0 if recipe.prediction == "x0" else noise
     # The original clamps the prediction to the given observations, for epsilon prediction too.
     prediction = with_conditions(net(x, t).float(), x0, action_dim, recipe.conditions)
-    counted = weights * step_weights(recipe, alphas_cumprod)[t, None, None]
-    return ((prediction - target) ** 2 * counted).mean()
+    each = ((prediction - target) ** 2 * weights).mean(dim=(1, 2))
+    return (each * step_weights(recipe, alphas_cumprod)[t]).mean()
 
 
 def value_loss(
