@@ -24,7 +24,6 @@ HELP = {
     "prediction": "x0 or epsilon.",
     "conditions": "What is given in training: first, or first_last observation.",
     "termination_penalty": "Added to the last reward of paths that terminated.",
-    "snr_weight": "The most that an error at a denoising step with little noise counts, beside 1 at those with much.",
     "use_padding": "Windows may run over a path's end, into zeros.",
 }
 

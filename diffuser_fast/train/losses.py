@@ -16,12 +16,6 @@ def loss_weights(recipe: Recipe, transition_dim: int, action_dim: int) -> Tensor
     return weights
 
 
-def step_weights(recipe: Recipe, alphas_cumprod: Tensor) -> Tensor:
-    """``[T]``: what an error at each denoising step counts, mean 1 (see ``Recipe.snr_weight``)."""
-    weights = (alphas_cumprod / (1 - alphas_cumprod)).clamp(1.0, recipe.snr_weight)
-    return weights / weights.mean()
-
-
 def noised(x0: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """A sample of q(x_t | x_0): sqrt(abar) x0 + sqrt(1 - abar) noise. x0, noise: ``[B, H, D]``; t: ``[B]``."""
     abar = alphas_cumprod[t][:, None, None]
@@ -45,8 +39,7 @@ def planner_loss(
     target = x0 if recipe.prediction == "x0" else noise
     # The original clamps the prediction to the given observations, for epsilon prediction too.
     prediction = with_conditions(net(x, t).float(), x0, action_dim, recipe.conditions)
-    each = ((prediction - target) ** 2 * weights).mean(dim=(1, 2))
-    return (each * step_weights(recipe, alphas_cumprod)[t]).mean()
+    return ((prediction - target) ** 2 * weights).mean()
 
 
 def value_loss(

@@ -20,8 +20,6 @@ class Recipe:
     horizon, dim, dim_mults, attention: the network. n_timesteps: T, diffusion steps (cosine schedule).
     conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
     action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
-    snr_weight: squared errors of x0 at denoising step t count min(max(SNR, 1), snr_weight) times, SNR = abar /
-    (1 - abar), scaled to mean 1 over t (Salimans and Ho 2022, section 4; held as in Hang et al. 2023); 1: all alike.
     discount, termination_penalty: of the returns a value network learns.
     steps, batch_size, lr: Adam. warmup: steps of linear rise. schedule: "linear", constant until the last fraction
     ``decay`` of the run, which falls linearly to 0; or "cosine", half a cosine from the rise's end to 0.
@@ -42,7 +40,6 @@ class Recipe:
     prediction: str = "x0"
     action_weight: float = 1.0
     loss_discount: float = 1.0
-    snr_weight: float = 1.0
     discount: float = 0.997
     termination_penalty: float | None = None
     use_padding: bool = False
@@ -70,10 +67,6 @@ class Recipe:
         for name in ("decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
-        if not 1 <= self.snr_weight < math.inf:
-            raise ValueError(f"snr_weight: found {self.snr_weight}, expected a number, at least 1")
-        if self.snr_weight != 1 and (self.prediction, self.target) != ("x0", "planner"):
-            raise ValueError(f"snr_weight: found {self.snr_weight}, which is for planners that predict x0")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr: found {self.lr}, expected a positive number")
         if self.max_grad_norm is not None and not 0 < self.max_grad_norm < math.inf:
