@@ -3,7 +3,9 @@
 At states that the policy visits which made the data, every candidate is played: its actions open loop, which says how
 far the states that it plans are from those that its actions lead to, and then the policy from there on, which says what
 the candidate returns. A value network is worth its gradient as far as its values and these returns agree among
-candidates of one state; that they agree from state to state chooses nothing. Discount and penalty are the value's own.
+candidates of one state; that they agree from state to state chooses nothing. How far two halves of the repeats agree
+says how much of the returns is the candidate's doing, not the policy's noise: values cannot be judged by more than that.
+Discount and penalty are the value's own.
 """
 
 from __future__ import annotations
@@ -73,8 +75,8 @@ class Body:
 
 
 def found(planner: Planner, body: Body, count: int, repeats: int, steps: int) -> dict[str, NDArray]:
-    """values, returns: ``[states, candidates]``; errors: ``[states, played]``, of planned states, in standard
-    deviations of the data, mean over dimensions and candidates."""
+    """values: ``[states, candidates]``; returns: ``[states, candidates, repeats]``; errors: ``[states, played]``, of
+    planned states, in standard deviations of the data, mean over dimensions and candidates."""
     values, returns, errors = [], [], []
     scale = np.asarray(planner.checkpoint.normalizers.observations.straight[0])
     for number, (obs, state) in enumerate(body.states(count)):
@@ -83,9 +85,7 @@ def found(planner: Planner, body: Body, count: int, repeats: int, steps: int) ->
         true = np.array([body.played(state, one) for one in actions])
         errors.append((np.abs(true - plans.observations[:, 1 : PLAYED + 1]) / scale).mean(axis=(0, 2)))
         values.append(plans.values)
-        returns.append(
-            [np.mean([body.returned(state, obs, one, seed, steps) for seed in range(repeats)]) for one in actions]
-        )
+        returns.append([[body.returned(state, obs, one, seed, steps) for seed in range(repeats)] for one in actions])
     return {"values": np.array(values), "returns": np.array(returns), "errors": np.array(errors)}
 
 
@@ -100,8 +100,10 @@ def measured(name: str, count: int, batch: int, repeats: int, threads: int, step
     body = Body(make_body(env_id), actor, recipe["discount"], recipe["termination_penalty"] or 0.0)
     planner = Planner(checkpoint, "cpu", guide=Guide(n_steps=0), batch_size=batch, threads=threads)
     them = found(planner, body, count, repeats, steps)
-    values, returns = them["values"], them["returns"]
+    values, each = them["values"], them["returns"]
+    returns, half = each.mean(axis=2), repeats // 2
     alike = np.array([np.corrcoef(v, r)[0, 1] for v, r in zip(values, returns)])
+    halves = np.array([np.corrcoef(r[:, :half].mean(1), r[:, half:].mean(1))[0, 1] for r in each])
     gain = np.take_along_axis(returns, values.argmax(axis=1)[:, None], 1)[:, 0] - returns.mean(axis=1)
     rows: list[list[Any]] = [
         [f"distance of a planned state from the true one, step {k + 1}, sd", *_mean(them["errors"][:, k])]
@@ -111,6 +113,7 @@ def measured(name: str, count: int, batch: int, repeats: int, threads: int, step
     rows += [
         ["correlation of value and return, from state to state", between, None],
         ["the same among the candidates of a state", *_mean(alike)],
+        ["the same of half the repeats and the others", *_mean(halves)],
         ["deviation of values among candidates", *_mean(values.std(axis=1))],
         ["deviation of returns among candidates", *_mean(returns.std(axis=1))],
         ["return of the best by value, less their mean", *_mean(gain)],
@@ -130,10 +133,12 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("planner", help=f"a checkpoint of a body: {', '.join(bundled)}, or a file")
     parser.add_argument("--states", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=16, help="candidates at each state")
-    parser.add_argument("--repeats", type=int, default=2, help="of what the policy does after a candidate")
+    parser.add_argument("--repeats", type=int, default=4, help="of what the policy does after a candidate")
     parser.add_argument("--threads", type=int, default=1)
     add_options(parser)
     options = parser.parse_args(words)
+    if options.states < 2 or options.batch_size < 2 or options.repeats < 2:
+        parser.error("--states, --batch-size, --repeats: expected 2 or more of each")
     with recording("candidates", words, options.threads, options) as kept:
         kept(measured(options.planner, options.states, options.batch_size, options.repeats, options.threads))
 

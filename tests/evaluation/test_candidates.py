@@ -38,7 +38,7 @@ def test_an_oracle(body, worth):
     """And one that says the opposite."""
     them = candidates.found(Oracle(body, worth), body, 3, 1, 30)
     assert them["errors"].shape == (3, candidates.PLAYED) and them["errors"].max() < 1e-9
-    np.testing.assert_allclose(them["values"], worth * them["returns"], rtol=1e-12)
+    np.testing.assert_allclose(them["values"], worth * them["returns"][..., 0], rtol=1e-12)
     assert (them["returns"].std(axis=1) > 0.01).all()
 
 
@@ -60,7 +60,7 @@ def test_the_penalty_and_the_discount(body):
 
 
 def test_the_command_prints_every_row():
-    sheet = candidates.measured(NAME, 2, 2, 1, 1, steps=20)
-    assert len(sheet.rows) == 10 and all(len(row) == len(sheet.columns) for row in sheet.rows)
+    sheet = candidates.measured(NAME, 2, 2, 2, 1, steps=20)
+    assert len(sheet.rows) == 11 and all(len(row) == len(sheet.columns) for row in sheet.rows)
     with pytest.raises(ValueError, match="no value network"):
         candidates.measured("maze2d-umaze", 2, 2, 1, 1, steps=20)
