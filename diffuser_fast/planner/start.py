@@ -54,7 +54,7 @@ def noised(
     """The last best plans ``[E, H', D]``, moved on by ``shift`` steps and noised to the entry of denoising step
     ``start`` (Ho et al. 2020, equation 4): ``[N, H, D]``."""
     ahead = moved(last, shift, size).astype(np.float64)
-    noise = _first_entry(engine, source, size)
+    noise = _first_entry(engine, source, size).astype(np.float64)  # numpy 1 would keep float32
     return (steps.sqrt_abar[start] * ahead + steps.sqrt_one_minus_abar[start] * noise).astype(np.float32)
 
 

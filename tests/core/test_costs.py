@@ -38,7 +38,9 @@ def test_costs_are_those_of_the_measured_plans(gradient):
     took = counts @ (ONCE, ROW, gradient)
     costs = Costs(STEPS, [Measured(rows, s) for rows, s in zip(kinds, took, strict=True)], threads=2)
     presumed = ALIKE / np.median(took / counts[:, 1]) * np.array([[0, 1, -1]])
-    once, row, guide_step = np.linalg.lstsq(np.vstack([counts / took[:, None], presumed]), [1, 1, 1, 1, 0])[0]
+    once, row, guide_step = np.linalg.lstsq(np.vstack([counts / took[:, None], presumed]), [1, 1, 1, 1, 0], rcond=None)[
+        0
+    ]
     each = (1 + LEAST_MARGIN) * (row + guide_step * np.array(GUIDED))
     np.testing.assert_allclose(costs.nanoseconds("shared"), each * 1e9, rtol=1e-6)  # in whole nanoseconds
     np.testing.assert_allclose(costs.nanoseconds("alone"), 2 * costs.nanoseconds("shared"), rtol=1e-6)

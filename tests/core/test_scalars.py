@@ -63,7 +63,7 @@ def test_what_is_not_finite(value):
 def test_limits_are_said():
     for call, sentence in [
         (lambda: whole("n", 7, 1, 6), "n: found 7, expected a whole number from 1 to 6"),
-        (lambda: whole("n", np.int64(0), 1), "n: found np.int64(0), expected a whole number at least 1"),
+        (lambda: whole("n", np.int64(0), 1), f"n: found {np.int64(0)!r}, expected a whole number at least 1"),
         (lambda: whole("n", "x"), "n: found 'x', expected a whole number"),
         (lambda: real("n", -1, 0), "n: found -1, expected a number at least 0"),
         (lambda: real("n", 2, 0, 1), "n: found 2, expected a number from 0 to 1"),

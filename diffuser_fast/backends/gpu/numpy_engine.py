@@ -57,8 +57,9 @@ class NumpyEngine:
 
         def drawn(entry: int) -> NDArray:
             if not isinstance(noise, Seeded):
-                return noise[entry]
-            return draw(noise.seed, noise.plan, entry, self.batch, loop.horizon, loop.transition_dim, candidates)
+                return np.asarray(noise[entry], np.float64)
+            sizes = (self.batch, loop.horizon, loop.transition_dim)
+            return draw(noise.seed, noise.plan, entry, *sizes, candidates).astype(np.float64)
 
         def inpaint(values: NDArray) -> NDArray:
             return np.where(inpainting.mask, inpainting.values, values)
