@@ -327,7 +327,8 @@ def test_a_warm_start_denoises_the_last_plan_moved_on_by_one_step(backend):
     best = again.x[again.order[0]]
     ahead = np.repeat(np.concatenate((best[1:], best[-1:]))[None], 3, axis=0)
     drawn_there = engine.first_noise(Seeded(3, 1), 3) if backend == "cpu" else drawn(3, 1, T, 3, H, A + O)[0]
-    x = steps.sqrt_abar[T - k] * ahead.astype(np.float64) + steps.sqrt_one_minus_abar[T - k] * drawn_there
+    noise = np.asarray(drawn_there, np.float64)
+    x = steps.sqrt_abar[T - k] * ahead.astype(np.float64) + steps.sqrt_one_minus_abar[T - k] * noise
     wanted = engine(
         parse_conditions({0: given[1]}, H, normalizers)[0], Seeded(3, 1), x=x.astype(np.float32), start=T - k
     )  # fmt: skip
