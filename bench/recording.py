@@ -20,7 +20,7 @@ def add_options(parser: ArgumentParser) -> None:
 def recording(
     module: str, words: list[str] | None, threads: int, asked: Namespace
 ) -> Iterator[Callable[[Sheet], None]]:
-    """What shows a sheet of ``python -m bench.<module>``, and keeps it where --record says so."""
+    """What shows a sheet of ``python -m <module>``, and keeps it where --record says so."""
     log = log_of(module, words, threads, asked.results) if asked.record else None
 
     def kept(sheet: Sheet) -> None:

@@ -138,8 +138,8 @@ class Log:
 
 
 def log_of(module: str, words: list[str] | None, threads: int, folder: str | Path = RESULTS) -> Log:
-    """The log of ``python -m bench.<module>``, a command of its own on the CPU. words: its own, if not sys.argv's."""
-    command = " ".join([f"python -m bench.{module}", *(sys.argv[1:] if words is None else words)])
+    """The log of ``python -m <module>``, a command of its own on the CPU. words: its own, if not sys.argv's."""
+    command = " ".join([f"python -m {module}", *(sys.argv[1:] if words is None else words)])
     return Log(
         Path(folder), command=command, clock="cpu", threads=threads, isa=None, quick=False, load=os.getloadavg()[0]
     )

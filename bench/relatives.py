@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--results", default=RESULTS, type=machine.Path, metavar="FOLDER", help="of the records")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    log = log_of("relatives", None, options.threads, options.results)
+    log = log_of("bench.relatives", None, options.threads, options.results)
     with machine.Quiet() as quiet:
         rows = [row(entry, FULL, options.threads) for entry in entries() if options.only in entry[0]]
     sheet = Sheet("relatives", f"{options.threads} threads", COLUMNS, rows, quiet.others, quiet.warning)

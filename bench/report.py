@@ -1,4 +1,4 @@
-"""``python -m bench --readme``: the tables of README.md and bench/README.md, and the picture, from the records.
+"""``python -m bench --readme``: the tables of the pages, and the picture, from the records.
 
 A section stands between ``<!-- bench:NAME -->`` and ``<!-- /bench:NAME -->``; everything between the two is replaced,
 nothing else is touched. Run twice, it changes nothing the second time.
@@ -21,8 +21,7 @@ SECTIONS = {
     "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
     "relatives": partial(tables.sheets, what="relatives"),
     **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays", "pruning")},
-    "imitation": partial(tables.sheets, what="imitation"),
-    "candidates": partial(tables.sheets, what="candidates"),
+    **{what: partial(tables.sheets, what=what) for what in ("imitation", "candidates")},
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def main(words: list[str] | None = None) -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.fifo))
     workload = workloads().find(options.workload)
     latencies, missed = {}, {}
-    with recording("tails", words, max(options.threads), options) as kept:
+    with recording("bench.tails", words, max(options.threads), options) as kept:
         planners = {threads: made(workload, threads) for threads in options.threads}
         for hogs in options.busy:
             with real_time.busy(hogs):

@@ -139,7 +139,7 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args(words)
     if options.states < 2 or options.batch_size < 2 or options.repeats < 2:
         parser.error("--states, --batch-size, --repeats: expected 2 or more of each")
-    with recording("candidates", words, options.threads, options) as kept:
+    with recording("evaluation.candidates", words, options.threads, options) as kept:
         kept(measured(options.planner, options.states, options.batch_size, options.repeats, options.threads))
 
 

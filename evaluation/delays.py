@@ -27,7 +27,7 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args(words)
     asked = ["--episodes", options.episodes, "--delays", *options.delays, "--json"]
     example = [sys.executable, str(ROOT / "examples" / "plan_while_acting.py"), *map(str, asked)]
-    with recording("delays", words, 1, options) as kept:
+    with recording("evaluation.delays", words, 1, options) as kept:
         done = subprocess.run(example, capture_output=True, text=True, cwd=ROOT)
         if done.returncode:
             raise SystemExit(done.stderr)

@@ -102,7 +102,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     add_options(parser)
     options = parser.parse_args(words)
-    with recording("imitation", words, options.threads, options) as kept:
+    with recording("evaluation.imitation", words, options.threads, options) as kept:
         kept(measured(options.planner, options.episodes, options.states, options.batch_size, options.threads))
 
 

@@ -198,7 +198,7 @@ def main(words: list[str] | None = None) -> None:
     chosen = parser.parse_args(words)
     name = chosen.planner
     if chosen.times:
-        log = log_of("pareto", words, chosen.threads, chosen.results)
+        log = log_of("evaluation.pareto", words, chosen.threads, chosen.results)
         show(log.append(times(name, chosen.only, chosen.calls, chosen.threads)))
         print(f"1 record appended to {os.path.relpath(log.path)}")
     elif not chosen.report:

@@ -82,7 +82,7 @@ def main(words: list[str] | None = None) -> None:
         parser.error(f"a guided planner of at least {2 * max(KEPT)} candidates is wanted")
     which = "a checkpoint" if options.checkpoint else options.workload
     name = f"{which}, {options.situations} situations"
-    with recording("pruning", words, options.threads, options) as kept:
+    with recording("evaluation.pruning", words, options.threads, options) as kept:
         kept(Sheet("pruning", name, ["candidates", *COLUMNS], measured(planner, options.situations)))
 
 

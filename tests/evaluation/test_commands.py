@@ -15,7 +15,8 @@ def test_delays(tmp_path, capsys):
     pytest.importorskip("mujoco")
     delays.main(["--episodes", "2", "--delays", "24", "--record", "--results", str(tmp_path)])
     assert "delays: maze2d-umaze in multi2d-umaze, 2 episodes" in capsys.readouterr().out
-    [(_, sheet)] = read(tmp_path.glob("*.jsonl"))
+    [(run, sheet)] = read(tmp_path.glob("*.jsonl"))
+    assert run.command.startswith("python -m evaluation.delays --episodes 2 --delays 24")
     assert [row[0] for row in sheet.rows] == [0, 24] and sheet.rows[0][-1] is None and sheet.rows[1][-1] >= 0
 
 

@@ -1,8 +1,0 @@
-"""What evaluates is not installed: it is imported from the checkout, wherever pytest was started."""
-
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
