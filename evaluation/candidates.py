@@ -4,8 +4,8 @@ At states that the policy visits which made the data, every candidate is played:
 far the states that it plans are from those that its actions lead to, and then the policy from there on, which says what
 the candidate returns. A value network is worth its gradient as far as its values and these returns agree among
 candidates of one state; that they agree from state to state chooses nothing. How far two halves of the repeats agree
-says how much of the returns is the candidate's doing, not the policy's noise: values cannot be judged by more. Discount
-and penalty are the value's own.
+says how much of the returns is the candidate's doing, not the policy's noise: values cannot be judged by more. Discount,
+penalty and number of steps are the value's own.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def found(planner: Planner, body: Body, count: int, repeats: int, steps: int) ->
     return {"values": np.array(values), "returns": np.array(returns), "errors": np.array(errors)}
 
 
-def measured(name: str, count: int, batch: int, repeats: int, threads: int, steps: int = MAX_EPISODE_STEPS) -> Sheet:
-    """Rows of the sheet."""
+def measured(name: str, count: int, batch: int, repeats: int, threads: int, steps: int | None = None) -> Sheet:
+    """Rows of the sheet. steps: of a return, if not the value's own."""
     checkpoint = load(name)
     if checkpoint.value is None:
         raise ValueError(f"planner: {name} has no value network, which this judges")
@@ -99,7 +99,7 @@ def measured(name: str, count: int, batch: int, repeats: int, threads: int, step
     recipe = checkpoint.metadata["value"]["recipe"]
     body = Body(make_body(env_id), actor, recipe["discount"], recipe["termination_penalty"] or 0.0)
     planner = Planner(checkpoint, "cpu", guide=Guide(n_steps=0), batch_size=batch, threads=threads)
-    them = found(planner, body, count, repeats, steps)
+    them = found(planner, body, count, repeats, steps or recipe.get("n_step") or MAX_EPISODE_STEPS)
     values, each = them["values"], them["returns"]
     returns, half = each.mean(axis=2), repeats // 2
     alike = np.array([np.corrcoef(v, r)[0, 1] for v, r in zip(values, returns)])

@@ -24,6 +24,7 @@ HELP = {
     "prediction": "x0 or epsilon.",
     "conditions": "What is given in training: first, or first_last observation.",
     "termination_penalty": "Added to the last reward of paths that terminated.",
+    "n_step": "Values: returns of so many steps. Default: to the end of the path.",
     "use_padding": "Windows may run over a path's end, into zeros.",
 }
 

@@ -10,7 +10,7 @@ numpy only; h5py is loaded when an HDF5 file is read or written, minari when a d
 
 from .episodes import Episodes, load_dataset, split_at_ends, split_at_goal
 from .files import load_stream, save_stream
-from .returns import ValueWindows, returns_to_go
+from .returns import ValueWindows, n_step_returns, returns_to_go
 from .statistics import fitted
 from .stream import Stream, from_arrays
 from .windows import Windows
@@ -24,6 +24,7 @@ __all__ = [
     "from_arrays",
     "load_dataset",
     "load_stream",
+    "n_step_returns",
     "returns_to_go",
     "save_stream",
     "split_at_ends",

@@ -1,13 +1,30 @@
-"""Discounted returns-to-go: what a value network learns to predict from a window."""
+"""Discounted returns: what a value network learns to predict from a window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.scalars import real
+from ..core.scalars import real, whole
 from ..core.spelling import setting
 from .episodes import Episodes
 from .windows import Windows
+
+
+def n_step_returns(
+    episodes: Episodes, discount: float, n: int, termination_penalty: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first n terms of every step's return: float64 [N]; and where they are known: bool [N].
+
+    A path that a time limit cut off would have gone on: of its last n - 1 steps they are not known. Of one that
+    terminated they are, for nothing follows. penalty, errors: see `returns_to_go`.
+    """
+    n = whole("n", n, 1)
+    returns = returns_to_go(episodes, discount, termination_penalty)
+    left = np.repeat(episodes.starts + episodes.lengths, episodes.lengths) - np.arange(len(returns))
+    beyond = left > n
+    shorter = returns.copy()
+    shorter[beyond] -= discount**n * returns[np.flatnonzero(beyond) + n]
+    return shorter, (left >= n) | np.repeat(episodes.terminated, episodes.lengths)
 
 
 def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float | None = None) -> np.ndarray:
@@ -31,7 +48,7 @@ def returns_to_go(episodes: Episodes, discount: float, termination_penalty: floa
 
 @dataclass(frozen=True, eq=False)
 class ValueWindows:
-    """Windows, each with the return from its first step to the end of its path, far beyond the window.
+    """Windows, each with the return from its first step to the end of its path, far beyond the window, or of n steps.
 
     windows: W windows; values: float32 [W]; low, high: the values that -1 and 1 stand for, or None where
     values are raw.
@@ -50,18 +67,32 @@ class ValueWindows:
         discount: float,
         *,
         termination_penalty: float | None = None,
+        n_step: int | None = None,
         normed: bool = False,
     ) -> "ValueWindows":
         """Pair `windows` (made from `episodes`) with returns-to-go; `normed` maps their range to [-1, 1].
 
-        Raises ValueError for targets that say nothing: rewards that were not recorded, or one return for all.
+        n_step: with returns of so many steps instead, and only windows of which these are known (`n_step_returns`).
+        Raises ValueError for targets that say nothing: rewards that were not recorded, or one return for all; and if
+        every path is shorter than n_step.
         """
         if len(windows.transitions_n) != len(episodes.observations) + 1:
             raise ValueError(
                 f"windows: found {len(windows.transitions_n) - 1} steps, expected those of episodes, "
                 f"{len(episodes.observations)}"
             )
-        values = returns_to_go(episodes, discount, termination_penalty)[windows.starts]
+        if n_step is None:
+            values = returns_to_go(episodes, discount, termination_penalty)[windows.starts]
+        else:
+            returns, known = n_step_returns(episodes, discount, n_step, termination_penalty)
+            kept = known[windows.starts]
+            if not kept.any():
+                raise ValueError(
+                    f"{episodes.source}: n_step: found {n_step}, expected at most the "
+                    f"{episodes.lengths.max()} steps of the longest path"
+                )
+            windows = replace(windows, starts=windows.starts[kept], stops=windows.stops[kept])
+            values = returns[windows.starts]
         _check_informative(episodes, values)
         if not normed:
             return cls(windows, values.astype(np.float32))

@@ -20,7 +20,8 @@ class Recipe:
     horizon, dim, dim_mults, attention: the network. n_timesteps: T, diffusion steps (cosine schedule).
     conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
     action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
-    discount, termination_penalty: of the returns a value network learns.
+    discount, termination_penalty: of the returns a value network learns. n_step: these are of so many steps, not to a
+    path's end, which a time limit may have set: how far that is off is not in a state.
     steps, batch_size, lr: Adam. warmup: steps of linear rise. schedule: "linear", constant until the last fraction
     ``decay`` of the run, which falls linearly to 0; or "cosine", half a cosine from the rise's end to 0.
     max_grad_norm: gradients of a greater 2-norm, over all weights, are scaled down to it; None leaves them.
@@ -42,6 +43,7 @@ class Recipe:
     loss_discount: float = 1.0
     discount: float = 0.997
     termination_penalty: float | None = None
+    n_step: int | None = None
     use_padding: bool = False
     max_path_length: int | None = None
     steps: int = 20_000
@@ -69,6 +71,8 @@ class Recipe:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr: found {self.lr}, expected a positive number")
+        if self.n_step is not None and self.n_step < 1:
+            raise ValueError(f"n_step: found {self.n_step}, expected at least 1")
         if self.max_grad_norm is not None and not 0 < self.max_grad_norm < math.inf:
             raise ValueError(f"max_grad_norm: found {self.max_grad_norm}, expected a positive number")
 

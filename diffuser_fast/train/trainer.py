@@ -68,7 +68,13 @@ class Trainer:
             episodes, recipe.horizon, self.normalizers,
             use_padding=recipe.use_padding, max_path_length=recipe.max_path_length,
         )  # fmt: skip
-        returns = self._returns(windows, episodes)
+        returns = None
+        if recipe.target == "value":
+            pairs = ValueWindows.of(
+                windows, episodes, recipe.discount,
+                termination_penalty=recipe.termination_penalty, n_step=recipe.n_step,
+            )  # fmt: skip
+            windows, returns = pairs.windows, pairs.values
         self.returns = None if returns is None else Standardized.of(returns)
         self.data = _Resident(windows, None if returns is None else self.returns.done(returns), self.device)
         self.folder.mkdir(parents=True, exist_ok=True)  # data and recipe will do: from here on there is a run
@@ -173,13 +179,6 @@ class Trainer:
             torch._foreach_lerp_(list(self.ema.values()), live, 1 - recipe.ema_decay(self.step))
         self.step += 1
         return loss.detach()
-
-    def _returns(self, windows: Windows, episodes: Episodes) -> np.ndarray | None:
-        if self.recipe.target == "planner":
-            return None
-        return ValueWindows.of(
-            windows, episodes, self.recipe.discount, termination_penalty=self.recipe.termination_penalty
-        ).values
 
     def _check_recipe(self) -> None:
         path = self.folder / "recipe.json"

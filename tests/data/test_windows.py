@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffuser_fast.core.normalizers import Gaussian, Limits, Normalizers
-from diffuser_fast.data import Episodes, ValueWindows, Windows, returns_to_go
+from diffuser_fast.data import Episodes, ValueWindows, Windows, n_step_returns, returns_to_go
 
 LENGTHS = [7, 3, 12, 1, 5]
 
@@ -142,6 +142,22 @@ def test_returns_to_go_against_a_naive_loop(discount, penalty):
     assert got.dtype == np.float64 and np.allclose(got, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("penalty", [None, -100.0])
+@pytest.mark.parametrize("n", [1, 4, 50])
+def test_n_step_returns_are_the_first_terms(n, penalty):
+    e = episodes(terminated=[True, False, True, False, True])
+    got, known = n_step_returns(e, 0.9, n, penalty)
+    row = 0
+    for length, terminated in zip(e.lengths, e.terminated):
+        rewards = e.rewards[row : row + length].astype(np.float64)
+        rewards[-1] += (penalty or 0.0) * terminated
+        for i in range(length):
+            some = rewards[i : i + n]
+            assert np.isclose(got[row + i], some @ 0.9 ** np.arange(len(some)), rtol=1e-12, atol=1e-12)
+            assert known[row + i] == (len(some) == n or terminated)
+        row += length
+
+
 def test_returns_leave_the_episodes_as_they_were():
     e = episodes(terminated=[True] * 5)
     before = e.rewards.copy()
@@ -160,6 +176,18 @@ def test_value_windows_pair_a_window_with_the_return_from_its_first_step():
     assert pairs.low is None and len(pairs) == len(windows)
 
 
+def test_value_windows_of_n_steps_leave_out_what_a_time_limit_cut_off():
+    e = episodes(terminated=[True, False, True, False, True])
+    windows = Windows.of(e, 2, normalizers(e), use_padding=True)
+    pairs = ValueWindows.of(windows, e, 0.9, n_step=3)
+    returns, known = n_step_returns(e, 0.9, 3)
+    assert 0 < len(pairs) == known[windows.starts].sum() < len(windows)
+    assert np.allclose(pairs.values, returns[pairs.windows.starts], rtol=1e-6) and known[pairs.windows.starts].all()
+    cut = episodes(terminated=[False] * 5)
+    with pytest.raises(ValueError, match=rf"n_step: found 50, expected at most the {cut.lengths.max()} steps"):
+        ValueWindows.of(Windows.of(cut, 2, normalizers(cut)), cut, 0.9, n_step=50)
+
+
 def test_normed_values_span_minus_one_to_one():
     e = episodes()
     windows = Windows.of(e, 4, normalizers(e))
@@ -173,6 +201,8 @@ def test_value_errors():
     windows = Windows.of(e, 4, normalizers(e))
     with pytest.raises(ValueError, match=r"discount: found 1.5, expected a number from 0 to 1"):
         returns_to_go(e, 1.5)
+    with pytest.raises(ValueError, match=r"n: found 0, expected a whole number at least 1"):
+        n_step_returns(e, 0.9, 0)
     with pytest.raises(ValueError, match="windows: found 28 steps, expected those of episodes, 21"):
         ValueWindows.of(windows, episodes([7, 3, 11]), 0.9)
     still = Episodes(e.observations, e.actions, 0 * e.rewards, e.lengths, e.terminated)
