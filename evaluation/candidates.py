@@ -4,8 +4,8 @@ At states that the policy visits which made the data, every candidate is played:
 far the states that it plans are from those that its actions lead to, and then the policy from there on, which says what
 the candidate returns. A value network is worth its gradient as far as its values and these returns agree among
 candidates of one state; that they agree from state to state chooses nothing. How far two halves of the repeats agree
-says how much of the returns is the candidate's doing, not the policy's noise: values cannot be judged by more. Discount,
-penalty and number of steps are the value's own.
+says how much of the returns is the candidate's doing, not the policy's noise: values cannot be judged by more.
+Discount, penalty and number of steps are the value's own.
 """
 
 from __future__ import annotations
