@@ -82,6 +82,7 @@ test-pythons:   ## all tests on Python 3.10 and 3.13, where these are
 .venv-python%/.ranges: pyproject.toml requirements/dev.txt
 	@test -x .venv-python$*/bin/python || python$* -m venv .venv-python$*
 	@grep -E '^torch==' requirements/dev.txt > .venv-python$*/constraints.txt  # (which names its own triton)
+	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -U pip  # an old one resolves these for hours
 	@.venv-python$*/bin/python -m pip --disable-pip-version-check -qq install -c .venv-python$*/constraints.txt \
 	    $(TESTERS) "$$($(if $(wildcard $(PY)),$(PY),$(PYTHON)) tests/packaging/oldest.py --ranges)"
 	@touch .venv-python$*/.requirements $@
