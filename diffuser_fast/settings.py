@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
+BACKENDS = ("cpu", "triton", "cuda", "reference")
+MOST_THREADS = 4096  # of an engine
 # Of the CPU engine, narrowest first: of x86-64, then of AArch64. A CPU has some of them (backends.cpu.isas).
 ISAS = ("scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "neon", "neon_dot", "neon_bf16")
 
@@ -27,11 +30,14 @@ class Settings:
 
 def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     """The settings of an environment; ValueError names a variable that makes no sense."""
+    backend = environ.get("DIFFUSER_FAST_BACKEND") or None
+    if backend not in (None, *BACKENDS):
+        raise ValueError(f"DIFFUSER_FAST_BACKEND: found {backend!r}, expected one of {', '.join(BACKENDS)}")
     threads = environ.get("DIFFUSER_FAST_THREADS") or None
-    if threads is not None and (not threads.isdigit() or int(threads) < 1):
-        raise ValueError(f"DIFFUSER_FAST_THREADS: found {threads!r}, expected a whole number, at least 1")
+    if threads is not None and (not re.fullmatch("[0-9]{1,4}", threads) or not 1 <= int(threads) <= MOST_THREADS):
+        raise ValueError(f"DIFFUSER_FAST_THREADS: found {threads!r}, expected a whole number from 1 to {MOST_THREADS}")
     cores = [part.strip() for part in (environ.get("DIFFUSER_FAST_CORES") or "").split(",") if part.strip()]
-    if not all(core.isdigit() for core in cores) or len(set(cores)) < len(cores):
+    if not all(re.fullmatch("[0-9]{1,6}", core) for core in cores) or len(set(cores)) < len(cores):
         raise ValueError(
             f"DIFFUSER_FAST_CORES: found {environ['DIFFUSER_FAST_CORES']!r}, expected different whole numbers like 2,3"
         )
@@ -39,7 +45,7 @@ def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     if isa not in (None, *ISAS):
         raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected one of {', '.join(ISAS)}")
     return Settings(
-        backend=environ.get("DIFFUSER_FAST_BACKEND") or None,
+        backend=backend,
         threads=int(threads) if threads else None,
         cores=tuple(map(int, cores)),
         isa=isa,

@@ -24,7 +24,7 @@ def test_what_is_read():
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", " "])
 def test_threads_that_make_no_sense(threads):
     with pytest.raises(
-        ValueError, match=f"DIFFUSER_FAST_THREADS: found '{threads}', expected a whole number, at least 1"
+        ValueError, match=f"DIFFUSER_FAST_THREADS: found '{threads}', expected a whole number from 1 to 4096"
     ):
         read({"DIFFUSER_FAST_THREADS": threads})
 
@@ -48,3 +48,31 @@ def test_they_are_read_once_at_import():
         command = [sys.executable, "-c", "; ".join((*script, "print(SETTINGS.threads)"))]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.stdout.strip() == threads, done.stderr
+
+
+def test_a_backend_that_is_none():
+    with pytest.raises(ValueError, match="DIFFUSER_FAST_BACKEND: found 'gpu', expected one of cpu, triton, cuda"):
+        read({"DIFFUSER_FAST_BACKEND": "gpu"})
+
+
+@pytest.mark.parametrize("cores", ["²", "1,1", "a", "-1"])
+def test_cores_that_are_none(cores):
+    with pytest.raises(ValueError, match="DIFFUSER_FAST_CORES: found"):
+        read({"DIFFUSER_FAST_CORES": cores})
+
+
+def test_what_this_machine_does_not_have(monkeypatch):
+    """Of variables that another machine may have set: the engine says so, and by their name."""
+    from dataclasses import replace
+
+    from diffuser_fast import backends
+    from diffuser_fast.backends import cpu
+    from diffuser_fast.settings import ISAS
+
+    foreign = next(isa for isa in ISAS if isa not in cpu.isas())
+    monkeypatch.setattr(cpu, "SETTINGS", replace(cpu.SETTINGS, isa=foreign))
+    assert f"DIFFUSER_FAST_ISA: found {foreign}, expected one that this CPU has: scalar" in cpu.why_not()
+    assert foreign in backends.why_not("cpu", None)
+    monkeypatch.setattr(cpu, "SETTINGS", replace(cpu.SETTINGS, isa=None, cores=(999,)))
+    with pytest.raises(ValueError, match="DIFFUSER_FAST_CORES: this process may not use core 999"):
+        cpu._placed(None, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..core.loop import SamplingLoop
+from ..settings import BACKENDS
 from .driver import why_no_gpu
 from .engine import Backend, Engine, Seeded
 
@@ -25,7 +26,7 @@ REGISTRY = {
     "cuda": Registered(early=lambda: why_no_gpu()),
     "reference": Registered({"torch": "torch"}),
 }
-NAMES = tuple(REGISTRY)
+NAMES = BACKENDS
 # What "auto" chooses from, in order; the reference is for checking, and comes last. A GPU backend enters when a row of
 # bench/results shows it right, and faster than its peers, on a GPU (tests/backends/test_registry.py compares the two).
 AUTO = ("cpu", "reference")

@@ -16,7 +16,7 @@ SIZES = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 @click.argument("env")
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: data/ENV.hdf5.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: as many as D4RL's data set of this name has.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--noisy", is_flag=True, help="Mazes: add 0.5 N(0, 1) to the actions.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Bodies: processes.")
 @show.json_option

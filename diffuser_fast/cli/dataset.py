@@ -35,7 +35,7 @@ dataset_options = adds(
         click.option("--env", help="Its environment, such as maze2d-umaze or hopper. Default: what the data say."),
         click.option("--goal", type=Listed(float, "two numbers like 3,1"), metavar="X,Y",
                      help="A Maze2D stream: the default goal, where it is cut. Default: that of --env."),
-        click.option("--episode-steps", type=int, metavar="N",
+        click.option("--episode-steps", type=click.IntRange(min=1), metavar="N",
                      help="Data without timeouts: an episode also ends after N steps. Default: that of --env."),
         click.option("--field", type=Field(), multiple=True, metavar="NAME=FOUND[,FOUND]",
                      help="What the data call observations, actions, rewards, terminals or timeouts; several are "

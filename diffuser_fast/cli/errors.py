@@ -24,9 +24,13 @@ EXTRAS = {
 }  # fmt: skip
 # Arguments of functions -> parameters of commands, where the two differ.
 ALIASES = {
+    "guide.n_steps": "guide_steps", "guide.t_stopgrad": "t_stopgrad",
     "load.horizon": "trained_horizon", "env_id": "env", "n_timesteps": "diffusion_steps", "fields": "field",
     "conditions": "condition", "conditions[0]": "obs", "conditions[-1]": "goal",
 }  # fmt: skip
+
+# Arguments that a command makes itself.
+NOBODYS = {"conditions[0]": "the observation now", "conditions[-1]": "the goal"}
 
 wants_traceback: ContextVar[bool] = ContextVar("wants_traceback", default=False)
 
@@ -63,7 +67,10 @@ def failed(error: Exception, command: click.Command | None) -> int:
 def warned(message: Warning | str, *_: Any, **__: Any) -> None:
     """What stands in for ``warnings.showwarning``: one line on standard error, in the command's words."""
     context = click.get_current_context(silent=True)
-    click.echo(f"warning: {_spelt(str(message), context.command if context else None)[0]}", err=True)
+    sentence, names_an_option = _spelt(str(message), context.command if context else None)
+    for name, words in {} if names_an_option else NOBODYS.items():
+        sentence = sentence.replace(name, words, 1) if sentence.startswith(name) else sentence
+    click.echo(f"warning: {sentence}", err=True)
 
 
 def is_deliberate(error: BaseException) -> bool:

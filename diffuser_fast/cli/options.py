@@ -96,6 +96,17 @@ _PLANNER = (
     click.option("--seed", type=int, default=0, show_default=True),
 )  # fmt: skip
 
+
+def check_file(option: str, path: Any) -> None:
+    """BadParameter, naming the option, for a file that could not be written: asked before the work, not after."""
+    from ..core.whole_file import check_writable
+
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
 load_options = adds(_LOAD)  # what load_checkpoint takes
 guide_options = adds(_GUIDE)  # what with_guide takes
 planner_options = adds((*_LOAD, *_PLANNER))  # what make_planner takes
@@ -109,7 +120,10 @@ def load_checkpoint(checkpoint: str, options: dict[str, Any]) -> Any:
     facts = {"epoch": options.pop("epoch"), "horizon": options.pop("trained_horizon")}
     facts |= {name: options.pop(name) for name in ("action_dim", "prediction", "clip_denoised")}
     given = {name: fact for name, fact in facts.items() if fact is not None}
-    given |= dict(fact(text, "--fact") for text in options.pop("fact"))
+    for name, said in (fact(text, "--fact") for text in options.pop("fact")):
+        if name in given or name in ("path", "value", "normalizer"):
+            raise click.BadParameter(f"found {name}, which is given otherwise", param_hint="--fact")
+        given[name] = said
     return load(checkpoint, value=value, normalizer=normalizer, **given)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from . import show
-from .options import make_planner, planner_options
+from .options import check_file, make_planner, planner_options
 
 
 @click.command()
@@ -41,6 +42,8 @@ def command(
 ) -> None:  # fmt: skip
     """Plan with CHECKPOINT from an observation, in physical units, and print the first action and the latency."""
     planner = make_planner(checkpoint, **options)
+    if picture:
+        check_file("--picture", picture)
     given, conditioned = {}, None
     seen = _json("--obs", obs)
     if planner.checkpoint.observes_condition:  # the last observations, or one that stands for all of them
@@ -55,17 +58,27 @@ def command(
         if isinstance(numbers, list) and planner.checkpoint.unet.spec.condition:
             conditioned = numbers
         else:
-            given |= _conditions(numbers)
+            more = _conditions(numbers)
+            if twice := sorted(given.keys() & more.keys()):
+                known = {0: "--obs gives", -1: "--goal gives"}.get(twice[0], "is given twice:")
+                raise click.BadParameter(f"found time {twice[0]}, which {known} already", param_hint="--condition")
+            given |= more
+    if _depth(conditioned) > 2:
+        raise click.BadParameter("found several situations, expected one: a plan is of one", param_hint="--obs")
     tape = None if noise is None else _tape(noise)
     if budget_ms is not None:
         planner.calibrate()
     plans = planner.plan(
         given, tape, return_chain=chain, number=number, condition=conditioned, budget_ms=budget_ms, min_rows=min_rows
     )
+    _say(planner, plans, as_json, chain, budget_ms)
     if picture:
         from .pictures import plan_picture
 
         plan_picture(picture, env or str(planner.checkpoint.metadata.get("env", "")), plans.observations)
+
+
+def _say(planner: Any, plans: Any, as_json: bool, chain: bool, budget_ms: float | None) -> None:
     if as_json:
         show.emit(
             {
@@ -97,15 +110,23 @@ def command(
         click.echo("what was given lies beyond the data's limits: plans hold the nearest values inside them")
 
 
+def _depth(value: Any) -> int:
+    """How many lists lie one in another."""
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
 def _json(option: str, text: str) -> Any:
     try:
         return json.loads(text)  # accepts NaN, which conditions then refuse by name
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint=option) from None
 
 
 def _given(option: str, value: Any) -> Any:
     """An observation, or some dimensions of one: JSON has no whole numbers for keys."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if any(isinstance(part, list) for part in parts):
+        raise click.BadParameter("found lists in it, expected one number for each dimension", param_hint=option)
     if not isinstance(value, dict):
         return value
     try:
@@ -115,7 +136,7 @@ def _given(option: str, value: Any) -> Any:
 
 
 def _conditions(record: Any) -> dict[int, Any]:
-    if not isinstance(record, dict) or not all(key.strip().lstrip("-").isdigit() for key in record):
+    if not isinstance(record, dict) or not all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", key) for key in record):
         raise click.BadParameter("expected times as keys, '{\"12\": [...]}'", param_hint="--condition")
     return {int(time): _given("--condition", value) for time, value in record.items()}
 

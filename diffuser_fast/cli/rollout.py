@@ -9,7 +9,7 @@ import click
 
 from . import show
 from .latency import cores
-from .options import fact, make_planner, planner_options
+from .options import check_file, fact, make_planner, planner_options
 
 
 @click.command()
@@ -40,6 +40,8 @@ def command(
     """
     from ..envs.locomotion import is_locomotion
 
+    if gif:
+        check_file("--gif", gif)
     if workers > 1 and cluster != "slurm" and options["threads"] is None:
         options["threads"] = max(1, cores() // workers)
     planner = make_planner(checkpoint, seed=seed, **options)
@@ -56,25 +58,29 @@ def command(
     shared = {"workers": workers, "cluster": cluster, "folder": folder, "cluster_options": jobs}
     result = _run(planner, env, shared, as_json, episodes=episodes, seed=seed, **kind)
     if is_locomotion(env):
-        _body(planner, checkpoint, result, gif, as_json)
+        _body(planner, checkpoint, result, as_json)
+        if gif:
+            from .pictures import body_film
+
+            body_film(gif, result)
         return
+    _maze(planner, checkpoint, result, as_json)
     if gif:
         from .pictures import rollout_film
 
         rollout_film(gif, result, 0)
+
+
+def _maze(planner: Any, checkpoint: str, result: Any, as_json: bool) -> None:
     record = {
-        "checkpoint": checkpoint,
-        "backend": planner.backend,
-        "exactness": planner.exactness,
-        **result.summary(),
-    }
+        "checkpoint": checkpoint, "backend": planner.backend, "exactness": planner.exactness, **result.summary(),
+    }  # fmt: skip
     if as_json:
         show.emit(record)
         return
     error = "" if record["standard_error"] is None else f" +- {record['standard_error']:.1f}"
-    click.echo(
-        f"score {record['score']:.1f}{error} over {episodes} episodes; {record['reached']:.0%} reached the target"
-    )
+    click.echo(f"score {record['score']:.1f}{error} over {record['episodes']} episodes; "
+               f"{record['reached']:.0%} reached the target")  # fmt: skip
     latency = ", ".join(f"{name} {ms:.1f} ms" for name, ms in record["call_latency_ms"].items())
     click.echo(f"planning calls of {record['plans_per_call']} plans on backend {planner.backend}: {latency}")
 
@@ -96,11 +102,7 @@ def _run(planner: Any, env: str, shared: dict[str, Any], quiet: bool, **options:
         return (rollout_body if is_locomotion(env) else rollout)(planner, env, progress=progress, **options)
 
 
-def _body(planner: Any, checkpoint: str, result: Any, gif: Path | None, as_json: bool) -> None:
-    if gif:
-        from .pictures import body_film
-
-        body_film(gif, result)
+def _body(planner: Any, checkpoint: str, result: Any, as_json: bool) -> None:
     record = {
         "checkpoint": checkpoint, "backend": planner.backend, "exactness": planner.exactness, **result.summary(),
     }  # fmt: skip

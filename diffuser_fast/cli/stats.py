@@ -30,6 +30,8 @@ def command(dataset: str, out: Path, normalizer: str | None, as_json: bool, **op
     from ..data import fitted
     from ..formats.sidecar import write_normalizers
 
+    if out.exists() and Path(dataset).exists() and out.samefile(dataset):
+        raise click.BadParameter(f"{out}: is the data set itself", param_hint="--out")
     episodes = read_dataset(dataset, **options)
     kind = normalizer or _usual(str(episodes.attributes.get("env_id", "")))
     normalizers = fitted(episodes, kind)

@@ -113,4 +113,10 @@ def _published(env: str, given: dict[str, Any]) -> Recipe:
 
 
 def _plain(value: object) -> object:
-    return value.tolist() if hasattr(value, "tolist") else value
+    """As JSON has it; what it has not is text."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return str(value)
+    return value

@@ -117,6 +117,8 @@ class ActingLoop:
         hold: Callable[[NDArray], ArrayLike] | None = None, warm: bool = False, max_seam: float | None = None,
         watchdog: int | None = None,
     ) -> None:  # fmt: skip
+        if not isinstance(planner, Planner):
+            raise TypeError(f"planner: expected a Planner, found {type(planner).__name__}")
         if planner.checkpoint.observes_condition or planner.checkpoint.acting.history > 1:
             raise ValueError("planner: its plans begin at several observations; that is for Planner.act")
         self.planner, self.dt = planner, real("dt", dt, 0)
@@ -125,7 +127,7 @@ class ActingLoop:
         self._given = {} if callable(conditions) else dict(conditions or {})
         self._horizon = horizon
         self.delay = delay if delay == "auto" else whole("delay", delay, 1, planner.horizon - 1)
-        self.budget_ms = budget_ms if budget_ms in ("auto", None) else real("budget_ms", budget_ms, 0)
+        self.budget_ms = budget_ms if budget_ms in ("auto", None) else real("budget_ms", budget_ms, 0, 1e9)
         self._auto_delay, self._auto_budget = delay == "auto", budget_ms == "auto"
         self._min_rows = whole("min_rows", min_rows, 1)
         self._replan = 1 if replan is None else whole("replan", replan, 1)

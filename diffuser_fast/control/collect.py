@@ -11,7 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..core.scalars import whole
-from ..data.files import check_writable, save_stream
+from ..core.whole_file import check_writable
+from ..data.files import save_stream
+from ..data.hdf5 import import_h5py
 from ..data.stream import Stream
 from ..envs.layouts import layout_of
 from ..envs.maze2d import GOAL_RADIUS, Maze2dEnv
@@ -46,7 +48,8 @@ def collect(
     n_steps, seed = whole("n_steps", n_steps, 1), whole("seed", seed, 0)
     layout = layout_of(env_id)
     if path is not None:
-        check_writable(path)  # before hours of work, not after
+        import_h5py()  # before hours of work, not after
+        check_writable(path)
     observations, actions, goals = (np.empty((n_steps, dim), np.float32) for dim in (4, 2, 2))
     successes = 0
     steps = _steps(Maze2dEnv(layout, random_target=True), seed, noisy)

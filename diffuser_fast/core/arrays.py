@@ -64,7 +64,7 @@ def _tensor(name: str, tensor: Any) -> NDArray:
 def _converted(name: str, array: NDArray, dtype: DTypeLike, value: Any) -> NDArray:
     try:
         return np.asarray(array, dtype)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name}: expected numbers, found {_kind(value)} with {shown(array.flat[0])} in it") from None
 
 

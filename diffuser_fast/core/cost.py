@@ -124,7 +124,8 @@ class Form:
     def __call__(self, observations: ArrayLike, actions: ArrayLike) -> NDArray[np.float64]:
         """Of plans in physical units, observations ``[..., H, O]`` and actions ``[..., H, A]`` -> ``[..., H]``, in
         float64; not a number at the last times of what is read later."""
-        fields = {"observation": np.asarray(observations, np.float64), "action": np.asarray(actions, np.float64)}
+        given = {"observation": observations, "action": actions}
+        fields = {name: as_numbers(f"{name}s", value, finite=False) for name, value in given.items()}
         total = np.full(fields["observation"].shape[:-1], self.constant)
         for term, factor in self.terms:
             if isinstance(term, Entry):
@@ -197,7 +198,12 @@ class Cost:
 
     def __call__(self, observations: ArrayLike, actions: ArrayLike) -> NDArray[np.float64]:
         """Of plans in physical units: ``[..., H, O]`` and ``[..., H, A]`` -> ``[...]``, in float64."""
-        horizon = np.shape(observations)[-2]
+        observations = as_numbers("observations", observations, finite=False)
+        actions = as_numbers("actions", actions, finite=False)
+        for name, array in (("observations", observations), ("actions", actions)):
+            if array.ndim < 2:
+                raise ValueError(f"{name}: expected shape [..., H, D], found {list(array.shape)}")
+        horizon = observations.shape[-2]
         weights = [part.weights(horizon) for part in self.parts]
         forms = (part.form(observations, actions) for part in self.parts)
         return np.sum([form[..., : len(w)] @ w for form, w in zip(forms, weights, strict=True)], axis=0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .samplers import StepTable
 from .scalars import flag, real, shown, whole
+from .spelling import named
 
 # Of a denoising step: exp of half its posterior's standard deviation or variance; noise over signal, squared over once,
 # which moves x0 as a gradient at x moves the noise that is in it (Dhariwal and Nichol 2021, algorithm 2).
@@ -47,14 +48,15 @@ class Guide:
         # Never negative: the last denoising step's variance is 0.
         object.__setattr__(self, "variance_power", real("variance_power", self.variance_power, 0))
         for name in ("n_steps", "t_stopgrad"):
-            object.__setattr__(self, name, whole(name, getattr(self, name), 0))
+            object.__setattr__(self, name, whole(named(f"guide.{name}"), getattr(self, name), 0))
         object.__setattr__(self, "scale_by_variance", flag("scale_by_variance", self.scale_by_variance))
-        if self.factor is not None and self.factor not in FACTORS:
+        if self.factor is not None and (not isinstance(self.factor, str) or self.factor not in FACTORS):
             raise ValueError(f"factor: found {shown(self.factor)}, expected None or one of {', '.join(FACTORS)}")
         if self.on not in ("x", "x0"):
             raise ValueError(f"on: found {shown(self.on)}, expected 'x' or 'x0'")
         if self.on == "x0" and self.n_steps > 1:
-            raise ValueError(f"n_steps: found {self.n_steps}, expected at most 1 where the guide acts on x0")
+            name = named("guide.n_steps")
+            raise ValueError(f"{name}: found {self.n_steps}, expected at most 1 where the guide acts on x0")
 
 
 def guided(steps: StepTable, guide: Guide) -> StepTable:

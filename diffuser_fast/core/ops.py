@@ -48,10 +48,11 @@ EPS = 1e-5  # of every normalisation in the original
 
 @dataclass(frozen=True)
 class Attr:
-    """What an attribute may be: of ``type``; a number not below ``low``; a name out of ``names``."""
+    """What an attribute may be: of ``type``; a number from ``low`` to ``high``; a name out of ``names``."""
 
     type: type
     low: float | None = None
+    high: float | None = None
     names: tuple[str, ...] = ()
 
     def wrong(self, value: Any) -> str | None:
@@ -62,21 +63,23 @@ class Attr:
             return f"expected a{'n' * (self.type is int)} {self.type.__name__}"
         if self.low is not None and value < self.low:
             return f"expected at least {self.low:g}"
+        if self.high is not None and value > self.high:
+            return f"expected at most {self.high:g}"
         return None
 
 
 ATTRS: dict[str, Attr] = {
-    "k": Attr(int, 1),
-    "stride": Attr(int, 1),
-    "pad": Attr(int, 0),
+    "k": Attr(int, 1, 4096),  # (limits are the C++ engine's, far beyond any network)
+    "stride": Attr(int, 1, 4096),
+    "pad": Attr(int, 0, 4096),
     "transposed": Attr(bool),
-    "groups": Attr(int, 1),
-    "eps": Attr(float, 0),
+    "groups": Attr(int, 1, 2**24),
+    "eps": Attr(float, 0, 1e30),
     "act": Attr(str, names=ACTS),
-    "table": Attr(int, -1),
-    "lo": Attr(int, 0),
-    "heads": Attr(int, 1),
-    "q_scale": Attr(float),
+    "table": Attr(int, -1, 2**30),
+    "lo": Attr(int, 0, 2**24),
+    "heads": Attr(int, 1, 2**24),
+    "q_scale": Attr(float, -1e30, 1e30),
 }
 
 

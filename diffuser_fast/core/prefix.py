@@ -75,9 +75,12 @@ class Prefix:
             if normalizer.outside(given).any():
                 clipped.append(f"prefix: {name}: beyond the data's limits")
             lead = len(given) if given.ndim == 3 else 1
+            if lead == 0:
+                raise ValueError(f"prefix: {name}: for 0 situations, expected at least one")
             if len(values) not in (1, lead) and lead != 1:
                 raise ValueError(f"prefix: {name}: for {lead} situations, found conditions for {len(values)}")
-            situations = lead if given.ndim == 3 else situations
+            if given.ndim == 3:
+                situations = max(lead, situations or 1)
             values = np.repeat(values, max(lead // len(values), 1), axis=0) if lead > 1 else values.copy()
             given_n = normalizer.normalize(given)
             if np.abs(given_n).max(initial=0.0) > np.finfo(np.float32).max:

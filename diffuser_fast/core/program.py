@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,17 @@ from .ops import EPS, Shape, conv_length, op_flops
 from .verify import ProgramError, verify, verify_op
 
 __all__ = ["Builder", "Op", "Program", "ProgramError", "Shape"]
+
+
+@contextmanager
+def _records_only(what: str) -> Iterator[None]:
+    """What is not even of the right types is a ProgramError, too."""
+    try:
+        yield
+    except ProgramError:
+        raise
+    except (TypeError, AttributeError, ValueError, KeyError, IndexError) as error:
+        raise ProgramError(f"{what}: not a record of one: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,9 @@ class Op:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
-        verify_op(self)
+        with _records_only(f"op {self.kind!r}"):
+            object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+            verify_op(self)
 
     def __reduce__(self):
         return Op, (self.kind, self.outs, self.ins, self.weights, dict(self.attrs))
@@ -50,9 +63,10 @@ class Program:
     table_width: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "weights"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-        verify(self)
+        with _records_only("program"):
+            for name in ("inputs", "outputs", "weights"):
+                object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            verify(self)
 
     def __reduce__(self):
         named = (dict(named) for named in (self.inputs, self.outputs, self.weights))

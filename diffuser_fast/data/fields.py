@@ -46,16 +46,25 @@ def choose(names: Iterable[str], given: Choice | None, source: str) -> dict[str,
     return chosen
 
 
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays ``[N, ...]`` side by side: ``[N, dimensions]``; a single one as it is."""
+def joined(parts: Mapping[str, np.ndarray], source: str) -> np.ndarray:
+    """Arrays ``[N, ...]`` side by side: ``[N, dimensions]``; a single one as it is. ValueError names the one that has
+    no steps, or not as many."""
+    first = next(iter(parts))
+    for name, part in parts.items():
+        if np.ndim(part) == 0:
+            raise ValueError(f"{source}: {name}: found a single number, expected an array with one row for each step")
+        if len(part) != len(parts[first]):
+            raise ValueError(f"{source}: {name}: found {len(part)} steps, expected {len(parts[first])}, as in {first}")
     if len(parts) == 1:
-        return parts[0]
-    return np.concatenate([np.asarray(part).reshape(len(part), -1) for part in parts], axis=1)
+        return parts[first]
+    return np.concatenate([np.asarray(part).reshape(len(part), -1) for part in parts.values()], axis=1)
 
 
-def gathered(read: Callable[[str], np.ndarray], chosen: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The arrays of a choice under our names, by a function that reads one."""
-    return {field: joined([read(name) for name in names]) for field, names in chosen.items()}
+def gathered(
+    read: Callable[[str], np.ndarray], chosen: Mapping[str, Sequence[str]], source: str
+) -> dict[str, np.ndarray]:
+    """The arrays of a choice under our names, by a function that reads one. Errors as of ``joined``."""
+    return {field: joined({name: read(name) for name in names}, source) for field, names in chosen.items()}
 
 
 def _listed(names: set[str]) -> str:

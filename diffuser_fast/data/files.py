@@ -6,7 +6,6 @@ stream or the new one.
 """
 
 import contextlib
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.contents import HDF5, START, ZIP, looks_like
-from ..core.whole_file import whole_file
+from ..core.whole_file import check_writable, whole_file
 from .fields import FIELDS, Choice, choose, gathered
 from .hdf5 import import_h5py, read_flat
 from .minari import minari_folder, read_minari
@@ -62,21 +61,6 @@ def save_stream(stream: Stream, path) -> Path:
     return path
 
 
-def check_writable(path) -> Path:
-    """`path` as a Path whose folder exists (it is made if need be) and may be written to.
-
-    Raises ImportError without h5py, IsADirectoryError for a folder, PermissionError or another OSError.
-    """
-    import_h5py()
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: found a folder, expected the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path}: found a folder that may not be written to, expected one that may")
-    return path
-
-
 def _read_hdf5(path: Path, fields: Choice | None) -> Stream:
     h5py = import_h5py()
     try:
@@ -93,9 +77,9 @@ def _read_npz(path: Path, fields: Choice | None) -> Stream:
     try:
         # Opened here, because numpy leaves a file open that turns out to be damaged.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = gathered(lambda name: _array(file, name, path), choose(file.files, fields, str(path)))
+            found = gathered(lambda name: _array(file, name, path), choose(file.files, fields, str(path)), str(path))
             return from_arrays(found | _infos(file, len(found["actions"])), source=str(path))
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path}: found a damaged NPZ file ({error}), expected plain arrays") from error
 
 

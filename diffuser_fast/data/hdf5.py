@@ -28,13 +28,27 @@ def read_flat(file: Any, fields: Choice | None, source: str) -> Stream:
             arrays[name] = item
 
     file.visititems(note)
+    arrays |= _linked(file)
     chosen = choose(arrays, fields, source)
-    found = gathered(lambda name: numbers(arrays[name], source, name), chosen)
+    found = gathered(lambda name: numbers(arrays[name], source, name), chosen, source)
     steps = len(found["observations"]) if np.ndim(found["observations"]) else 0
     for name, item in arrays.items():
         if name.startswith("infos/") and item.dtype.kind in "biuf" and item.shape[:1] == (steps,):
             found[name] = item[()]
-    return from_arrays(found, {name: plain(value) for name, value in file.attrs.items()}, source)
+    attributes = {name: plain(value) for name, value in file.attrs.items() if not isinstance(value, h5py.Empty)}
+    return from_arrays(found, attributes, source)
+
+
+def _linked(file: Any) -> dict[str, Any]:
+    """Arrays behind soft links, which ``visititems`` passes by."""
+    h5py, found, groups = import_h5py(), {}, [file]
+    file.visititems(lambda _, item: groups.append(item) if isinstance(item, h5py.Group) else None)
+    for group in groups:
+        for name in group:
+            item = group.get(name) if isinstance(group.get(name, getlink=True), h5py.SoftLink) else None
+            if isinstance(item, h5py.Dataset):
+                found[f"{group.name}/{name}".lstrip("/")] = item
+    return found
 
 
 def numbers(item: Any, source: str, name: str) -> np.ndarray:
@@ -45,7 +59,9 @@ def numbers(item: Any, source: str, name: str) -> np.ndarray:
 
 
 def plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python string or number, or as an array."""
+    """An HDF5 attribute as a Python string or number, as an array of numbers, or as a list of strings."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+        return [plain(one) if isinstance(one, (bytes, str)) else str(one) for one in value.ravel()]
     return value.item() if isinstance(value, np.generic) else value

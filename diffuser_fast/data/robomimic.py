@@ -32,16 +32,22 @@ def read_robomimic(file: Any, fields: Choice | None, source: str) -> Stream:
     def episodes():
         for demo in demos:
             group, arrays = file["data"][demo], {}
+            if not isinstance(group, h5py.Group):
+                raise ValueError(f"{source}: data/{demo}: found an array, expected a group of them")
             for name, item in group.items():
                 if isinstance(item, h5py.Dataset):
                     arrays[name] = item
-            for name, item in group["obs"].items() if "obs" in group else ():
+            for name, item in group["obs"].items() if isinstance(group.get("obs"), h5py.Group) else ():
                 if isinstance(item, h5py.Dataset):
                     arrays[name if name not in arrays else f"obs/{name}"] = item
             yield {name: lambda item=item, name=name: numbers(item, source, name) for name, item in arrays.items()}
 
-    given = {"terminals": "dones", **(fields or {})} if "dones" in file["data"][demos[0]] else fields
+    given = {"terminals": "dones", **(fields or {})} if "dones" in _names(file["data"][demos[0]]) else fields
     return from_episodes(episodes(), given, _attributes(file), source)
+
+
+def _names(group: Any) -> list[str]:
+    return list(group) if hasattr(group, "keys") else []
 
 
 def _attributes(file: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..core.whole_file import whole_file
-from .files import check_writable, import_h5py
+from ..core.whole_file import check_writable, whole_file
+from .hdf5 import import_h5py
 
 CHUNK = 1024  # rows that are compressed together
 
@@ -22,6 +22,7 @@ class StreamWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        import_h5py()
         self.path, self.attributes, self.steps = check_writable(path), {}, 0
 
     def __enter__(self) -> StreamWriter:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
+from ..backends.engine import BusyError
 from ..core.noise import tape as drawn
 from ..planner import Planner, Plans
 from .check import agreeing
@@ -15,23 +19,34 @@ from .subject import Reading, Settings, Subject, situations
 from .watch import Watch
 
 # Of a Planner's arguments those that change plans on purpose: a comparison is made without them.
-APPROXIMATIONS = ("precision", "sampler", "n_steps", "eta", "warm_start")
+APPROXIMATIONS = ("precision", "sampler", "n_steps", "eta", "cost")
+# Those that another library's calls leave no room for, and what has them instead.
+NO_PLACE = {
+    "warm_start": "a call of the object knows of no plan before it; Planner.act does",
+    "horizon": "the object says it itself, or its calls do",
+}
+REMEMBERED = 16  # comparisons
 
 
 class Accelerated:
     """Called as the object it stands for; every other attribute is that object's own, to read and to assign.
 
-    ``planner`` is ours. At each call weights, normaliser and sampling arguments are looked at: what has changed is read
-    again (a change on a GPU through ``.data`` cannot be seen; ``refresh`` reads everything). It copies and pickles as
-    well as the object does, and a copy goes on with the same noise.
+    ``planner`` is ours. At each call weights, normaliser, sampling arguments and the code behind them are looked at:
+    what has changed is read again, and compared if it is code. (What is written through a tensor's ``.data`` cannot be
+    seen on a GPU, nor a few numbers of a large tensor anywhere: ``refresh`` reads and compares everything.) It copies
+    and pickles as well as the object does, and a copy goes on with the same noise. One thread at a time: another gets
+    BusyError.
     """
 
     _OWN = frozenset(("_subject", "_options", "_noise", "_check", "_proven", "_chosen", "_count", "_planner", "_watch",
-                      "_settings"))  # fmt: skip
+                      "_settings", "_lock", "_process"))  # fmt: skip
 
     def __init__(
         self, subject: Subject, *, noise: str, check: bool | Mapping[int, Any], options: Mapping[str, Any]
     ) -> None:
+        if refused := [name for name in NO_PLACE if name in options]:
+            raise ValueError(f"{refused[0]}: {NO_PLACE[refused[0]]}")
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._subject, self._noise, self._check = subject, noise, check
         self._options = {"batch_size": 1, "clip_scope": "array", **options}
         self._proven: dict[Any, float] = {}  # what a comparison vouches for -> the strongest guidance compared
@@ -44,7 +59,8 @@ class Accelerated:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As the object it stands for is called."""
-        return self._subject.call(self._plan, *args, **kwargs)
+        with self._held():
+            return self._subject.call(self._plan, *args, **kwargs)
 
     @property
     def policy(self) -> Any:
@@ -54,11 +70,29 @@ class Accelerated:
     @property
     def planner(self) -> Planner:
         """The Planner of the object as it is now."""
-        return self._current()
+        with self._held():
+            return self._current()
 
     def refresh(self) -> None:
-        """Read weights, normaliser and sampling arguments again."""
-        self._ready(self._subject.settings())
+        """Read everything again, and compare it."""
+        with self._held():
+            self._ready(self._subject.settings(), anew=True)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """A call's arguments stay with the subject until it is over: another thread's would take their place."""
+        if self._process != os.getpid():  # after a fork: whoever held the lock is not here
+            self._lock, self._process = threading.Lock(), os.getpid()
+        if not self._lock.acquire(blocking=False):
+            raise BusyError("policy")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _method(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        with self._held():
+            return getattr(self._subject, name, self._subject.call)(self._plan, *args, **kwargs)
 
     def _plan(
         self, conditions: Mapping[int, Any], batch_size: int, *, return_chain: bool = False, condition: Any = None,
@@ -85,26 +119,30 @@ class Accelerated:
             self._ready(settings)
         return self._planner
 
-    def _ready(self, settings: Settings) -> None:
+    def _ready(self, settings: Settings, anew: bool = False) -> None:
         """Read the object as it is now, compare it if nothing vouches for these settings, and make a planner."""
         watch = Watch(self._subject.modules())
         readings = self._subject.readings(settings)
-        proven = {} if self._watch is not None and watch.rebuilt(self._watch) else self._proven
+        anew = anew or (self._watch is not None and watch.rebuilt(self._watch))
+        proven, strength = {} if anew else self._proven, settings.strength
         if not self._check or _vouched(proven, settings):
             reading = readings[self._chosen if self._chosen < len(readings) else 0]
             planner = _planner(reading, self._options)
         else:
-            reading, planner = self._compare(readings)
+            reading, planner, shown = self._compare(readings)
+            strength = strength if shown else 0.0
         seed, number = self._count if self._planner is None else (self._planner.seed, self._planner.number)
         planner.reset(seed, number=number)
         # Nothing is assigned before all of it has worked: a refusal leaves what there was.
-        strongest = max(settings.strength, proven.get(settings.proof, 0.0))
-        self._proven = {**proven, settings.proof: strongest}
+        strongest = max(strength, proven.get(settings.proof, 0.0))
+        kept = list(proven.items())[-REMEMBERED:]
+        self._proven = {**dict(kept), settings.proof: strongest}
         self._planner, self._watch, self._settings = planner, watch, settings
         self._chosen = readings.index(reading)
 
-    def _compare(self, readings: list[Reading]) -> tuple[Reading, Planner]:
-        """The reading that plans as the object does, and its planner. Approximations wait until it is found."""
+    def _compare(self, readings: list[Reading]) -> tuple[Reading, Planner, bool]:
+        """The reading that plans as the object does, its planner, and whether its guide has shown itself.
+        Approximations wait until it is found."""
         doubt = self._subject.doubt()
         if doubt:
             raise ValueError(f"policy: {doubt}; check=False takes it as it is read")
@@ -117,16 +155,17 @@ class Accelerated:
 
         conditions = self._check if isinstance(self._check, Mapping) else None
         torch_noise = self._noise == "torch"
-        found = agreeing(self._subject, readings, planner_of, conditions, torch_noise=torch_noise)
+        found, shown = agreeing(self._subject, readings, planner_of, conditions, torch_noise=torch_noise)
         same = exact.keys() == self._options.keys()
-        return readings[found], planners[found] if same else _planner(readings[found], self._options)
+        planner = planners[found] if same else _planner(readings[found], self._options)
+        return readings[found], planner, shown
 
     def __getattr__(self, name: str) -> Any:
         # Asked for by copy and pickle before there is anything to hand on, and never to be handed on.
         if name in Accelerated._OWN or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name in self._subject.methods:
-            return partial(getattr(self._subject, name, self._subject.call), self._plan)
+            return partial(self._method, name)
         return getattr(self._subject.target, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -150,6 +189,7 @@ class Accelerated:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._proven = {}  # the object may have changed since: it is compared again at its first call
         self._planner = self._watch = self._settings = None
 

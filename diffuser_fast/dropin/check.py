@@ -1,12 +1,13 @@
-"""Does an object plan as it is read? One plan of its own against ours, on the numbers that it drew."""
+"""Does an object plan as it is read? A call of its own against ours, on the numbers that it drew."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,19 @@ from .subject import Reading, Subject, situations
 # one and just not the other: 1e-4); a subclass, an edited step or another branch's guidance gave 2e-3 and more.
 TOLERANCE = 2e-4
 ROUNDING = 2e-5
+# A guide that moves plans by less than this has shown too little of itself.
+SHOWN = 10 * TOLERANCE
 # Where rounding alone parts plans further than that, it says how far: how plans of ours answer to noise that is moved
 # in its last place, a part of what float32 does. Two engines may each be twice as far off, as ours are judged too.
 MOVED, ANSWERS = 8, 4.0
+
+
+class Agreement(NamedTuple):
+    """Which of the readings it is; and whether its guide, if it has one, moved the plans that were compared."""
+
+    reading: int
+    shown: bool
+
 
 HOW_ON = "check={0: observation} compares on conditions of yours, check=False takes it as it is read"
 
@@ -32,7 +43,7 @@ def agreeing(
     conditions: Mapping[int, Any] | None,
     *,
     torch_noise: bool,
-) -> int:
+) -> Agreement:
     """Which of the readings plans as the subject does. It is run once, torch's generators are left as they were.
 
     conditions: in physical units, or None for some that suit. torch_noise: whether the order in which it draws its
@@ -41,7 +52,7 @@ def agreeing(
     first = readings[0]
     first_planner = planner_of(first)  # an argument that it refuses is said before anything runs
     args, kwargs = subject.example(first.checkpoint, conditions)
-    wanted, tape = _run(subject, first, args, kwargs, torch_noise=torch_noise)
+    wanted, tape = _run(subject, first, args, kwargs, first_planner.loop.rows, torch_noise=torch_noise)
     differences: list[dict[str, float]] = []
     for planner in chain([first_planner], map(planner_of, readings[1:])):
         found = subject.ours(_on(planner, tape), *args, **kwargs)
@@ -50,8 +61,8 @@ def agreeing(
             break
     best = min(range(len(differences)), key=lambda i: _largest(differences[i]))
 
-    def planned(tape: NDArray) -> dict[str, NDArray]:
-        found = subject.ours(_on(planner_of(readings[best]), tape), *args, **kwargs)
+    def planned(tape: NDArray, reading: Reading | None = None) -> dict[str, NDArray]:
+        found = subject.ours(_on(planner_of(reading or readings[best]), tape), *args, **kwargs)
         return subject.compared(found, first.checkpoint)
 
     apart = _largest(differences[best])
@@ -60,9 +71,10 @@ def agreeing(
         raise ValueError(
             f"policy: it plans otherwise than the original whose names it has: on the same noise, {numbers} "
             f"(normalised; rounding gives 2e-6). One of {subject.described()} is of its own, and a compiled loop would "
-            "leave that out; check=False takes it for the original's"
+            "leave that out; check={0: observation} compares on conditions of yours, check=False takes it for the "
+            "original's"
         )
-    return best
+    return Agreement(best, _shown(readings[best], planned, tape))
 
 
 def _answer(planned: Callable[[NDArray], dict[str, NDArray]], tape: NDArray[np.float32]) -> float:
@@ -72,10 +84,18 @@ def _answer(planned: Callable[[NDArray], dict[str, NDArray]], tape: NDArray[np.f
     return max(_largest(_differences(planned(np.nextafter(tape, ends)), at)) for ends in towards)
 
 
+def _shown(reading: Reading, planned: Callable[..., dict[str, NDArray]], tape: NDArray) -> bool:
+    """Whether plans are others without the guide: if not, how it guides was not compared."""
+    if reading.guide is None:
+        return True
+    without = replace(reading, guide=replace(reading.guide, scale=0.0))
+    return _largest(_differences(planned(tape, without), planned(tape))) >= SHOWN
+
+
 def _run(
-    subject: Subject, reading: Reading, args: tuple, kwargs: Mapping[str, Any], *, torch_noise: bool
+    subject: Subject, reading: Reading, args: tuple, kwargs: Mapping[str, Any], steps: int, *, torch_noise: bool
 ) -> tuple[dict[str, NDArray], NDArray[np.float32]]:
-    """What the subject's own call plans, and the noise it drew: ``[T + 1, 1, H, D]``."""
+    """What the subject's own call plans, and the noise it drew: ``[T + 1, plans, H, D]``."""
     from .draws import generators_kept, recorded
 
     try:
@@ -84,7 +104,6 @@ def _run(
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error) or 'no message'}".split("\n")[0]
         raise ValueError(f"policy: it could not be run, to compare its plan with ours ({reason}); {HOW_ON}") from error
-    steps = reading.checkpoint.schedule.n_steps
     draws = steps + 1 if reading.draws is None else reading.draws
     shape = (reading.plans, reading.horizon, reading.checkpoint.unet.spec.transition_dim)
     drawn = [noise for noise in drawn if tuple(noise.shape) != reading.beside]
@@ -92,8 +111,9 @@ def _run(
     if found != [shape] * draws:
         kinds = ", ".join(f"{found.count(kind)} of {list(kind)}" for kind in dict.fromkeys(found)) or "none"
         raise ValueError(
-            f"policy: it draws its noise otherwise than the original, which draws {draws} of {list(shape)} for a "
-            f"plan: {kinds}; a compiled loop would plan something else. check=False takes it as it is read"
+            f"policy: it draws its noise otherwise than the original, which draws {draws} of {list(shape)} for "
+            f"{reading.plans} plans: {kinds}; a compiled loop would plan something else. check=False takes it as it is "
+            "read"
         )
     tape = np.stack([noise.cpu().numpy() for noise in drawn]).astype(np.float32)
     if torch_noise:

@@ -18,7 +18,8 @@ from ..core.schedule import Schedule
 from ..formats import cleandiffuser
 from .modules import array_of, arrays, unwrapped
 from .relative import Facts, Relative, refuse_parts
-from .subject import Plan, Reading, Subject
+from .subject import PLANS, Plan, Reading, Subject
+from .ways import ways
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,8 +113,8 @@ class AgentSubject(Relative):
         agent, classifier = self.target, self.target.classifier
         said = (bool(agent.predict_noise), self._limit(), self._mask().tobytes(), self.asked.solver)
         alpha = array_of("alpha", agent.alpha).tobytes() if self._discrete else repr(agent.noise_schedule_params)
-        kinds = (type(agent), *map(type, self.modules()), type(classifier))
-        return Facts(self.asked, repr((said, alpha)), kinds, abs(self.asked.w_cg))
+        behind = tuple(map(ways, (agent, *self.modules(), classifier)))
+        return Facts(self.asked, repr((said, alpha)), behind, abs(self.asked.w_cg))
 
     def readings(self, settings: Facts) -> list[Reading]:
         """Told of whole steps or of real ones: that was not the same in all versions of a discrete process."""
@@ -185,17 +186,17 @@ class AgentSubject(Relative):
         return self.target.sample(prior, **kwargs)
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """One trajectory; conditions are ``{time: all that is known there, normalised}``."""
+        """Priors of their own; conditions are ``{time: all that is known there, normalised}``, the same for all."""
         import torch
 
-        prior, mask = np.zeros((1, self.asked.horizon, self.depth), np.float32), self._mask()
+        prior, mask = np.zeros((PLANS, self.asked.horizon, self.depth), np.float32), self._mask()
         inside = np.random.default_rng(0).uniform(-0.8, 0.8, prior.shape)
         prior[:, mask] = inside[:, mask]
         for t, given in (conditions or {}).items():
-            prior[0, t, mask[t]] = given
+            prior[:, t, mask[t]] = given
         asked = self.asked._asdict()
         del asked["horizon"]
-        return (torch.from_numpy(prior).to(self.device),), {"n_samples": 1, **asked}
+        return (torch.from_numpy(prior).to(self.device),), {"n_samples": PLANS, **asked}
 
     def compared(self, result: tuple[Tensor, dict[str, Any]], checkpoint: Checkpoint) -> dict[str, NDArray]:
         """As it is."""

@@ -17,7 +17,8 @@ from ..core.normalizers import Affine, Normalizers
 from ..formats import decision_diffuser
 from .modules import array_of, arrays, unwrapped
 from .relative import Facts, Relative, refuse_parts
-from .subject import Plan, Reading, Subject
+from .subject import PLANS, Plan, Reading, Subject
+from .ways import ways
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 EXPECTED = "a diffusion of Decision Diffuser"
 _PARTS = (
     "condition_guidance_w", "returns_condition", "conditional_sample", "model", "betas", "horizon", "observation_dim",
-    "action_dim", "clip_denoised", "predict_epsilon",
+    "action_dim", "clip_denoised", "predict_epsilon", "n_timesteps",
 )  # fmt: skip
 
 
@@ -76,8 +77,7 @@ class DiffusionSubject(Relative):
         diffusion = self.diffusion
         said = {name: getattr(diffusion, name) for name in _PARTS if name not in ("model", "betas")}
         numbers = sorted((name, repr(value)) for name, value in said.items() if not callable(value))
-        kinds = (type(diffusion), type(unwrapped(diffusion.model)))
-        return Facts((self.asked,), repr(numbers), kinds)
+        return Facts((self.asked,), repr(numbers), (ways(diffusion), ways(unwrapped(diffusion.model))))
 
     def readings(self, settings: Facts) -> list[Reading]:
         """One: every number of it is an attribute."""
@@ -87,6 +87,11 @@ class DiffusionSubject(Relative):
                 "policy: its network is the gradient of an energy (calc_energy), which is not planned with"
             )
         state, (horizon,) = arrays(diffusion), settings.asked
+        if int(diffusion.n_timesteps) != len(diffusion.betas):
+            raise ValueError(
+                f"policy: its n_timesteps is {int(diffusion.n_timesteps)}, its buffers are for {len(diffusion.betas)} "
+                "steps"
+            )
         unet = decision_diffuser.unet_weights(state, horizon)
         checkpoint = decision_diffuser.checkpoint_of(
             state, unet,
@@ -98,7 +103,7 @@ class DiffusionSubject(Relative):
             metadata={"source": type(diffusion).__name__},
         )  # fmt: skip
         # The pass without the return draws which returns to leave out, and then leaves out all.
-        return [Reading(checkpoint, None, horizon, beside=(1, 1) if unet.spec.condition else None)]
+        return [Reading(checkpoint, None, horizon, beside=(PLANS, 1) if unet.spec.condition else None)]
 
     def torch_tape(
         self, plans: int, horizon: int, steps: int, first: NDArray | None = None
@@ -141,16 +146,18 @@ class DiffusionSubject(Relative):
             return self.target(cond, verbose=False, **kwargs)
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """One plan; conditions are normalised here."""
+        """Situations of their own, with a goal; conditions are normalised here, and the same for all."""
         import torch
 
         if conditions is None:
-            conditions = {0: np.random.default_rng(0).uniform(-0.8, 0.8, checkpoint.observation_dim)}
+            inside = np.random.default_rng(0).uniform(-0.8, 0.8, (2, PLANS, checkpoint.observation_dim))
+            conditions = dict(zip((0, self.asked - 1), inside))
 
         def tensor(numbers: Any) -> Tensor:
-            return torch.as_tensor(np.asarray(numbers, np.float32), device=self.device).reshape(1, -1)
+            array = np.asarray(numbers, np.float32)
+            return torch.as_tensor(array, device=self.device).expand(PLANS, array.shape[-1])
 
-        given = {"returns": tensor([0.9])} if self.diffusion.returns_condition else {}
+        given = {"returns": tensor([[0.9], [0.5], [0.7]])} if self.diffusion.returns_condition else {}
         return ({t: tensor(obs) for t, obs in conditions.items()},), {**given, "horizon": self.asked}
 
     def compared(self, result: Tensor, checkpoint: Checkpoint) -> dict[str, NDArray]:

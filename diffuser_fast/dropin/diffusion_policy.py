@@ -13,7 +13,8 @@ from ..formats import diffusion_policy
 from ..formats.plain_json import Settings
 from .modules import arrays
 from .relative import Facts, Relative, kind_of, refuse_parts, settings_of
-from .subject import Plan, Reading, Subject
+from .subject import PLANS, Plan, Reading, Subject
+from .ways import ways
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,8 +64,8 @@ class LowdimSubject(Relative):
         """As they are now."""
         said = [(name, getattr(self.target, name)) for name in _SAID]
         config = sorted((str(k), repr(v)) for k, v in settings_of(self.target.noise_scheduler.config).items())
-        kinds = (type(self.target), type(self.target.model), type(self.target.noise_scheduler))
-        return Facts((), repr((said, config)), kinds)
+        behind = map(ways, (self.target, self.target.model, self.target.noise_scheduler, self.target.normalizer))
+        return Facts((), repr((said, config)), tuple(behind))
 
     def readings(self, settings: Facts) -> list[Reading]:
         """One: every number of it is said, but the groups of its norms and FiLM, which its modules show."""
@@ -116,15 +117,15 @@ class LowdimSubject(Relative):
             return self.target.predict_action(obs_dict)
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """Observations inside the data, one situation."""
+        """Observations inside the data, of situations of their own; conditions are the same for all."""
         import torch
 
-        shape = (1, checkpoint.acting.history, checkpoint.observation_dim)
+        shape = (PLANS, checkpoint.acting.history, checkpoint.observation_dim)
         if conditions is None:
             inside = np.random.default_rng(0).uniform(-0.8, 0.8, shape)
             obs = checkpoint.normalizers.observations.unnormalize(inside)
         else:
-            obs = np.stack([conditions[t] for t in sorted(conditions)])[None]
+            obs = np.broadcast_to(np.stack([conditions[t] for t in sorted(conditions)]), shape)
         return ({"obs": torch.as_tensor(obs, dtype=torch.float32, device=self.device)},), {}
 
     def compared(self, result: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, NDArray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from ..formats.ddpm_scheduler import scheduler
 from ..formats.plain_json import Settings
 from .modules import arrays, unwrapped
 from .relative import Facts, Relative, kind_of, refuse_parts, settings_of
-from .subject import Plan, Reading, Subject
+from .subject import PLANS, Plan, Reading, Subject
+from .ways import Same, hooks, ways
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +47,7 @@ class PolicySubject(Relative):
 
     def __init__(self, policy: Any) -> None:
         self.target = policy
+        self._hidden: list[Any] = []  # behind what ``_sampling`` puts there
 
     def modules(self) -> list[nn.Module]:
         """The U-Net: what else the policy has it runs itself."""
@@ -68,8 +71,14 @@ class PolicySubject(Relative):
         diffusion = self.target.diffusion
         said = [settings_of(self.target.config), settings_of(self._scheduler.config)]
         config = sorted((str(key), repr(value)) for one in said for key, value in one.items())
-        kinds = (type(diffusion), type(unwrapped(diffusion.unet)), type(self._scheduler))
-        return Facts((), repr((config, int(diffusion.num_inference_steps))), kinds)
+        behind = map(ways, (self.target, unwrapped(diffusion.unet), self._scheduler))
+        own = (type(diffusion), *map(Same, (*hooks(diffusion), self._own_sample)))
+        return Facts((), repr((config, int(diffusion.num_inference_steps))), (*behind, own))
+
+    @property
+    def _own_sample(self) -> Any:
+        """What the diffusion samples by in the place of its class's method, or None; not what we have put there."""
+        return self._hidden[-1] if self._hidden else vars(self.target.diffusion).get("conditional_sample")
 
     def readings(self, settings: Facts) -> list[Reading]:
         """One: its configuration says every number of it. Conditions and actions are normalised already."""
@@ -118,12 +127,13 @@ class PolicySubject(Relative):
             return self.ours(plan, batch_size, global_cond=global_cond, noise=noise)
 
         own = vars(self.target.diffusion)
-        before = own.get("conditional_sample")
+        self._hidden.append(own.get("conditional_sample"))
         own["conditional_sample"] = conditional_sample
         try:
             yield
         finally:
             del own["conditional_sample"]
+            before = self._hidden.pop()
             if before is not None:
                 own["conditional_sample"] = before
 
@@ -141,19 +151,22 @@ class PolicySubject(Relative):
         """The policy's own sampling."""
         import torch
 
+        diffusion = self.target.diffusion
+        sample = self._own_sample or partial(type(diffusion).conditional_sample, diffusion)
         with torch.no_grad():
-            return self.target.diffusion.conditional_sample(batch_size, global_cond=global_cond)
+            return sample(batch_size, global_cond=global_cond)
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """One situation; conditions are ``{step: normalised observation}``, features of images among them."""
+        """Situations of their own; conditions are ``{step: normalised observation}``, features of images among them,
+        and the same for all."""
         import torch
 
         if conditions is None:
-            seen = np.random.default_rng(0).uniform(-0.8, 0.8, checkpoint.unet.spec.condition)
+            seen = np.random.default_rng(0).uniform(-0.8, 0.8, (PLANS, checkpoint.unet.spec.condition))
         else:
             seen = np.concatenate([np.asarray(conditions[t], np.float64) for t in sorted(conditions)])
         like = next(self.modules()[0].parameters())
-        return (1,), {"global_cond": torch.as_tensor(seen[None]).to(like)}
+        return (PLANS,), {"global_cond": torch.as_tensor(seen).expand(PLANS, seen.shape[-1]).to(like)}
 
     def compared(self, result: Tensor, checkpoint: Checkpoint) -> dict[str, NDArray]:
         """As it is."""

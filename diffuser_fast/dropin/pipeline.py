@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from ..core.checkpoint import Checkpoint
 from ..core.normalizers import Gaussian, Normalizers
+from ..core.scalars import shown
 from ..formats import diffusers
 from ..formats.ddpm_scheduler import scheduler
 from ..formats.plain_json import Settings
 from .modules import arrays, unwrapped
 from .relative import Facts, Relative, kind_of, refuse_parts, settings_of
-from .subject import Plan, Reading, Subject
+from .subject import PLANS, Plan, Reading, Subject
+from .ways import ways
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,15 +61,25 @@ class PipelineSubject(Relative):
         statistics = [
             (key, float(pipeline.means[key]), float(pipeline.stds[key])) for key in ("observations", "actions")
         ]
-        kinds = (type(pipeline), *(type(unwrapped(module)) for module in self.modules()), type(pipeline.scheduler))
+        behind = map(ways, (pipeline, *map(unwrapped, self.modules()), pipeline.scheduler))
         _, steps, scale = self.asked
-        return Facts(self.asked, repr((said, statistics)), kinds, abs(scale) * steps)
+        return Facts(self.asked, repr((said, statistics, self._times())), tuple(behind), abs(scale) * steps)
+
+    def _times(self) -> list[int]:
+        """Of the loop, which are the scheduler's."""
+        return [int(t) for t in self.target.scheduler.timesteps]
 
     def readings(self, settings: Facts) -> list[Reading]:
         """One: every number of it is said."""
         pipeline, (horizon, steps, scale) = self.target, settings.asked
         process = Settings(settings_of(pipeline.scheduler.config))
         found = scheduler(process, kind_of(pipeline.scheduler), None)
+        times, n = self._times(), found.schedule.n_steps
+        if times != list(range(n))[::-1]:
+            raise ValueError(
+                f"policy: its scheduler's timesteps are {shown(times)}, expected those of training, {n - 1} to 0; "
+                f"scheduler.set_timesteps({n}) sets them"
+            )
         unet, value = (unwrapped(part) for part in (pipeline.unet, pipeline.value_function))
         guide = diffusers.guide_of(found, scale, steps)
         observed = self.depth - int(pipeline.action_dim)
@@ -85,7 +97,7 @@ class PipelineSubject(Relative):
             normalizers=Normalizers(**fields),
             metadata={"source": type(pipeline).__name__},
         )
-        return [Reading(checkpoint, guide, horizon, draws=found.schedule.n_steps, plans=2)]
+        return [Reading(checkpoint, guide, horizon, draws=found.schedule.n_steps)]
 
     def call(
         self, plan: Plan, obs: Any, batch_size: int = 64, planning_horizon: int = 32, n_guide_steps: int = 2,
@@ -100,14 +112,14 @@ class PipelineSubject(Relative):
         return self.target(obs, **kwargs)
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """An observation inside the data; two plans, for the pipeline cannot make one."""
+        """An observation inside the data. (The pipeline cannot make one plan.)"""
         horizon, steps, scale = self.asked
         if conditions is None:
             inside = np.random.default_rng(0).uniform(-0.8, 0.8, checkpoint.observation_dim)
             obs = checkpoint.normalizers.observations.unnormalize(inside).astype(np.float32)
         else:
             obs = conditions[0]
-        given = {"batch_size": 2, "planning_horizon": horizon, "n_guide_steps": steps, "scale": scale}
+        given = {"batch_size": PLANS, "planning_horizon": horizon, "n_guide_steps": steps, "scale": scale}
         return (obs,), given
 
     def compared(self, result: NDArray, checkpoint: Checkpoint) -> dict[str, NDArray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Facts:
     """What a relative's plans depend on beside tensors. asked: of one call, compared by value, and nothing is proved by
-    it; behind: the classes that a comparison vouches for."""
+    it; behind: the ways of its objects, which a comparison vouches for."""
 
     asked: tuple[Any, ...]
     config: str
-    behind: tuple[Any, ...] = field(compare=False)
+    behind: tuple[Any, ...]
     strength: float = 0.0
 
     @property
     def proof(self) -> Any:
-        """A comparison vouches for these classes under this configuration."""
+        """A comparison vouches for these ways under this configuration."""
         return self.config, self.behind
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from ..planner import Plans
 
+PLANS = 3  # that are compared at once: candidates are put in order, and situations kept apart
+
 # (conditions in physical units, candidates for each, return_chain=False, condition=None, first=None) -> Plans, on the
 # noise that was asked for. condition: as of ``Planner.plan``. first: the first noise ``[N, H, D]``, instead of drawn.
 Plan = Callable[..., "Plans"]
@@ -34,14 +36,14 @@ class Reading:
     """One way to read a subject: all that a Planner is made from.
 
     draws: how many times a call of its own draws noise; None: once for every row, and once before. plans: for how many
-    plans its ``example`` asks. beside: the shape of random numbers that it draws too, and that move no plan.
+    its ``example`` asks. beside: the shape of random numbers that it draws too, and that move no plan.
     """
 
     checkpoint: Checkpoint
     guide: Guide | None
     horizon: int
     draws: int | None = None
-    plans: int = 1
+    plans: int = PLANS
     beside: tuple[int, ...] | None = None
 
 
@@ -88,7 +90,7 @@ class Subject(Protocol):
         """The same by our plans."""
 
     def example(self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None) -> tuple[tuple, dict[str, Any]]:
-        """Arguments of a call for one plan (``Reading.plans``), given these ``conditions`` or (None) some that suit."""
+        """Arguments of a call for ``Reading.plans`` plans, given these ``conditions`` or (None) some that suit."""
 
     def compared(self, result: Any, checkpoint: Checkpoint) -> dict[str, NDArray]:
         """What a call returned, in units in which a difference of 1 is large."""

@@ -1,4 +1,4 @@
-"""Have the tensors of some modules changed since they were read? Asked at every call, so it must cost little."""
+"""Have some modules changed since they were read? Asked at every call, so it must cost little."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from .ways import Form
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SAMPLE = 16  # bytes looked at in each tensor
+WHOLE = 1024  # bytes of a tensor that is looked at as a whole: biases, norms, schedules
+SAMPLE, PLACES = 16, 5  # bytes of a larger one, and in how many places
 
 _version = attrgetter("_version")
 
 
 class Watch:
-    """Notices a tensor that was written to, replaced, or given other memory, and a module that was replaced.
+    """Notices a tensor that was written to, replaced, or given other memory, and a module that was replaced or set to
+    compute otherwise (``Form``).
 
-    torch counts what writes to a tensor (optimizers, ``load_state_dict``), but not what writes to its ``.data``: so a
-    few bytes of each tensor are compared too, where the CPU can see them. What escapes is a change on a GPU through
-    ``.data``, and of single numbers through it.
+    torch counts what writes to a tensor (optimizers, ``load_state_dict``), but not what writes to its ``.data``: so
+    bytes of each tensor are compared too, where the CPU can see them. What escapes is a change on a GPU through
+    ``.data``, and of a few numbers of a large tensor through it.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -33,20 +37,25 @@ class Watch:
         tensors = self._tensors()
         # Views keep the memory alive: what replaces a tensor cannot get its address.
         self._kept = [tensor.detach() for tensor in tensors]
+        self._form = Form(found)
         self._counted = [not tensor.is_inference() for tensor in tensors]  # tensors of inference mode count nothing
         self._pointer = torch.Tensor.data_ptr
-        self._bytes = [_bytes(tensor) for tensor in self._kept if tensor.device.type == "cpu" and tensor.numel()]
+        on_cpu = [tensor for tensor in self._kept if tensor.device.type == "cpu" and tensor.numel()]
+        self._bytes = [part for tensor in on_cpu for part in _bytes(tensor)]
         self._seen = self._look(tensors)
         self._seen_bytes = b"".join(self._bytes)
 
     def changed(self) -> bool:
         """Whether anything has."""
-        return b"".join(self._bytes) != self._seen_bytes or self._look(self._tensors()) != self._seen
+        if b"".join(self._bytes) != self._seen_bytes or self._look(self._tensors()) != self._seen:
+            return True
+        return self._form.changed()
 
     def rebuilt(self, before: Watch) -> bool:
-        """Whether the same modules as ``before`` are now made of other modules."""
+        """Whether the same modules as ``before`` are now made of other modules, or any compute otherwise."""
         one = list(map(id, self.modules)) == list(map(id, before.modules))
-        return list(map(id, self.roots)) == list(map(id, before.roots)) and not one
+        same_roots = list(map(id, self.roots)) == list(map(id, before.roots))
+        return (same_roots and not one) or self._form != before._form
 
     def _tensors(self) -> list[Tensor]:
         held = chain.from_iterable(map(dict.values, self._holders))
@@ -60,12 +69,15 @@ class Watch:
         return list(map(_version, counted)), list(map(self._pointer, tensors)), children
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    """Some bytes in the middle of a tensor's memory, seen without a copy."""
+def _bytes(tensor: Tensor) -> list[memoryview]:
+    """A small tensor's memory, or some bytes of it, from its first number to its last; seen without a copy."""
     import torch
 
-    size = tensor.untyped_storage().nbytes()
     raw = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
-    start = (tensor.storage_offset() + tensor.numel() // 2) * tensor.element_size()
-    start = max(0, min(start, size - SAMPLE))
-    return memoryview(raw[start : start + SAMPLE].numpy())
+    extent = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride())) + 1
+    first = tensor.storage_offset() * tensor.element_size()
+    last = first + extent * tensor.element_size()
+    if last - first <= WHOLE:
+        return [memoryview(raw[first:last].numpy())]
+    steps = ((last - first - SAMPLE) * place // (PLACES - 1) for place in range(PLACES))
+    return [memoryview(raw[first + step : first + step + SAMPLE].numpy()) for step in steps]

@@ -57,6 +57,8 @@ def make_body(env_id: str, **options):
         import mujoco
     except ImportError as error:
         raise ImportError("locomotion needs Gymnasium and MuJoCo: pip install diffuser-fast[envs]") from error
+    except RuntimeError as error:
+        raise ValueError(f"MuJoCo does not load: {error}") from None
     # MuJoCo 4 finds HalfCheetah's file old-fashioned, says so, and leaves a log in the working directory each time.
     mujoco.set_mju_user_warning(_unless_deprecated)
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import pretrained
 from ..core.checkpoint import Checkpoint, Weights
+from ..core.scalars import shown
 from ..core.spelling import named
 from . import cleandiffuser, decision_diffuser, diffusers, diffusion_policy, janner, kuka, lerobot, native
 from .janner_runs import descend
@@ -46,6 +47,8 @@ def load(path: PathLike, value: PathLike | None = None, normalizer: PathLike | N
     beside = (path if path.is_dir() else path.parent) / SIDECAR
     if normalizer is None and kind in _OTHERS and beside.is_file():
         normalizer = beside
+    if normalizer is not None and not isinstance(normalizer, (str, os.PathLike)):
+        raise TypeError(f"{named('normalizer')}: expected the path of a JSON sidecar, found {shown(normalizer)}")
     normalizers = None if normalizer is None else read_normalizers(normalizer)
     taken = {"native": (), "janner": _facts(janner)}.get(kind) if kind not in _OTHERS else _facts(_OTHERS[kind])
     if strangers := [name for name in facts if name not in taken]:
@@ -96,6 +99,10 @@ def _value(path: Path, *, horizon: int | None = None, guess: int | None = None) 
 
 def _found(path: PathLike) -> Path:
     """The path, or that of the bundled checkpoint of this name; FileNotFoundError lists the names."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: expected a path or the name of a bundled checkpoint, found {shown(path)}")
+    if not str(path):
+        raise FileNotFoundError("path: found '', expected a path or the name of a bundled checkpoint")
     if Path(path).exists():
         return Path(path)
     names = pretrained.names()

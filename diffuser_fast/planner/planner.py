@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -29,13 +29,14 @@ from ..core.prefix import Prefix
 from ..core.samplers import step_table
 from ..core.scalars import real, whole
 from ..core.spelling import setting
-from ..settings import SETTINGS
+from ..settings import MOST_THREADS, SETTINGS
 from .budget import LEARNT, LONGEST, Budget, Ended
 from .plans import Calibration, Plans, Replay
 from .presets import Settings, with_preset
 from .start import Size, noised, other_noise, shifted, tape_of
 
 GUIDED_BATCH = 64  # the original's
+MOST_PLANS = 2**20  # in one call, of one situation
 SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest number of a plan
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
@@ -111,19 +112,21 @@ class Planner:
         self.horizon = checkpoint.unet.spec.horizon if horizon is None else whole("horizon", horizon)
         loop = sampling_loop(checkpoint, steps, horizon=self.horizon, guide=guide, cost=cost)
         default = GUIDED_BATCH if guide else 1
-        self.batch_size = default if batch_size is None else whole("batch_size", batch_size, 1)
+        self.batch_size = default if batch_size is None else whole("batch_size", batch_size, 1, MOST_PLANS)
         self.warm_start = None if warm_start is None else whole("warm_start", warm_start, 1, steps.rows)
         self.backend = backends.choose(SETTINGS.backend or backend if backend == "auto" else backend, loop, device)
         if precision is None:  # a preset's is of the engine it was chosen on
             precision = said.precision if said.precision in backends.get(self.backend).PRECISIONS else "float32"
         self._options = {
             "device": device, "precision": precision,
-            "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1),
+            "threads": SETTINGS.threads if threads is None else whole("threads", threads, 1, MOST_THREADS),
         }  # fmt: skip
         if cores is not None:
             if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
-            self._options["cores"] = [whole("cores", core, 0) for core in cores]
+            if isinstance(cores, str) or not isinstance(cores, Iterable):
+                raise TypeError(f"cores: expected numbers like [2, 3], found {cores!r}")
+            self._options["cores"] = [whole("cores", core, 0, 2**20) for core in cores]
         if launches is not None:
             if "launches" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"launches: the {self.backend} backend has one way of its own")
@@ -264,7 +267,7 @@ class Planner:
         """
         if warm and self.warm_start is None:
             raise ValueError("warm: the planner was made without warm_start, the number of denoising steps to run")
-        count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
+        count = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1, MOST_PLANS)
         horizon = self.horizon if horizon is None else whole("horizon", horizon)
         if number is not None:
             number = whole("number", number, 0, NUMBERS)
@@ -272,7 +275,7 @@ class Planner:
                 raise ValueError("number: the noise is given, so there is nothing to draw")
         if prefix is not None and not isinstance(prefix, Prefix):
             raise TypeError(f"prefix: expected a Prefix, found {type(prefix).__name__}")
-        shift = whole("shift", shift, 0)
+        shift = whole("shift", shift, 0, 2**31 - 1)
         timed = self._timed(budget_ms, min_rows, replay, noise is not None, return_chain, number)
         with self._held():
             return self._plan(
@@ -335,7 +338,7 @@ class Planner:
             return None
         if chain:
             raise ValueError("return_chain: not with budget_ms, for it is not known what will be run")
-        return real("budget_ms", budget_ms, 0) * 1e-3, whole("min_rows", min_rows, 1)
+        return real("budget_ms", budget_ms, 0, 1e9) * 1e-3, whole("min_rows", min_rows, 1)
 
     def act(self, obs: ArrayLike, conditions: Mapping[int, Any] | None = None) -> NDArray[np.float32]:
         """The next action ``[A]``: the first of the best plan from ``obs [O]``, given further ``conditions`` if any.
@@ -345,6 +348,8 @@ class Planner:
         actions of one after another, and looks at the last observations that ``act`` was given; ``reset`` forgets both.
         """
         obs, acting = as_numbers("obs", obs), self.checkpoint.acting
+        if conditions is not None and not isinstance(conditions, Mapping):
+            raise TypeError(f"conditions: expected {{time: observation}}, found {type(conditions).__name__}")
         if not self.checkpoint.executed_dim:
             raise ValueError("act: the plans hold observations and no actions; `plan` makes them")
         if obs.shape != (self.checkpoint.observation_dim,):
@@ -396,6 +401,8 @@ class Planner:
         count = batch_size * (situations or 1)
         first = replay.number if replay is not None else self._number if number is None else number
         seed = self.seed if replay is None else replay.seed
+        if noise is None and first + (situations or 1) - 1 > NUMBERS:
+            raise ValueError(f"number: plans of a seed end with {NUMBERS}, found {first + (situations or 1) - 1}")
         spec = self.checkpoint.unet.spec
         size = Size(situations or 1, batch_size, horizon, spec.transition_dim, spec.given)
         source = Seeded(seed, first) if noise is None else tape_of(noise, self._steps, size, several=bool(situations))
@@ -488,7 +495,7 @@ class Planner:
 
 
 def _guide(guide: Guide | str | None, checkpoint: Checkpoint, cost: Cost | None) -> Guide | None:
-    if guide == "auto":
+    if isinstance(guide, str) and guide == "auto":
         return None if checkpoint.value is None and cost is None else checkpoint.guide
     if guide is not None and not isinstance(guide, Guide):
         raise TypeError(f"guide: expected 'auto', None or a Guide, found {guide!r}")

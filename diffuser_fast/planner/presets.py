@@ -53,6 +53,7 @@ def with_preset(checkpoint: Checkpoint, preset: str | None, given: Settings) -> 
     """
     if preset is None:
         return given
+    _word("preset", preset)
     said = preset_of(checkpoint, preset)
     own = given.sampler is not None or given.n_steps is not None or given.options
     if not own:

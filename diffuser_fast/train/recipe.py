@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.scalars import flag, plain, real, shown, whole
 
+MOST_SEED = 2**32 - 1
 CONDITIONS = {"first": (0,), "first_last": (0, -1)}
 
 
@@ -66,6 +67,8 @@ class Recipe:
         for name in ("steps", "batch_size", "n_timesteps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ValueError(f"seed: found {self.seed}, expected a number from 0 to {MOST_SEED}")
         for name in ("decay", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number from 0 to 1")

@@ -7,7 +7,7 @@ whatever the data: its weights mean nothing in other units. The checkpoint is ke
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def _check(start: Checkpoint, recipe: Recipe, spec: Spec) -> None:
     # A U-Net's weights are those of every horizon: short ones first, for they are cheaper, and then the long one.
     horizon = spec.horizon if recipe.target == "planner" else weights.spec.horizon
     if replace(weights.spec, horizon=horizon) != spec:
-        raise ValueError(f"start: its network is {weights.spec}, the recipe and the data ask for {spec}")
+        raise ValueError(f"start: its network has {_apart(weights.spec, spec)} asked for by the recipe and the data")
     if start.normalizers is None:
         raise ValueError("start: the checkpoint has no normaliser statistics, so its weights are in unknown units")
     if start.schedule.n_steps != recipe.n_timesteps:
@@ -89,6 +89,14 @@ def _check(start: Checkpoint, recipe: Recipe, spec: Spec) -> None:
         raise ValueError("start: its noise schedule is not the cosine one, which is trained with here")
     if recipe.target == "planner" and start.prediction != recipe.prediction:
         raise ValueError(f"start: its network predicts {start.prediction}, the recipe's {recipe.prediction}")
+
+
+def _apart(one: Spec, other: Spec) -> str:
+    """The fields that two networks differ in: "transition_dim 6, not the 8"."""
+    if type(one) is not type(other):
+        return f"{type(one).__name__}'s fields, not those of the {type(other).__name__}"
+    names = [f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)]
+    return ", ".join(f"{name} {getattr(one, name)}, not the {getattr(other, name)}" for name in names)
 
 
 def _same(one: Weights | None, other: Weights | None) -> bool:

@@ -182,7 +182,7 @@ class Trainer:
 
     def _check_recipe(self) -> None:
         path = self.folder / "recipe.json"
-        if path.exists():
+        if path.exists() and (self.folder / "training.pt").exists():  # until then there is nothing to go on from
             found = Recipe.from_json(json.loads(path.read_text())).to_json()
             # Only the length of a run may change: more steps put off its final decay, fewer bring it on.
             changed = [k for k, v in self.recipe.to_json().items() if found[k] != v and k != "steps"]

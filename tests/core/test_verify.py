@@ -203,3 +203,29 @@ def test_an_engine_may_have_a_rule_of_its_own():
     assert unsupported(b.done(b.conv(0, "c", 4, k=3)), support) is None
     b = Builder((4, 8))
     assert unsupported(b.done(b.conv(0, "c", 4, k=3, stride=2)), support) == "op 0 (conv): no strides here"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Op(["conv"], (1,), (0,)),
+        lambda: Op("act", (1,), (0,), attrs=3),
+        lambda: Program(("act",), ((4, 8),), {"x": 0}, {"y": 0}, {}),
+        lambda: Program((), (4, 8), {"x": 0}, {"y": 0}, {}),
+        lambda: Program((), ((4, 8),), 3, {"y": 0}, {}),
+        lambda: Program((), ((4, 8),), {"x": "0"}, {"y": 0}, {}),
+    ],
+)
+def test_what_is_no_record_at_all(make):
+    with pytest.raises(ProgramError):
+        make()
+
+
+@pytest.mark.parametrize(("name", "value"), [("stride", 2**33), ("k", 5000), ("eps", 1e300), ("groups", 2**40)])
+def test_numbers_that_no_engine_holds(name, value):
+    attrs = (
+        {"k": 3, "stride": 1, "pad": 1, "transposed": False} if name in ("stride", "k") else {"groups": 1, "eps": 1e-5}
+    )
+    kind = "conv" if "k" in attrs else "group_norm"
+    with pytest.raises(ProgramError, match=f"{name}.*expected at most"):
+        Op(kind, (1,), (0,), ("w", "b"), {**attrs, name: value})

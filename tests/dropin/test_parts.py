@@ -252,7 +252,7 @@ def test_the_maze2d_branchs_diffusion_returns_tensors():
     results = []
     for one in (ours, diffusion):
         torch.manual_seed(5)
-        results.append(one({0: torch.full((2, 4), 0.3)}, return_chain=True))
+        results.append(one({0: torch.full((2, 4), 0.3)}, return_diffusion=True))
     for mine, theirs in zip(*results, strict=True):
         close(mine, theirs)
     assert isinstance(ours({0: torch.zeros(1, 4)}), torch.Tensor)

@@ -188,8 +188,8 @@ class GaussianDiffusion(nn.Module):
         shape = (batch, horizon or self.horizon, self.transition_dim)
         return self.p_sample_loop(shape, cond, **sample_kwargs)
 
-    def forward(self, cond: Conditions, **kwargs: object) -> Sample:
-        return self.conditional_sample(cond, **kwargs)
+    def forward(self, cond: Conditions, *args: object, **kwargs: object) -> Sample:
+        return self.conditional_sample(cond, *args, **kwargs)
 
 
 class ValueDiffusion(GaussianDiffusion):
@@ -212,10 +212,10 @@ class Maze2dGaussianDiffusion(GaussianDiffusion):
         shape: tuple[int, int, int],
         cond: Conditions,
         verbose: bool = True,
-        return_chain: bool = False,
+        return_diffusion: bool = False,
         tape: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """[B, H, D], with return_chain also the chain [B, T+1, H, D]."""
+        """[B, H, D], with return_diffusion also the chain [B, T+1, H, D]."""
         x = apply_conditioning(self._first_noise(shape, tape), cond, self.action_dim)
         chain = [x.clone()]
         for k, i in enumerate(reversed(range(self.n_timesteps))):
@@ -223,7 +223,14 @@ class Maze2dGaussianDiffusion(GaussianDiffusion):
             x = self.p_sample(x, cond, t, None if tape is None else tape[k + 1])
             x = apply_conditioning(x, cond, self.action_dim)
             chain.append(x.clone())
-        return (x, torch.stack(chain, dim=1)) if return_chain else x
+        return (x, torch.stack(chain, dim=1)) if return_diffusion else x
+
+    def conditional_sample(
+        self, cond: Conditions, *args: object, horizon: int | None = None, **kwargs: object
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """As the branch has it: what is positional is the loop's."""
+        shape = (len(next(iter(cond.values()))), horizon or self.horizon, self.transition_dim)
+        return self.p_sample_loop(shape, cond, *args, **kwargs)
 
 
 def default_sample_fn(

@@ -76,7 +76,7 @@ def replay(golden: Golden, policy: GuidedPolicy | Policy, tape: np.ndarray | Non
     noise = torch.from_numpy(golden.tape if tape is None else tape).to(diffusion.betas)
     cond = format_conditions(golden.conditions, golden.batch_size, normalizer, diffusion)
     if isinstance(policy, Policy):
-        x, chain = diffusion(cond, tape=noise, return_chain=True)
+        x, chain = diffusion(cond, tape=noise, return_diffusion=True)
         values: Tensor = x.new_zeros(len(x))
     else:
         guide = {} if policy.guide is None else {"guide": policy.guide}

@@ -73,6 +73,7 @@ class DDPMScheduler:
             "variance_type": s.variance_type, "prediction_type": s.prediction_type, "clip_sample": s.clip_sample,
             "clip_sample_range": s.clip_sample_range, "timestep_spacing": "leading",
         }  # fmt: skip
+        self.timesteps = torch.tensor(list(s.times))
 
     def step(self, out: Tensor, t: int, x: Tensor) -> Tensor:
         noise = torch.randn(out.shape) if t and not self.s.ddim else None
@@ -94,7 +95,7 @@ class ValueGuidedRLPipeline:
 
     def run_diffusion(self, x: Tensor, known, n_guide_steps: int, scale: float) -> tuple[Tensor, Tensor]:
         s = self.scheduler.s
-        for i in s.times:
+        for i in map(int, self.scheduler.timesteps):
             t = torch.full((len(x),), i)
             for _ in range(n_guide_steps):
                 y, g = plans.gradient(self.value_function, x, t)

@@ -192,9 +192,9 @@ class RoundingPolicy(GuidedPolicy):
         return {time: observation.round(decimals=1) for time, observation in cond.items()}
 
 
-class GoalPolicy(GuidedPolicy):
-    """Wants a goal: conditions at time 0 alone are an error."""
+class GoallessPolicy(GuidedPolicy):
+    """Takes no goal: other conditions than at time 0 are an error."""
 
     def _format_conditions(self, conditions: Mapping[int, np.ndarray], batch_size: int) -> dict[int, Tensor]:
-        assert len(conditions) > 1, "no goal given"
+        assert len(conditions) == 1, "a goal given"
         return super()._format_conditions(conditions, batch_size)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ...core.loop import SamplingLoop
 from ...core.program import Program
+from ...core.scalars import whole
 from ...core.verify import Support, unsupported
-from ...settings import SETTINGS
+from ...settings import MOST_THREADS, SETTINGS
 from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
@@ -48,6 +49,8 @@ def why_not(loop: SamplingLoop | None = None, device: str | None = None) -> str 
             f"the C++ engine is not installed ({MISSING}); reinstall diffuser-fast where there is a C++17 compiler "
             f"(DIFFUSER_FAST_BUILD=cpu makes a failing build say why)"
         )
+    if SETTINGS.isa not in (None, *isas()):
+        return f"DIFFUSER_FAST_ISA: found {SETTINGS.isa}, expected one that this CPU has: {', '.join(isas())}"
     if device not in (None, "cpu"):
         return f"the C++ engine runs on the CPU, not on {device!r}"
     return None if loop is None else loop.unsupported(SUPPORT)
@@ -107,12 +110,17 @@ def _guarded(shape: tuple[int, ...], values: NDArray | None = None) -> tuple[NDA
 
 def _placed(threads: int | None, cores: Sequence[int] | None) -> dict[str, Any]:
     """How many threads, and on which cores; ValueError where the two do not fit."""
-    cores = SETTINGS.cores if cores is None else tuple(cores)
+    name, cores = ("DIFFUSER_FAST_CORES", SETTINGS.cores) if cores is None else ("cores", tuple(cores))
+    if foreign := sorted(set(cores) - set(usable_cores())):
+        raise ValueError(f"{name}: this process may not use core {foreign[0]}")
     if threads is None:
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = SETTINGS.threads or len(cores) or usable
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise ValueError(f"threads: found {threads!r}, expected a whole number, at least 1")
+        threads = SETTINGS.threads or len(cores) or len(usable_cores())
+    threads = whole("threads", threads, 1, MOST_THREADS)
     if cores and len(cores) < threads:
-        raise ValueError(f"cores: found {len(cores)}, expected one for each of {threads} threads")
-    return {"threads": int(threads), "cores": cores[:threads]}
+        raise ValueError(f"{name}: found {len(cores)}, expected one for each of {threads} threads")
+    return {"threads": threads, "cores": cores[:threads]}
+
+
+def usable_cores() -> set[int]:
+    """Those that this process may use."""
+    return set(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...core.checkpoint import Checkpoint
 from ...core.normalizers import Gaussian, Normalizers
 from ..modules import unwrapped
-from ..subject import Plan
+from ..subject import PLANS, Plan
 from .parts import Parts
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class DiffusionSubject(Parts):
         self.target = diffusion
         self._given = {**({} if guide is None else {"guide": guide}), **(arguments or {})}
         self._now = self._given  # of the last call
-        main = "sample_fn" in inspect.signature(unwrapped(diffusion).p_sample_loop).parameters
-        self._returns_values = main
+        # The main branch's, or derived from it.
+        loops = (vars(cls).get("p_sample_loop") for cls in type(unwrapped(diffusion)).__mro__)
+        self._returns_values = any("sample_fn" in inspect.signature(loop).parameters for loop in loops if loop)
 
     @property
     def _wrapped_diffusion(self) -> Any:
@@ -59,16 +60,18 @@ class DiffusionSubject(Parts):
         return ()
 
     def call(
-        self, plan: Plan, cond: Mapping[int, Any], horizon: int | None = None, *, verbose: bool = True,
-        return_chain: bool = False, **kwargs: Any,
+        self, plan: Plan, cond: Mapping[int, Any], *args: Any, **kwargs: Any
     ) -> Sample | Tensor | tuple[Tensor, Tensor]:  # fmt: skip
-        """``(cond, horizon=None, ...)``: cond ``{time: [B, O]}``, normalised; a plan for each of the B.
+        """Of the main branch ``(cond, horizon=None, *, return_chain=False, ...)``, of the maze2d branch ``(cond,
+        verbose=True, return_diffusion=False, *, horizon=None)``: cond ``{time: [B, O]}``, normalised; a plan for each
+        of the B.
 
         Returns what the diffusion does: a Sample, or of the maze2d branch the trajectories, with their chains if asked.
         """
         import torch
 
-        asked = {**kwargs, "horizon": horizon}
+        asked = self._named(args, kwargs)
+        return_chain = bool(asked.pop("return_chain", False))
         self._now = {**self._given, **{name: value for name, value in asked.items() if value is not None}}
         plans = plan({t: _array(t, obs) for t, obs in cond.items()}, 1, return_chain=return_chain)
         x = np.concatenate((plans.actions, plans.observations), axis=-1)[:, 0]
@@ -80,6 +83,17 @@ class DiffusionSubject(Parts):
             return Sample(x, values, chains)
         return x if chains is None else (x, chains)
 
+    def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's arguments by the main branch's names."""
+        names = ("horizon",) if self._returns_values else ("verbose", "return_diffusion")
+        if len(args) > len(names):
+            raise TypeError(f"policy: found {1 + len(args)} positional arguments, expected cond, {', '.join(names)}")
+        asked = {**dict(zip(names, args)), **kwargs}
+        if not self._returns_values and "return_diffusion" in asked:
+            asked["return_chain"] = asked.pop("return_diffusion")
+        asked.pop("verbose", None)
+        return asked
+
     def original(self, cond: Mapping[int, Tensor], **kwargs: Any) -> Any:
         """The diffusion's own call, with the arguments that calls have now."""
         subject = self.in_float32()
@@ -88,13 +102,15 @@ class DiffusionSubject(Parts):
     def example(
         self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """One plan with the arguments that calls have now; conditions are normalised here."""
+        """Situations of their own, with a goal, and the arguments that calls have now; conditions are normalised here,
+        and the same for all."""
         import torch
 
         if conditions is None:
-            conditions = {0: np.random.default_rng(0).uniform(-0.8, 0.8, checkpoint.observation_dim)}
-        cond = {t: torch.as_tensor(np.asarray(obs, np.float32)).reshape(1, -1) for t, obs in conditions.items()}
-        return (cond,), dict(self._now)
+            inside = np.random.default_rng(0).uniform(-0.8, 0.8, (2, PLANS, checkpoint.observation_dim))
+            conditions = dict(zip((0, checkpoint.unet.spec.horizon - 1), inside))
+        arrays = {t: np.asarray(obs, np.float32) for t, obs in conditions.items()}
+        return ({t: torch.as_tensor(a).expand(PLANS, a.shape[-1]) for t, a in arrays.items()},), dict(self._now)
 
     def compared(self, result: Any, checkpoint: Checkpoint) -> dict[str, NDArray]:
         """As it is."""

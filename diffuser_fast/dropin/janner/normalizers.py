@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.normalizers import CDF, Gaussian, Limits, Normalizer, Normalizers
+from ..ways import ways
 
 FIELDS = ("observations", "actions")
 _ATTRIBUTES = {
@@ -23,8 +24,9 @@ def read_normalizers(normalizer: Any) -> Normalizers:
 
 
 def statistics(normalizer: Any) -> tuple[Any, ...]:
-    """What tells whether its statistics have changed, compared with ``==``; of long ones a sample."""
-    return tuple(_sample(one) for one in _fields(normalizer))
+    """What tells whether it has changed, compared with ``==``: its ways, and of each field its ways and its statistics;
+    of long ones a sample."""
+    return (ways(normalizer),), *((ways(one), *_sample(one)) for one in _fields(normalizer))
 
 
 def _fields(normalizer: Any) -> list[Any]:

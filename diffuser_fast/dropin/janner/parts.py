@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from ...core.normalizers import Normalizers
 from ...core.schedule import Schedule
 from ...formats import janner_keys
 from ..modules import arrays, groups_of, unwrapped
-from ..subject import Plan, Reading
+from ..subject import PLANS, Plan, Reading
+from ..ways import HOOKS, hooks, own_methods, ways
 from .settings import Sampling, sampling, step_name, wrapper_of
 from .torch_noise import torch_tape
 
@@ -33,7 +36,8 @@ _METHODS = ("gradients", "forward", "__call__")
 
 @dataclass(frozen=True)
 class Facts:
-    """What plans of a diffusion depend on beside its tensors. behind: its objects, or their classes."""
+    """What plans of a diffusion depend on beside its tensors. behind: its networks, which are not kept alive, its step
+    function, and the ways of its objects."""
 
     guide: Guide | None
     horizon: int
@@ -111,8 +115,12 @@ class Parts(ABC):
             predict_epsilon=bool(diffusion.predict_epsilon),
             clip_denoised=bool(diffusion.clip_denoised),
             statistics=self._statistics(),
-            behind=(diffusion, asked.step, value_network(guide), *map(type, guide_parts(guide))),
+            behind=(*map(_weak, (diffusion, value_network(guide))), asked.step, *map(ways, self._objects(guide))),
         )
+
+    def _objects(self, guide: Any) -> Iterator[Any]:
+        """Those whose methods are called for a plan, beside modules inside of modules."""
+        return chain((self.target, self.diffusion), guide_parts(guide))
 
     def modules(self) -> list[nn.Module]:
         """The diffusion, and the value network if it guides."""
@@ -137,11 +145,18 @@ class Parts(ABC):
             metadata={"source": type(self.target).__name__},
         )
         if settings.guide is None:
-            return [Reading(checkpoint, None, settings.horizon)]
+            return [Reading(checkpoint, None, settings.horizon, plans=self._plans)]
         guides = [settings.guide]
         if settings.guide.scale_by_variance:
             guides.append(replace(settings.guide, variance_power=0.5))
-        return [Reading(replace(checkpoint, guide=guide), guide, settings.horizon) for guide in guides]
+        return [
+            Reading(replace(checkpoint, guide=guide), guide, settings.horizon, plans=self._plans) for guide in guides
+        ]
+
+    @property
+    def _plans(self) -> int:
+        """How many a call can be asked for, to compare them."""
+        return PLANS
 
     def doubt(self) -> str | None:
         """A wrapped step, or a guide's own methods: what may do nothing on one plan and something on the next."""
@@ -150,6 +165,10 @@ class Parts(ABC):
         if wrapper is not None:
             return f"its sample_fn is wrapped by {wrapper}, which a compiled loop would not call"
         for depth, part in enumerate(guide_parts(guide)):
+            own = [name for name, _ in own_methods(part) if name in _METHODS]
+            if own or hooks(part):
+                what = f"{own[0]}() of its own, set on the object" if own else f"hooks ({', '.join(_hooked(part))})"
+                return f"its guide has {what}, which a compiled loop would not call"
             for name in _METHODS:
                 owner = next((cls for cls in type(part).__mro__ if name in vars(cls)), None)
                 if owner is None or owner.__name__ in (*_GUIDES, "Module"):
@@ -198,6 +217,14 @@ def guide_parts(guide: Any) -> Iterator[Any]:
         yield part
         inner = unwrapped(getattr(part, "model", None))
         part = inner if hasattr(inner, "state_dict") else None
+
+
+def _hooked(part: Any) -> list[str]:
+    return [name.removeprefix("_") for name in HOOKS if getattr(part, name, None)]
+
+
+def _weak(one: Any) -> Any:
+    return None if one is None else weakref.ref(one)
 
 
 def value_network(guide: Any) -> nn.Module | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...core.checkpoint import Checkpoint
 from ...core.normalizers import Normalizers
-from ..subject import Plan
+from ..subject import PLANS, Plan
 from .normalizers import read_normalizers, statistics
 from .parts import Parts
 
@@ -84,19 +84,29 @@ class PolicySubject(Parts):
     def original(self, conditions: Mapping[int, Any], **kwargs: Any) -> tuple[NDArray, NamedTuple]:
         """The policy's own call; where it has none, what a GuidedPolicy of its parts does."""
         policy = self.in_float32().target
-        return policy(conditions, **kwargs) if callable(policy) else self._without_policy(policy, conditions)
+        return policy(conditions, **kwargs) if callable(policy) else self._without_policy(policy, conditions, **kwargs)
+
+    @property
+    def _parameters(self) -> Mapping[str, Any]:
+        """Of its call."""
+        return inspect.signature(self.target if callable(self.target) else self._without_policy).parameters
+
+    @property
+    def _plans(self) -> int:
+        """One, if its call is of a kind that takes no number of candidates."""
+        return PLANS if "batch_size" in self._parameters else 1
 
     def example(
         self, checkpoint: Checkpoint, conditions: Mapping[int, Any] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Observations inside the data, at time 0; and of the maze2d branch a goal, which it is always given."""
+        """Observations inside the data, at time 0 and at the end: what it does with a goal is compared, too."""
         if conditions is None:
-            times = [0] if self._is_guided_kind else [0, checkpoint.unet.spec.horizon - 1]
+            times = [0, checkpoint.unet.spec.horizon - 1]
             inside = np.random.default_rng(0).uniform(-0.8, 0.8, (2, checkpoint.observation_dim))
             physical = checkpoint.normalizers.observations.unnormalize(inside)
             conditions = dict(zip(times, physical.astype(np.float32)))
-        quiet = "verbose" in inspect.signature(self.target).parameters if callable(self.target) else False
-        return (dict(conditions),), {"verbose": False} if quiet else {}
+        wanted = {"batch_size": self._plans, "verbose": False}
+        return (dict(conditions),), {name: value for name, value in wanted.items() if name in self._parameters}
 
     def compared(self, result: tuple[NDArray, NamedTuple], checkpoint: Checkpoint) -> dict[str, NDArray]:
         """Normalised."""
@@ -110,8 +120,10 @@ class PolicySubject(Parts):
             found["values"] = plans.values.detach().cpu().numpy().astype(np.float64)
         return found
 
-    def _without_policy(self, policy: Any, conditions: Mapping[int, Any]) -> tuple[NDArray, NamedTuple]:
-        """What a GuidedPolicy of these parts does for one plan."""
+    def _without_policy(
+        self, policy: Any, conditions: Mapping[int, Any], batch_size: int = 1
+    ) -> tuple[NDArray, NamedTuple]:
+        """What a GuidedPolicy of these parts does."""
         import torch
 
         preprocess = getattr(policy, "preprocess_fn", None) or (lambda obs: obs)
@@ -119,7 +131,7 @@ class PolicySubject(Parts):
             t: torch.as_tensor(policy.normalizer.normalize(preprocess(np.asarray(obs)), "observations")).to(self.device)
             for t, obs in conditions.items()
         }
-        cond = {t: obs.to(torch.float32)[None] for t, obs in cond.items()}
+        cond = {t: obs.to(torch.float32).expand(batch_size, -1) for t, obs in cond.items()}
         guide = {"guide": policy.guide} if self.sampling()[1] is not None else {}
         options = {name: value for name, value in getattr(policy, "sample_kwargs", {}).items() if name != "verbose"}
         sample = policy.diffusion_model(cond, verbose=False, **guide, **options)
@@ -127,7 +139,7 @@ class PolicySubject(Parts):
         split = int(self.diffusion.action_dim)
         actions = policy.normalizer.unnormalize(x[..., :split], "actions")
         observations = policy.normalizer.unnormalize(x[..., split:], "observations")
-        values = getattr(sample, "values", torch.zeros(1))
+        values = getattr(sample, "values", torch.zeros(batch_size))
         return actions[0, 0], Trajectories(actions, observations, values)
 
 
