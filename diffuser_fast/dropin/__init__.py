@@ -1,6 +1,6 @@
 """``accelerate(policy)``: an object of another library, called as before, planning on our engines.
 
-By duck typing: the objects are looked at, never imported. What they do is not guessed from names: one plan of theirs
+By duck typing: the objects are looked at, never imported. What they do is not guessed from names: plans of theirs
 is compared with ours. What a library's objects mean is said in one module each (see subject.py).
 """
 
@@ -31,10 +31,11 @@ def accelerate(
     noise: "philox" (ours: the same on every device), or "torch": drawn from torch's global generator in the
     original's order, so that a seeded run gives the same plans. planner_options: ``threads``, ``seed``, ``device``, ...
 
-    check: one plan of the policy is compared with ours on the same noise, which takes as long as the policy takes;
-    torch's generators are left as they were. ``{time: observation}`` compares on these conditions; False leaves it out
-    and takes what is behind the original's names for the original's. Compared again, at a later call, is what nothing
-    vouches for: another step function, other modules, a guide more than ten times as strong.
+    check: three plans of the policy, with a goal where it takes one, are compared with ours on the same noise, which
+    takes as long as the policy takes; torch's generators are left as they were. ``{time: observation}`` compares on
+    these conditions; False leaves it out and takes what is behind the original's names for the original's. Compared
+    again, at a later call, is what nothing vouches for: another step function, other modules, classes, methods, hooks
+    or settings of layers, a guide more than ten times as strong, or one that had not shown itself.
 
     guide, normalizer, sample_kwargs: of a bare ``GaussianDiffusion``, given as ``policy``. With a normaliser it is
     called as a GuidedPolicy, without one as itself. guide: a ValueGuide or a bare value network; sample_kwargs: as a
