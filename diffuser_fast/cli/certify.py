@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import show
-from .options import guide_options, load_checkpoint, load_options, with_guide
+from .options import check_file, guide_options, load_checkpoint, load_options, with_guide
 
 
 @click.command()
@@ -33,9 +33,14 @@ def command(
     """
     import json
 
+    from .. import backends
     from ..conformance.certify import certificate
     from ..core.whole_file import write_whole
 
+    for name in backend:
+        backends.get(name)  # an unknown one, or one that is not installed, is an error before hours of work
+    if out:
+        check_file("--out", out)
     loaded = with_guide(load_checkpoint(checkpoint, options), options)
     # First, for it is what may be refused: an environment that there is not, or of another body.
     closed_loop = {"closed_loop": _closed_loop(loaded, env, episodes, seed)} if env else {}

@@ -20,8 +20,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def emit(record: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
-    click.echo(json.dumps(record, indent=2, default=_plain))
+    """One JSON object on standard output; null for what is no finite number, which JSON has not."""
+    try:
+        text = json.dumps(record, indent=2, default=_plain, allow_nan=False)
+    except ValueError:
+        plain = json.loads(json.dumps(record, default=_plain), parse_constant=lambda _: None)
+        text = json.dumps(plain, indent=2)
+    click.echo(text)
 
 
 @contextmanager

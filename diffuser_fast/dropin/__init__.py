@@ -1,7 +1,7 @@
 """``accelerate(policy)``: an object of another library, called as before, planning on our engines.
 
 By duck typing: the objects are looked at, never imported. What they do is not guessed from names: plans of theirs
-is compared with ours. What a library's objects mean is said in one module each (see subject.py).
+are compared with ours. What a library's objects mean is said in one module each (see subject.py).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from diffuser_fast import load
+from diffuser_fast import load, pretrained
 from diffuser_fast.data import from_arrays
 from diffuser_fast.data.files import save_stream
 
@@ -68,6 +68,24 @@ def test_a_guide_on_x0(refusal, record):
     line = refusal("plan", *words)
     assert "--guide-steps: found 2, expected at most 1 where the guide acts on x0" in line
     assert record("plan", *words, "--guide-steps", 1)["actions"]
+
+
+def test_a_backend_that_there_is_not(refusal, tmp_path):
+    assert "--backend: found 'nonsense', expected 'auto' or one of cpu" in refusal(
+        "certify", MAZE[0], "--backend", "nonsense"
+    )
+
+
+def test_json_is_json_whatever_is_in_it(run, tmp_path):
+    path = tmp_path / "planner.safetensors"
+    path.write_bytes(pretrained.path("maze2d-umaze").read_bytes())
+    path.with_suffix(".presets.json").write_text('{"realtime": {"eta": NaN}}')
+    code, out, _ = run("info", path, "--json")
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert code == 0 and json.loads(out, parse_constant=refuse)
 
 
 def test_no_checkpoint_at_all(refusal):
