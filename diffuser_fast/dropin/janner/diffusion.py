@@ -36,9 +36,7 @@ class DiffusionSubject(Parts):
         self.target = diffusion
         self._given = {**({} if guide is None else {"guide": guide}), **(arguments or {})}
         self._now = self._given  # of the last call
-        # The main branch's, or derived from it.
-        loops = (vars(cls).get("p_sample_loop") for cls in type(unwrapped(diffusion)).__mro__)
-        self._returns_values = any("sample_fn" in inspect.signature(loop).parameters for loop in loops if loop)
+        self._returns_values = _takes_steps(type(unwrapped(diffusion)))
 
     @property
     def _wrapped_diffusion(self) -> Any:
@@ -118,6 +116,17 @@ class DiffusionSubject(Parts):
             return {"trajectories": result.detach().cpu().numpy()}
         found = {"trajectories": result.trajectories, "values": result.values}
         return {name: tensor.detach().cpu().numpy().astype(np.float64) for name, tensor in found.items()}
+
+
+def _takes_steps(cls: type) -> bool:
+    """Whether its loop takes a step function, as the main branch's does: of the first class that says what it takes."""
+    for loop in filter(None, (vars(one).get("p_sample_loop") for one in cls.__mro__)):
+        parameters = inspect.signature(loop).parameters.values()
+        if any(one.name == "sample_fn" for one in parameters):
+            return True
+        if not any(one.kind == one.VAR_POSITIONAL for one in parameters):
+            return False
+    return False
 
 
 def _array(t: int, obs: Any) -> NDArray[np.float64]:
