@@ -117,7 +117,7 @@ class ActingLoop:
         hold: Callable[[NDArray], ArrayLike] | None = None, warm: bool = False, max_seam: float | None = None,
         watchdog: int | None = None,
     ) -> None:  # fmt: skip
-        if not isinstance(planner, Planner):
+        if not hasattr(planner, "checkpoint"):
             raise TypeError(f"planner: expected a Planner, found {type(planner).__name__}")
         if planner.checkpoint.observes_condition or planner.checkpoint.acting.history > 1:
             raise ValueError("planner: its plans begin at several observations; that is for Planner.act")

@@ -59,7 +59,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], attributes: Mapping | None = N
             array = np.zeros(steps or 0, dtype)
         if name not in REQUIRED and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
-        if name in FLAGS and not np.isin(array, (0, 1)).all():
+        if name in FLAGS and array.ndim == 1 and not np.isin(array, (0, 1)).all():
             odd = array[~np.isin(array, (0, 1))].flat[0]
             raise ValueError(f"{source}: {name}: found {odd}, expected true or false, 1 or 0")
         fields[name] = np.ascontiguousarray(array, dtype=dtype)

@@ -54,7 +54,7 @@ def lost(tmp_path):
 
 def test_options_are_named_as_they_are_typed(planner, bare, lost, refusal, tmp_path):
     for words, sentence in [
-        (("plan", planner, *OBS, "--batch-size", 0), "--batch-size: found 0, expected a whole number at least 1"),
+        (("plan", planner, *OBS, "--batch-size", 0), "--batch-size: found 0, expected a whole number from 1"),
         (("plan", planner, *OBS, "--n-steps", 9), "--n-steps: found 9, expected a whole number from 1 to 4"),
         (("plan", planner, *OBS, "--eta", 0.5), "--sampler: ddpm takes no eta"),
         (("plan", planner, *OBS, "--cores", "9999"), "--cores: "),

@@ -118,7 +118,7 @@ def test_a_planner_goes_on_at_another_horizon(tmp_path, first):
 @pytest.mark.parametrize(
     ("change", "recipe", "sentence"),
     [
-        ({}, {"dim": 16}, "start: its network is UNetSpec"),
+        ({}, {"dim": 16}, "start: its network has dim 8, not the 16 asked for"),
         ({}, {"n_timesteps": 6}, "start: it has 5 diffusion steps, the recipe 6"),
         ({}, {"prediction": "epsilon"}, "start: its network predicts x0, the recipe's epsilon"),
         ({}, VALUE, "start: the checkpoint has no value network"),
