@@ -7,6 +7,7 @@ with the argument's name.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ def whole(name: str, value: Any, low: int | None = None, high: int | None = None
         limit = "" if low is None else f" at least {low}" if high is None else f" from {low} to {high}"
         raise ValueError(f"{name}: found {shown(value)}, expected a whole number{limit}")
     return number
+
+
+def wholes(name: str, values: Any, low: int | None = None, high: int | None = None) -> list[int]:
+    """Several of them."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: found {shown(values)}, expected whole numbers like [2, 3]")
+    return [whole(name, value, low, high) for value in values]
 
 
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -27,7 +27,7 @@ from ..core.loop import PlanTables, Result, SamplingLoop, sampling_loop
 from ..core.physical import Physical
 from ..core.prefix import Prefix
 from ..core.samplers import step_table
-from ..core.scalars import real, whole
+from ..core.scalars import real, whole, wholes
 from ..core.spelling import setting
 from ..settings import MOST_THREADS, SETTINGS
 from .budget import LEARNT, LONGEST, Budget, Ended
@@ -124,9 +124,7 @@ class Planner:
         if cores is not None:
             if "cores" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"cores: the {self.backend} backend has no threads to pin")
-            if isinstance(cores, str) or not isinstance(cores, Iterable):
-                raise TypeError(f"cores: expected numbers like [2, 3], found {cores!r}")
-            self._options["cores"] = [whole("cores", core, 0, 2**20) for core in cores]
+            self._options["cores"] = wholes("cores", cores, 0, 2**20)
         if launches is not None:
             if "launches" not in backends.get(self.backend).OPTIONS:
                 raise ValueError(f"launches: the {self.backend} backend has one way of its own")
