@@ -112,9 +112,11 @@ def compiled(task: Task) -> Compiled:
     from triton.compiler import ASTSource
 
     one = task.one
-    # As the just-in-time compiler spells them, which lists strings too: then its cache's entries are the same.
-    names = enumerate(one.kernel.arg_names)
-    attrs = {(i,): [] for i, name in names if isinstance(one.constexprs.get(name), str)} | dict(one.attrs)
+    # As the just-in-time compiler spells them, which lists constants too (before 3.7 those that are strings): then its
+    # cache's entries are the same.
+    kinds = object if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7) else str
+    constants = {name for name, value in one.constexprs.items() if isinstance(value, kinds)}
+    attrs = {(i,): [] for i, name in enumerate(one.kernel.arg_names) if name in constants} | dict(one.attrs)
     source = ASTSource(one.kernel, one.signature, one.constexprs, dict(sorted(attrs.items())))
     try:
         made = triton.compile(source, GPUTarget("cuda", task.capability, 32), options=one.options)
