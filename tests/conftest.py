@@ -4,11 +4,15 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: its tensors here are small
+
+if sys.version_info < (3, 11):  # the package runs on 3.10, its benchmarks do not: they say so themselves
+    collect_ignore = ["bench", "evaluation", "offline/test_check_kernels.py", "offline/test_jit.py"]
 
 
 def pytest_addoption(parser):

@@ -165,7 +165,7 @@ def conditions(batch):
     obs = {t: normal(20 + t, batch, OBSERVATIONS).float() for t in (0, HORIZON - 2)}
     mask, values = np.zeros((HORIZON, ACTIONS + OBSERVATIONS), bool), np.zeros((batch, HORIZON, ACTIONS + OBSERVATIONS))
     for t, numbers in obs.items():
-        mask[t, ACTIONS:], values[:, t, ACTIONS:] = True, numbers
+        mask[t, ACTIONS:], values[:, t, ACTIONS:] = True, numbers.numpy()
     return {t: numbers.double() for t, numbers in obs.items()}, Inpainting(mask, values)
 
 
