@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffuser_fast import settings
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(__file__).with_name("scratch")  # git ignores it: what was compiled, and what single runs leave
 PACKAGES = (
@@ -92,7 +94,7 @@ def slug(device: str) -> str:
 
 def usable_cores() -> int:
     """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(settings.usable_cores())
 
 
 @dataclass

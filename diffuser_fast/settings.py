@@ -28,6 +28,11 @@ class Settings:
     isa: str | None = None
 
 
+def usable_cores() -> set[int]:
+    """Those that this process may use."""
+    return set(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
 def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     """The settings of an environment; ValueError names a variable that makes no sense."""
     backend = environ.get("DIFFUSER_FAST_BACKEND") or None

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from diffuser_fast.settings import Settings, read
+from diffuser_fast.settings import BACKENDS, ISAS, Settings, read
 
 
 def test_nothing_is_set_by_default():
@@ -50,6 +50,12 @@ def test_they_are_read_once_at_import():
         assert done.stdout.strip() == threads, done.stderr
 
 
+def test_backends_are_those_that_are_registered():
+    from diffuser_fast.backends import REGISTRY
+
+    assert tuple(REGISTRY) == BACKENDS
+
+
 def test_a_backend_that_is_none():
     with pytest.raises(ValueError, match="DIFFUSER_FAST_BACKEND: found 'gpu', expected one of cpu, triton, cuda"):
         read({"DIFFUSER_FAST_BACKEND": "gpu"})
@@ -67,7 +73,6 @@ def test_what_this_machine_does_not_have(monkeypatch):
 
     from diffuser_fast import backends
     from diffuser_fast.backends import cpu
-    from diffuser_fast.settings import ISAS
 
     foreign = next(isa for isa in ISAS if isa not in cpu.isas())
     monkeypatch.setattr(cpu, "SETTINGS", replace(cpu.SETTINGS, isa=foreign))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import platform
 from typing import Any
 
@@ -60,7 +59,7 @@ def examine() -> dict[str, Any]:
     from ..core.loop import sampling_loop
     from ..core.samplers import ddpm
     from ..core.spec import UNetSpec, ValueSpec
-    from ..settings import SETTINGS
+    from ..settings import SETTINGS, usable_cores
 
     # Something small and guided to ask the backends about.
     sizes = {"horizon": 8, "transition_dim": 5, "dim": 16, "dim_mults": (1, 4)}
@@ -72,7 +71,7 @@ def examine() -> dict[str, Any]:
         "diffuser-fast": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(usable_cores()),
         "packages": packages,
         "backends": found,
         "auto": SETTINGS.backend or backends.choose("auto", loop),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..core.conditions import parse_conditions
 from ..planner import Planner
+from ..settings import usable_cores
 
 PERCENTILES = (50, 90)  # there are a dozen calls of the slower side: too few to tell a p99
 SETTLE = 0.02  # seconds between the two, so that one's idle threads do not spin beside the other
@@ -36,17 +36,12 @@ def engine_vs_eager(planner: Planner, conditions: Mapping[int, Any], seconds: fl
     if situations is not None:
         raise ValueError("conditions: one situation is timed, not several at once")
     sides["torch eager"] = lambda: eager(given)
-    before = threads(planner.threads or cores())
+    before = threads(planner.threads or len(usable_cores()))
     try:
         return _rows(_in_turns(sides, seconds))
     finally:
         threads(**before)
         planner.reset()
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_turns(sides: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:

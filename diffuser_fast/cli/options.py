@@ -96,17 +96,6 @@ _PLANNER = (
     click.option("--seed", type=int, default=0, show_default=True),
 )  # fmt: skip
 
-
-def check_file(option: str, path: Any) -> None:
-    """BadParameter, naming the option, for a file that could not be written: asked before the work, not after."""
-    from ..core.whole_file import check_writable
-
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
-
-
 load_options = adds(_LOAD)  # what load_checkpoint takes
 guide_options = adds(_GUIDE)  # what with_guide takes
 planner_options = adds((*_LOAD, *_PLANNER))  # what make_planner takes
@@ -125,6 +114,16 @@ def load_checkpoint(checkpoint: str, options: dict[str, Any]) -> Any:
             raise click.BadParameter(f"found {name}, which is given otherwise", param_hint="--fact")
         given[name] = said
     return load(checkpoint, value=value, normalizer=normalizer, **given)
+
+
+def check_file(option: str, path: Any) -> None:
+    """BadParameter, naming the option, for a file that could not be written: asked before the work, not after."""
+    from ..core.whole_file import check_writable
+
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def fact(text: str, option: str) -> tuple[str, Any]:

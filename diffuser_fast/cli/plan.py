@@ -60,8 +60,8 @@ def command(
         else:
             more = _conditions(numbers)
             if twice := sorted(given.keys() & more.keys()):
-                known = {0: "--obs gives", -1: "--goal gives"}.get(twice[0], "is given twice:")
-                raise click.BadParameter(f"found time {twice[0]}, which {known} already", param_hint="--condition")
+                known = {0: "--obs gives already", -1: "--goal gives already"}.get(twice[0], "is given twice")
+                raise click.BadParameter(f"found time {twice[0]}, which {known}", param_hint="--condition")
             given |= more
     if _depth(conditioned) > 2:
         raise click.BadParameter("found several situations, expected one: a plan is of one", param_hint="--obs")

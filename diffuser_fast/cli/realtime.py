@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..settings import usable_cores
+
 ENOUGH = 256 << 20  # bytes of locked memory
 
 
@@ -100,7 +102,7 @@ def _isolated(root: Path) -> Finding:
 
 
 def _cores(root: Path) -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = len(usable_cores())
     cure = "one core is shared by the control loop and its planner: each waits for the other"
     return Finding("cores of this process", str(usable), usable > 1, "" if usable > 1 else cure)
 

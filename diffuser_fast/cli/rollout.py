@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from . import show
-from .latency import cores
 from .options import check_file, fact, make_planner, planner_options
 
 
@@ -39,11 +38,12 @@ def command(
     the bit; processes share the machine's cores, and so latencies are of a machine at work.
     """
     from ..envs.locomotion import is_locomotion
+    from ..settings import usable_cores
 
     if gif:
         check_file("--gif", gif)
     if workers > 1 and cluster != "slurm" and options["threads"] is None:
-        options["threads"] = max(1, cores() // workers)
+        options["threads"] = max(1, len(usable_cores()) // workers)
     planner = make_planner(checkpoint, seed=seed, **options)
     env = env or str(planner.checkpoint.metadata.get("env") or "")
     if not env:

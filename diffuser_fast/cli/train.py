@@ -49,6 +49,7 @@ def command(
 
     from ..formats import load
     from ..train.start import next_recipe
+    from ..train.state import STATE
     from ..train.trainer import Trainer
 
     if threads:
@@ -57,8 +58,9 @@ def command(
     episodes = read_dataset(data, **options)
     env = str(episodes.attributes.get("env_id", ""))
     stored = out / "recipe.json"
+    recipe = recipe or (stored if (out / STATE).exists() else None)  # of a run that has something to go on from
     begun = None if start is None else load(start)
-    base = _read_recipe(recipe or stored) if recipe or stored.exists() else None
+    base = None if recipe is None else _read_recipe(recipe)
     if base is None and begun is not None:
         base = next_recipe(begun, str(given.get("target", "planner")))
     base = base or _published(env, given)

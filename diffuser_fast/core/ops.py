@@ -69,7 +69,8 @@ class Attr:
 
 
 ATTRS: dict[str, Attr] = {
-    "k": Attr(int, 1, 4096),  # (limits are the C++ engine's, far beyond any network)
+    # Far beyond any network: of k, stride and pad as in the C++ engine, of the others what 32 bits hold.
+    "k": Attr(int, 1, 4096),
     "stride": Attr(int, 1, 4096),
     "pad": Attr(int, 0, 4096),
     "transposed": Attr(bool),

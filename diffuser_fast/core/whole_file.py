@@ -20,11 +20,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     stays a link: what it leads to is replaced. A file keeps its mode. What is there and is no file (a device, a pipe)
     is written into, when all is known to be well.
     """
+    path, mode = path.resolve() if path.is_symlink() else path, None
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder, expected the name of a file to write")
-    path, mode = path.resolve() if path.is_symlink() else path, None
     if path.exists():
         mode = stat.S_IMODE(path.stat().st_mode)
         if not os.access(path, os.W_OK):

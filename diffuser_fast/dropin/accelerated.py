@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..backends.engine import BusyError
 from ..core.noise import tape as drawn
 from ..planner import Planner, Plans
+from ..planner.turns import Turns
 from .check import agreeing
 from .subject import Reading, Settings, Subject, situations
 from .watch import Watch
@@ -39,14 +36,15 @@ class Accelerated:
     """
 
     _OWN = frozenset(("_subject", "_options", "_noise", "_check", "_proven", "_chosen", "_count", "_planner", "_watch",
-                      "_settings", "_lock", "_process"))  # fmt: skip
+                      "_settings", "_turns"))  # fmt: skip
 
     def __init__(
         self, subject: Subject, *, noise: str, check: bool | Mapping[int, Any], options: Mapping[str, Any]
     ) -> None:
         if refused := [name for name in NO_PLACE if name in options]:
             raise ValueError(f"{refused[0]}: {NO_PLACE[refused[0]]}")
-        self._lock, self._process = threading.Lock(), os.getpid()
+        # A call's arguments stay with the subject until it is over: another thread's would take their place.
+        self._turns = Turns("policy")
         self._subject, self._noise, self._check = subject, noise, check
         self._options = {"batch_size": 1, "clip_scope": "array", **options}
         self._proven: dict[Any, float] = {}  # what a comparison vouches for -> the strongest guidance compared
@@ -59,7 +57,7 @@ class Accelerated:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As the object it stands for is called."""
-        with self._held():
+        with self._turns.taken():
             return self._subject.call(self._plan, *args, **kwargs)
 
     @property
@@ -70,28 +68,16 @@ class Accelerated:
     @property
     def planner(self) -> Planner:
         """The Planner of the object as it is now."""
-        with self._held():
+        with self._turns.taken():
             return self._current()
 
     def refresh(self) -> None:
         """Read everything again, and compare it."""
-        with self._held():
+        with self._turns.taken():
             self._ready(self._subject.settings(), anew=True)
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """A call's arguments stay with the subject until it is over: another thread's would take their place."""
-        if self._process != os.getpid():  # after a fork: whoever held the lock is not here
-            self._lock, self._process = threading.Lock(), os.getpid()
-        if not self._lock.acquire(blocking=False):
-            raise BusyError("policy")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
     def _method(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        with self._held():
+        with self._turns.taken():
             return getattr(self._subject, name, self._subject.call)(self._plan, *args, **kwargs)
 
     def _plan(
@@ -124,13 +110,13 @@ class Accelerated:
         watch = Watch(self._subject.modules())
         readings = self._subject.readings(settings)
         anew = anew or (self._watch is not None and watch.rebuilt(self._watch))
-        proven, strength = {} if anew else self._proven, settings.strength
+        proven, strength = {} if anew else self._proven, 0.0
         if not self._check or _vouched(proven, settings):
             reading = readings[self._chosen if self._chosen < len(readings) else 0]
             planner = _planner(reading, self._options)
         else:
             reading, planner, shown = self._compare(readings)
-            strength = strength if shown else 0.0
+            strength = settings.strength if shown else 0.0
         seed, number = self._count if self._planner is None else (self._planner.seed, self._planner.number)
         planner.reset(seed, number=number)
         # Nothing is assigned before all of it has worked: a refusal leaves what there was.
@@ -189,7 +175,7 @@ class Accelerated:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._turns = Turns("policy")
         self._proven = {}  # the object may have changed since: it is compared again at its first call
         self._planner = self._watch = self._settings = None
 

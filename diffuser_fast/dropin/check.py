@@ -25,15 +25,14 @@ SHOWN = 10 * TOLERANCE
 # in its last place, a part of what float32 does. Two engines may each be twice as far off, as ours are judged too.
 MOVED, ANSWERS = 8, 4.0
 
+HOW_ON = "check={0: observation} compares on conditions of yours, check=False takes it as it is read"
+
 
 class Agreement(NamedTuple):
     """Which of the readings it is; and whether its guide, if it has one, moved the plans that were compared."""
 
     reading: int
     shown: bool
-
-
-HOW_ON = "check={0: observation} compares on conditions of yours, check=False takes it as it is read"
 
 
 def agreeing(

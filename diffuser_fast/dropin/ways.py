@@ -71,8 +71,6 @@ class Form:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Form) and self._seen == other._seen
 
-    __hash__ = None
-
     def _look(self) -> tuple[list[Any], ...]:
         hooked = [list(its.values()) for its in self._hooks if its]
         sizes = list(map(len, self._attributes))

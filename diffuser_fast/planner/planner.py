@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import backends
-from ..backends.engine import BusyError, Engine, Schedule, Seeded
+from ..backends.engine import Engine, Schedule, Seeded
 from ..core.arrays import as_numbers
 from ..core.checkpoint import Checkpoint
 from ..core.conditioning import asked_of, conditions_of, inpainting_of, tell
@@ -34,6 +32,7 @@ from .budget import LEARNT, LONGEST, Budget, Ended
 from .plans import Calibration, Plans, Replay
 from .presets import Settings, with_preset
 from .start import Size, noised, other_noise, shifted, tape_of
+from .turns import Turns
 
 GUIDED_BATCH = 64  # the original's
 MOST_PLANS = 2**20  # in one call, of one situation
@@ -41,7 +40,7 @@ SEEDS, NUMBERS = 2**64 - 1, 2**32 - 1  # the largest seed, and the largest numbe
 LOOPS, ENGINES = 16, 4  # how many a planner keeps, for the horizons and sizes it was asked for last
 CLASSES = {"float32": "exact", "float64": "exact", "float32-close": "close"}
 # Attributes of a Planner that belong to this process: a copy, here or in another, makes its own.
-OF_THIS_PROCESS = ("budget", "_loop", "_engine", "_physical", "_lock", "_process", "_working")
+OF_THIS_PROCESS = ("budget", "_loop", "_engine", "_physical", "_turns", "_working")
 
 
 class Planner:
@@ -165,22 +164,18 @@ class Planner:
             deadline="deadline" in module.SCHEDULES,
         )  # fmt: skip
         self._physical = Physical(checkpoint, whole_array=self._clip_array)
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._turns = Turns("planner")
         self._working: Engine | None = None
         self._engine(self.batch_size, self.horizon)
 
     @contextmanager
     def _held(self) -> Iterator[None]:
         """The planner for one call; BusyError if another has it."""
-        if self._process != os.getpid():  # after a fork: whoever held the lock is not here
-            self._lock, self._process = threading.Lock(), os.getpid()
-        if not self._lock.acquire(blocking=False):
-            raise BusyError("planner")
-        try:
-            yield
-        finally:
-            self._working = None
-            self._lock.release()
+        with self._turns.taken():
+            try:
+                yield
+            finally:
+                self._working = None
 
     @property
     def loop(self) -> SamplingLoop:

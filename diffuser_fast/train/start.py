@@ -18,6 +18,7 @@ from ..core.schedule import cosine
 from ..core.spec import Spec
 from ..formats import native
 from .recipe import Recipe
+from .state import STATE
 
 FILE = "from.safetensors"
 
@@ -35,7 +36,7 @@ def first_checkpoint(start: Checkpoint | None, folder: Path, recipe: Recipe, spe
         return kept
     if start is None:
         return None
-    if (folder / "training.pt").exists():
+    if (folder / STATE).exists():
         raise ValueError(f"start: the run in {folder} began from nothing; another folder for another run")
     _check(start, recipe, spec)
     return start

@@ -11,6 +11,8 @@ import torch
 from ..core.whole_file import whole_file, write_whole
 from ..formats.torch_file import read_torch
 
+STATE = "training.pt"  # its name in the run's folder
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Tensors and plain values, through torch.save."""

@@ -33,7 +33,7 @@ from .losses import loss_weights, planner_loss, value_loss
 from .module import TrajectoryNetwork
 from .recipe import Recipe
 from .standardized import Standardized
-from .state import LossLog, load_state, save_state
+from .state import STATE, LossLog, load_state, save_state
 
 LOG_EVERY = 50
 
@@ -135,7 +135,7 @@ class Trainer:
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
         }
-        save_state(self.folder / "training.pt", state)
+        save_state(self.folder / STATE, state)
         path = self.folder / f"{self.recipe.target}.safetensors"
         metadata = {**self.metadata, "recipe": self.recipe.to_json(), "step": self.step}
         if self.recipe.target == "value":
@@ -182,7 +182,7 @@ class Trainer:
 
     def _check_recipe(self) -> None:
         path = self.folder / "recipe.json"
-        if path.exists() and (self.folder / "training.pt").exists():  # until then there is nothing to go on from
+        if path.exists() and (self.folder / STATE).exists():  # until then there is nothing to go on from
             found = Recipe.from_json(json.loads(path.read_text())).to_json()
             # Only the length of a run may change: more steps put off its final decay, fewer bring it on.
             changed = [k for k, v in self.recipe.to_json().items() if found[k] != v and k != "steps"]
@@ -191,7 +191,7 @@ class Trainer:
         write_whole(path, (json.dumps(self.recipe.to_json(), indent=2) + "\n").encode())
 
     def _resume(self) -> None:
-        path = self.folder / "training.pt"
+        path = self.folder / STATE
         if path.exists():
             state = load_state(path)
             self.net.load_state_dict(state["net"])

@@ -9,6 +9,7 @@ import pytest
 from diffuser_fast import load, pretrained
 from diffuser_fast.data import from_arrays
 from diffuser_fast.data.files import save_stream
+from diffuser_fast.train.recipe import Recipe
 
 SMALL = ("--horizon", 8, "--diffusion-steps", 4, "--dim", 8, "--dim-mults", "1,2", "--batch-size", 2)
 MAZE, OBS = ("maze2d-umaze", "--preset", "realtime"), ("--obs", "[1, 1, 0, 0]")
@@ -214,8 +215,11 @@ def test_a_run_that_never_began_blocks_no_folder(run, refusal, data, tmp_path):
         *words, "--seed", 99999999999999999999
     )
     (tmp_path / "run").mkdir(exist_ok=True)
-    (tmp_path / "run" / "recipe.json").write_text('{"seed": 5}')  # of one that was killed before its first save
+    (tmp_path / "run" / "recipe.json").write_text(
+        '{"seed": 5, "lr": 0.5}'
+    )  # of one that was killed before its first save
     assert run(*words, "--seed", 7)[0] == 0
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["lr"] == Recipe().lr  # nothing of it is left
     assert "has other values of seed" in refusal(*words, "--seed", 8)
 
 

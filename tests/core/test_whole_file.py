@@ -21,6 +21,13 @@ def test_a_link_stays_a_link(tmp_path):
     assert dangling.is_symlink() and (tmp_path / "nothing yet").read_bytes() == b"new"
 
 
+def test_a_link_into_a_folder_that_there_is_not(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "none" / "file")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none to write to"):
+        write_whole(link, b"new")
+
+
 def test_a_file_keeps_its_mode(tmp_path):
     path = tmp_path / "secret"
     path.write_bytes(b"old")

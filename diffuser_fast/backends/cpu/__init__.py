@@ -8,7 +8,6 @@ bfloat16 where the CPU can. A plan's result is the same, bit for bit, however ma
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from ...core.loop import SamplingLoop
 from ...core.program import Program
 from ...core.scalars import whole
 from ...core.verify import Support, unsupported
-from ...settings import MOST_THREADS, SETTINGS
+from ...settings import MOST_THREADS, SETTINGS, usable_cores
 from .engine import MISSING, CpuEngine, check, extension, open_engine
 from .records import INPUTS, OUTPUTS, ordered, records
 
@@ -111,7 +110,7 @@ def _guarded(shape: tuple[int, ...], values: NDArray | None = None) -> tuple[NDA
 def _placed(threads: int | None, cores: Sequence[int] | None) -> dict[str, Any]:
     """How many threads, and on which cores; ValueError where the two do not fit."""
     name, cores = ("DIFFUSER_FAST_CORES", SETTINGS.cores) if cores is None else ("cores", tuple(cores))
-    if foreign := sorted(set(cores) - set(usable_cores())):
+    if foreign := sorted(set(cores) - usable_cores()):
         raise ValueError(f"{name}: this process may not use core {foreign[0]}")
     if threads is None:
         threads = SETTINGS.threads or len(cores) or len(usable_cores())
@@ -119,8 +118,3 @@ def _placed(threads: int | None, cores: Sequence[int] | None) -> dict[str, Any]:
     if cores and len(cores) < threads:
         raise ValueError(f"{name}: found {len(cores)}, expected one for each of {threads} threads")
     return {"threads": threads, "cores": cores[:threads]}
-
-
-def usable_cores() -> set[int]:
-    """Those that this process may use."""
-    return set(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))

@@ -59,7 +59,7 @@ class DiffusionSubject(Parts):
 
     def call(
         self, plan: Plan, cond: Mapping[int, Any], *args: Any, **kwargs: Any
-    ) -> Sample | Tensor | tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> Sample | Tensor | tuple[Tensor, Tensor]:
         """Of the main branch ``(cond, horizon=None, *, return_chain=False, ...)``, of the maze2d branch ``(cond,
         verbose=True, return_diffusion=False, *, horizon=None)``: cond ``{time: [B, O]}``, normalised; a plan for each
         of the B.
