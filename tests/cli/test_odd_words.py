@@ -214,12 +214,11 @@ def test_a_run_that_never_began_blocks_no_folder(run, refusal, data, tmp_path):
     assert "--seed: found 99999999999999999999, expected a number from 0 to 4294967295" in refusal(
         *words, "--seed", 99999999999999999999
     )
-    (tmp_path / "run").mkdir(exist_ok=True)
-    (tmp_path / "run" / "recipe.json").write_text(
-        '{"seed": 5, "lr": 0.5}'
-    )  # of one that was killed before its first save
+    recipe = tmp_path / "run" / "recipe.json"
+    recipe.parent.mkdir(exist_ok=True)
+    recipe.write_text('{"seed": 5, "lr": 0.5}')  # of a run that was killed before its first save
     assert run(*words, "--seed", 7)[0] == 0
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["lr"] == Recipe().lr  # nothing of it is left
+    assert json.loads(recipe.read_text())["lr"] == Recipe().lr  # nothing of it is left
     assert "has other values of seed" in refusal(*words, "--seed", 8)
 
 
