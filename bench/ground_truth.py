@@ -1,4 +1,4 @@
-"""Whether an answer is right: its error against float64, by the project's own rule. All judging of bench/ is here.
+"""Whether an answer is right: its error against float64, by the project's own rule.
 
 The bounds are those of diffuser_fast/conformance, for engines and peers alike: "exact" is within twice the error that
 float32 implies, "close" within four times. Beyond these an answer may still be good ("fast": its deviation is stated)
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,21 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import diffuser_fast
-from diffuser_fast.backends import Seeded
-from diffuser_fast.conformance import (
-    ARITHMETIC,
-    EXACT,
-    Implied,
-    ImpliedPlan,
-    LoopCase,
-    OpCase,
-    Target,
-    implied_by_plan,
-    judge,
-    run_loops,
-    run_ops,
-)  # fmt: skip
-from diffuser_fast.core.conditions import parse_conditions
+from diffuser_fast.conformance import Implied, ImpliedPlan, implied_by_plan, judge
 
 from .machine import SCRATCH
 from .problem import FAR, Problem
@@ -118,46 +103,3 @@ def _judge(found: NDArray, implied: Implied) -> Judgement:
     deviation = verdicts[0].rms / (float(np.sqrt(np.mean(np.square(implied.exact)))) or 1.0)
     passed = [verdict.exactness for verdict in verdicts if verdict.passed]
     return Judgement(passed[0] if passed else "fast" if deviation <= WRONG else "wrong", deviation, verdicts[0].ratio)
-
-
-def bounded(exactness: str) -> bool:
-    """Whether a class promises the bound of its precision on every op; "fast" ones state their deviation."""
-    return exactness in CLASSES[:2]
-
-
-def case_error(target: Target, case: OpCase | LoopCase) -> float:
-    """The error of a conformance case, worst output, as a multiple of what its class allows."""
-    run = run_loops if isinstance(case, LoopCase) else run_ops
-    return max(one.verdict.ratio for one in run(target, [case], seeds=(0,)))
-
-
-def seeded_error(problem: Problem, target: Target, plan: int) -> float:
-    """The same of a plan whose noise the engine draws, beside the noise of core/noise.py."""
-    noise = Seeded(7, plan)
-    implied = implied_by_plan(problem.loop, problem.inpainting, noise, batch=4, arithmetic=target.arithmetic)
-    found = target.ready(problem.loop, 4, target.device)(problem.inpainting, noise)
-    return judge(found.x, implied.x, exactness=target.exactness).ratio
-
-
-def traced_error(folder: Path, target: Target) -> float:
-    """The same of a plan on a recorded tape (tests/golden), through ``load`` and ``Planner``."""
-    import diffuser_fast as dfx
-
-    with np.load(folder / "golden.npz") as file:
-        trace = dict(file)
-    where = {"precision": target.precision, "device": target.device}
-    planner = dfx.Planner(dfx.load(folder), target.backend, batch_size=trace["tape"].shape[1], **where)
-    given = {int(t): obs for t, obs in zip(trace["cond_keys"], trace["cond_vals"], strict=True)}
-    with warnings.catch_warnings(action="ignore"):  # mazes were recorded from starts outside their statistics
-        plans, normalizers = planner.plan(given, noise=trace["tape"]), planner.checkpoint.normalizers
-    inpainting = parse_conditions(given, planner.horizon, normalizers)[0]
-    implied = implied_by_plan(planner.loop, inpainting, trace["tape"], arithmetic=target.arithmetic).ranked()
-    parts = zip((plans.actions, plans.observations, plans.values), (*implied.physical(normalizers), implied.values))
-    return max(judge(*part, exactness=target.exactness).ratio for part in parts)
-
-
-def float64_error(problem: Problem, device: str) -> float:
-    """The same of the reference in float64 on the device, which judges the suite's answers there."""
-    found = EXACT.ready(problem.loop, problem.workload.batch, device)(problem.inpainting, problem.tape).x
-    implied = implied_by_plan(problem.loop, problem.inpainting, problem.tape, arithmetic=ARITHMETIC["float64"])
-    return judge(found, implied.x, sides=2).ratio

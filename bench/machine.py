@@ -26,6 +26,7 @@ FLAGS = (
     "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni",
     "amx_bf16", "asimd", "sve",
 )  # fmt: skip
+RECORDS = ("bench/results", "evaluation/results", "tests/margins")
 NOISY = 0.3  # work of others per core, above which a result carries a warning
 
 
@@ -75,7 +76,7 @@ def commit() -> tuple[str | None, bool]:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", ".", ":!bench/results", ":!evaluation/results")
+        changed = git("status", "--porcelain", "--untracked-files=no", ".", *(f":!{folder}" for folder in RECORDS))
         return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None, True

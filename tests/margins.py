@@ -2,7 +2,7 @@
 
     make margins                      all settings of this machine; fails where a margin is thinner than LEAST
     make margins ARGS="avx2 threads"  those with such words in their names
-    make margins ARGS=--record        a line for each in bench/results/margins, where the tree is clean
+    make margins ARGS=--record        a line for each in tests/margins, where the tree is clean
     pytest tests/core --margins=FILE  one run, recorded in FILE.*.json
 
 A margin is by how much an error could grow before its test changed its mind; of a test that must see a fault, by how
@@ -140,7 +140,7 @@ def thinnest(margins: dict[str, float]) -> dict[str, dict[str, Any]]:
 
 
 def record(commit: tuple[str | None, bool], setting: str, suites: dict[str, dict[str, Any]], passed: bool) -> None:
-    """A line in bench/results/margins: which machine, which commit, which setting, what was found."""
+    """A line in tests/margins: which machine, which commit, which setting, what was found."""
     from bench import machine
 
     now = datetime.now(timezone.utc)
@@ -148,7 +148,7 @@ def record(commit: tuple[str | None, bool], setting: str, suites: dict[str, dict
         "time": now.isoformat(timespec="seconds"), "commit": commit[0], "dirty": commit[1], "setting": setting,
         "passed": passed, "suites": suites, "machine": machine.fingerprint(),
     }  # fmt: skip
-    path = ROOT / "bench" / "results" / "margins" / f"{now:%Y-%m-%d}.jsonl"
+    path = ROOT / "tests" / "margins" / f"{now:%Y-%m-%d}.jsonl"
     path.parent.mkdir(exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(line) + "\n")

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from diffuser_fast import backends
 from diffuser_fast.backends.cuda import PRECISIONS as CUDA_PRECISIONS
 from diffuser_fast.backends.gpu import model
+from diffuser_fast.backends.gpu.plan import loop_stages
 
 from .. import machine
 from ..console import Console
 from ..peers import Candidate, Settings, candidates
 from ..peers.ours import engines
+from ..problem import problem
 from ..records import Log, Sheet
 from ..remote import Failure, Remote
 from ..repetitions import GPU, REHEARSAL
 from ..suite import measured as timed
 from ..suite import opened
 from ..workloads import Workload, workloads
-from . import chain, sanitizer
-from .checks import BACKEND, PARTS, checked
+
+sys.path.insert(0, str(machine.ROOT / "tests"))
+from on_gpu import sanitizer
+from on_gpu.checks import BACKEND, PARTS, checked
 
 CHECKING = 0.32  # of all the time, at most
 CUDA_CHECKING, SANITIZING = 0.2, 0.2  # of what is left then
@@ -72,7 +78,7 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
             sheet = there.call("measure", settings.clock, *((3, 1) if small else ()), limit=left())
             console.show(log.append(sheet), log.run)
             known = measured(sheet)
-            console.show(log.append(chain.sheet(workloads().select(None, MODELLED), known)), log.run)
+            console.show(log.append(modelled(workloads().select(None, MODELLED), known)), log.run)
             if known and not small:
                 model.remember(gpu["name"], known)
                 console.say(f"{model.MEASURED.name}: the engine's choices on {gpu['name']} follow {known}")
@@ -104,6 +110,16 @@ def measured(constants: Sheet) -> dict[str, float]:
     """What the model (model.py) can be told of what was measured, by the model's names."""
     found = {row[0]: row[1] for row in constants.rows}
     return {"node": found["kernel in a graph"]} if found.get("kernel in a graph") else {}
+
+
+def modelled(chosen: Iterable[Workload], known: Mapping[str, float]) -> Sheet:
+    """The model of these workloads, with what has been measured in the place of what is assumed."""
+    said, rows = ", ".join(f"{name} {value:.2f}" for name, value in known.items()) or None, []
+    for workload in chosen:
+        stages = loop_stages(problem(replace(workload, batch=1)).loop)
+        for way, found in model.modelled(stages, workload.batch, known=known).items():
+            rows.append([f"{workload.name}, {way}", found.low, found.high, said])
+    return Sheet("model", "a range, no measurement", ["run as", "from, ms", "to, ms", "measured constants"], rows)
 
 
 def cases(

@@ -1,9 +1,8 @@
-"""What is of a GPU alone, without one: its checks on another backend, its name, a whole rehearsal."""
+"""What is of a GPU alone, without one: its name, its model, a whole rehearsal."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from bench.gpu import checks, session  # noqa: E402 (need torch)
-from bench.gpu.checks import COLUMNS, Part, checked, planned, row  # noqa: E402
+from bench.gpu import session  # noqa: E402 (need torch)
 from bench.gpu.session import cases  # noqa: E402
 from bench.peers import Settings, candidates  # noqa: E402
-from bench.records import read  # noqa: E402
+from bench.records import Sheet, read  # noqa: E402
 from bench.workloads import workloads  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """The checks of a backend that can run here."""
-    monkeypatch.setattr(checks, "BACKEND", "reference")
-    monkeypatch.setattr(checks, "WORKLOAD", "tiny/guided/b2")
 
 
 def gpu(*words, **environment):
@@ -33,72 +24,6 @@ def gpu(*words, **environment):
         [sys.executable, "-m", "bench", "--gpu", *words], cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
-
-
-def test_every_check_is_in_one_part():
-    names = [name for name, _ in planned("float32", "cpu")]
-    assert names[0] == "plan 0 of seed 7" and len(set(names)) == len(names) > 200
-    first = [name.split()[0] for name in names].index("conv")
-    assert len({name.split()[0] for name in names[first : first + 8]}) == 8  # every kind, then every kind again
-    assert {name.split()[0] for name, _ in planned("fp16", "cpu")} == {"plan", "trace", "network"}
-
-
-def test_what_is_right_passes(here):
-    for name in ("plan 1 of seed 7", "float64 of the device", "trace hopper_guided", "act mish 17x9 range"):
-        found = Part("float32", "cpu", only=name)
-        assert found.next()[1] <= 1 and found.next() is None
-
-
-def test_what_is_wrong_fails(here, monkeypatch):
-    class Wrong(checks.Target):
-        def evaluate(self, case):
-            return {name: y * 1.001 for name, y in super().evaluate(case).items()}
-
-    monkeypatch.setattr(checks, "Target", Wrong)
-    assert Part("float32", "cpu", only="act mish 17x9 range").next()[1] > 1
-
-
-def test_a_check_that_raises_is_a_finding_and_after_cuda_errors_the_process_ends(here, monkeypatch):
-    def broken(target, case):
-        raise RuntimeError(said)
-
-    monkeypatch.setattr(checks, "case_error", broken)
-    said = "no such kernel"
-    assert Part("float32", "cpu", only="act mish 17x9 range").next() == (
-        "act mish 17x9 range",
-        "RuntimeError: no such kernel",
-    )
-    said = "CUDA error: an illegal memory access was encountered"
-    with pytest.raises(RuntimeError, match="illegal"):
-        Part("float32", "cpu", only="act mish 17x9 range").next()
-
-
-@pytest.mark.parametrize(
-    ("found", "failed", "worst", "where"),
-    [
-        ([("a", 0.5), ("b", 0.2)], 0, 0.5, "a"),
-        ([("a", 0.5), ("b", 2.0)], 1, 2.0, "b"),
-        ([("a", 2.0), ("b", float("nan"))], 2, None, "b"),
-        ([("a", 0.5), ("its process", "ended with 7")], 1, None, "its process: ended with 7"),
-        ([], 0, None, None),
-    ],
-)
-def test_findings_of_a_precision_are_a_row(found, failed, worst, where):
-    said = dict(zip(COLUMNS, row("float32", found), strict=True))
-    assert (said["failed"], said["worst, of what is allowed"], said["where"]) == (failed, worst, where)
-    assert (said["class"], said["run"]) == ("exact", len(found)) and said["of all"] > 200
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_checks_run_side_by_side_and_end_in_time():
-    """On a machine without a GPU every check of ours raises, in its own process."""
-    began, said = time.monotonic(), []
-    sheet = checked(
-        [("float32", "cuda", 0, 1, "add 2x3"), ("fp16", "cuda", 0, 1, "none")], 2, lambda: 60.0, said.append
-    )
-    assert [line[:1] + line[2:3] + line[4:5] for line in sheet.rows] == [["float32", 1, 1], ["fp16", 0, 0]]
-    checked([("float32", "cuda", 0, 1, "add 2x3")], 1, lambda: 0.0, said.append)
-    assert said == ["float32: there was no time for all of it"] and time.monotonic() - began < 120
 
 
 def test_the_suite_of_a_gpu():
@@ -172,3 +97,11 @@ def test_kernels_are_found_without_an_installation():
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == ROOT / "kernels" / "__init__.py"
+
+
+def test_what_was_measured_reaches_the_model():
+    constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
+    assert session.measured(constants) == {"node": 1.5}
+    assert session.measured(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
+    found = session.modelled([workloads().find("hopper/guided/b1")], {"node": 1.5})
+    assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"

@@ -1,4 +1,4 @@
-"""``python -m bench.gpu.chain hopper/guided/b64``: a plan as GPU engines run it, stage by stage, and the model's range.
+"""``python -m tests.offline.chain hopper/guided/b64``: a plan as GPU engines run it, by stages, and the model's range.
 
 No GPU is needed, and nothing is measured: see diffuser_fast/backends/gpu/model.py.
 """
@@ -8,24 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from bench.problem import problem
+from bench.tables import aligned
+from bench.workloads import Workload, workloads
 from diffuser_fast.backends.gpu.model import CONSTANTS, depth, modelled, weight_bytes
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.backends.gpu.stages import Kind, StageList
 
-from ..problem import problem
-from ..records import Sheet
-from ..tables import aligned
-from ..workloads import Workload, workloads
-
-COLUMNS = ["run as", "from, ms", "to, ms", "measured constants"]
-
 
 def main(words: list[str] | None = None) -> int:
     """Print it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu.chain", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.offline.chain", description=__doc__)
     parser.add_argument("workload", nargs="?", default="hopper/guided/b64", help="NETWORK/KIND/bBATCH")
     parser.add_argument("--all", action="store_true", help="every denoising step, not the first alone")
     options = parser.parse_args(words)
@@ -75,16 +69,6 @@ def ranges(workload: Workload, stages: StageList) -> list[str]:
     assumed = [["assumed", "least", "most", "because"]]
     assumed += [[name, f"{one.low:g}", f"{one.high:g}", one.why] for name, one in CONSTANTS.items()]
     return [*aligned(rows), "", *aligned(assumed), "", "A model is no measurement: none of this has run on a GPU."]
-
-
-def sheet(chosen: Iterable[Workload], known: Mapping[str, float]) -> Sheet:
-    """The model of these workloads, with what has been measured in the place of what is assumed."""
-    said, rows = ", ".join(f"{name} {value:.2f}" for name, value in known.items()) or None, []
-    for workload in chosen:
-        stages = loop_stages(problem(replace(workload, batch=1)).loop)
-        for way, found in modelled(stages, workload.batch, known=known).items():
-            rows.append([f"{workload.name}, {way}", found.low, found.high, said])
-    return Sheet("model", "a range, no measurement", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
 """NVIDIA's compute-sanitizer over tiny plans of the CUDA engine: accesses, races in shared memory, barriers.
 
-``python -m bench.gpu.sanitizer stages`` is what it runs: plans of small networks in both precisions.
+``python -m on_gpu.sanitizer stages`` is what it runs: plans of small networks in both precisions.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 
+from bench.records import Sheet
 from diffuser_fast.backends.cuda import LAUNCHES, PRECISIONS
 from diffuser_fast.backends.cuda.device import Gpu, why_not
 from diffuser_fast.backends.cuda.division import CLUSTERS
 from diffuser_fast.conformance import Target, loop_cases
-
-from ..machine import ROOT
-from ..records import Sheet
 
 TOOLS = ("memcheck", "racecheck", "synccheck")
 CASES = ("narrow", "one denoising step", "attention")  # a minute's worth: a tool is tens of times slower
@@ -26,14 +25,15 @@ COLUMNS = ["tool", "launches", "errors", "why not"]
 def measure(limit: float) -> Sheet:
     """Errors by tool and way of launching; ``limit``: seconds for each."""
     program, rows = shutil.which("compute-sanitizer"), []
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # there, what is imported here
     for tool in TOOLS:
         for launches in ways():
             if program is None:
                 rows.append([tool, launches, None, "compute-sanitizer is not on the path"])
                 continue
-            command = [program, "--tool", tool, sys.executable, "-m", "bench.gpu.sanitizer", launches]
+            command = [program, "--tool", tool, sys.executable, "-m", "on_gpu.sanitizer", launches]
             try:
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+                done = subprocess.run(command, env=found, capture_output=True, text=True, timeout=limit)
             except subprocess.TimeoutExpired:
                 rows.append([tool, launches, None, "the time for it was over"])
                 continue

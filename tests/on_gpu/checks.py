@@ -13,15 +13,15 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from bench.machine import ROOT
+from bench.problem import problem
+from bench.records import Sheet
+from bench.remote import Failure, OutOfTime, Remote, sentence
+from bench.workloads import workloads
 from diffuser_fast.conformance import Target, loop_cases, op_cases
 from diffuser_fast.planner import CLASSES
 
-from ..ground_truth import bounded, case_error, float64_error, seeded_error, traced_error
-from ..machine import ROOT
-from ..problem import problem
-from ..records import Sheet
-from ..remote import Failure, OutOfTime, Remote, sentence
-from ..workloads import workloads
+from .errors import case_error, float64_error, seeded_error, traced_error
 
 BACKEND = "triton"
 WORKLOAD = "hopper/guided/b1"  # of noise and float64
@@ -69,7 +69,7 @@ def planned(precision: str, device: str, launches: str | None = None) -> Iterato
     for case in op_cases():
         kinds.setdefault(case.name.split()[0], []).append(case)
     mixed = [case for cases in zip_longest(*kinds.values()) for case in cases if case]
-    for case in (*loop_cases(), *mixed) if bounded(exactness(precision)) else kinds["network"]:
+    for case in kinds["network"] if exactness(precision) == "fast" else (*loop_cases(), *mixed):
         yield case.name, partial(case_error, target, case)
 
 

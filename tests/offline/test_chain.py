@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from bench.gpu import chain, sanitizer, session
 from bench.machine import ROOT
 from bench.problem import problem
-from bench.records import Sheet
 from bench.workloads import workloads
 from diffuser_fast.backends.gpu import model
 from diffuser_fast.backends.gpu.plan import loop_stages
 from diffuser_fast.backends.gpu.stages import Kind, Residual, Stage
+from tests.offline import chain
 
 HOPPER = workloads().find("hopper/guided/b1")
 
@@ -61,14 +60,6 @@ def test_a_model_says_that_it_is_none(capsys):
         chain.main(["no/such/workload"])
 
 
-def test_what_was_measured_reaches_the_model():
-    constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
-    assert session.measured(constants) == {"node": 1.5}
-    assert session.measured(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
-    found = chain.sheet([HOPPER], {"node": 1.5})
-    assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"
-
-
 def test_what_was_measured_is_remembered_by_the_kind_of_gpu(monkeypatch, tmp_path):
     assert model.measured("NVIDIA H200") == {}
     monkeypatch.setattr(model, "MEASURED", tmp_path / "measured.json")
@@ -81,32 +72,10 @@ def test_what_was_measured_is_remembered_by_the_kind_of_gpu(monkeypatch, tmp_pat
     assert model.measured("NVIDIA L4") == {"node": 0.9}
 
 
-@pytest.mark.parametrize(
-    ("said", "code", "errors"),
-    [
-        ("========= ERROR SUMMARY: 0 errors", 0, 0),
-        ("========= ERROR SUMMARY: 3 errors", 1, 3),
-        ("========= RACECHECK SUMMARY: 2 hazards displayed (2 errors, 0 warnings)", 0, 2),
-        ("ImportError: no such module\n========= ERROR SUMMARY: 0 errors", 1, None),
-        ("", 0, None),
-    ],
-)
-def test_what_the_sanitizer_says_is_read(said, code, errors):
-    assert sanitizer.verdict(said, code)[0] == errors
-
-
-def test_without_the_sanitizer_it_says_so(monkeypatch):
-    monkeypatch.setattr(sanitizer.shutil, "which", lambda name: None)
-    rows = sanitizer.measure(1.0).rows
-    assert len(rows) == 3 * len(sanitizer.LAUNCHES) and all(
-        row[2] is None and "not on the path" in row[3] for row in rows
-    )
-
-
 def test_the_page_says_what_the_model_says():
     """docs/cuda.md has the ranges of a guided hopper plan."""
     page = (ROOT / "docs" / "cuda.md").read_text()
     both = [model.modelled(loop_stages(problem(HOPPER).loop), batch) for batch in (1, 64)]
     for way in both[0]:
         cells = " | ".join(str(one[way]).removesuffix(" ms") for one in both)
-        assert f"| {way} | {cells} |" in page, f"{way}: {cells} (python -m bench.gpu.chain hopper/guided/b1, b64)"
+        assert f"| {way} | {cells} |" in page, f"{way}: {cells} (python -m tests.offline.chain hopper/guided/b1, b64)"
