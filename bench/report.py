@@ -14,7 +14,7 @@ from . import front_page, tables
 from .machine import ROOT
 from .records import Entry, read
 
-PAGES = (ROOT / "bench" / "README.md", ROOT / "README.md", ROOT / "docs" / "locomotion.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "locomotion.md")
 MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
 SECTIONS = {
     "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,

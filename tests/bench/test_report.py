@@ -94,7 +94,7 @@ def test_the_pages_say_what_the_records_say():
         text = page.read_text(encoding="utf-8")
         assert report.written(text, read()) == text, f"{page.name}: python -m bench --readme"
     assert report.pictured(read()), "docs/latency.png: python -m bench --readme"
-    assert "<!-- bench:summary -->" in report.PAGES[1].read_text(encoding="utf-8")
+    assert "<!-- bench:summary -->" in report.PAGES[0].read_text(encoding="utf-8")
 
 
 def test_the_command_writes_nothing_that_is_as_it_was(capsys):
