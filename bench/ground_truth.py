@@ -7,7 +7,6 @@ or wrong, and what is wrong is not timed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,16 +68,10 @@ def _kept(problem: Problem, device: str, computed: Callable[[], dict[str, NDArra
     """What takes minutes to compute is kept on disk, by a digest of the problem and of the code behind it."""
     if problem.flops < KEPT:
         return computed()
-    digest = hashlib.sha256(f"{problem.workload} {device}".encode())
-    for part in ("core", "conformance", "backends/reference.py"):
-        found = Path(diffuser_fast.__file__).parent / part
-        for source in sorted(found.rglob("*.py")) or [found]:
-            digest.update(source.read_bytes())
-    networks = [network for network in (problem.loop.denoiser, problem.loop.guide) if network is not None]
-    arrays = [array for network in networks for array in network.weights.values()]
-    for array in (*arrays, problem.tape, problem.inpainting.values, *([] if problem.x is None else [problem.x])):
-        digest.update(array.tobytes())
-    path = SCRATCH / "truth" / f"{digest.hexdigest()[:32]}.npz"
+    package = Path(diffuser_fast.__file__).parent
+    sources = [*package.glob("core/**/*.py"), *package.glob("conformance/*.py"), package / "backends" / "reference.py"]
+    digest = problem.digest([device.encode(), *(source.read_bytes() for source in sorted(sources))])
+    path = SCRATCH / "truth" / f"{digest}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")

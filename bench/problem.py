@@ -5,7 +5,9 @@ numpy only: a process that runs one candidate loads nothing that the candidate d
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,6 +25,9 @@ from diffuser_fast.core.samplers import StepTable, ddpm
 from diffuser_fast.core.spec import UNetSpec, ValueSpec
 
 from .workloads import NetworkConfig, Workload
+
+# Kind of a workload -> what its answer consists of.
+OUTPUTS = {"step": ("y",), "gradient": ("value", "gradient"), "plan": ("x",), "guided": ("x", "value")}
 
 # An engine runs whole loops. Its gradient is read from a loop that moves x by so much of it that x itself is lost in
 # the rounding: x' = x + 2^30 g, g = (x' - x) / 2^30, exact to half a unit in the last place of the largest g.
@@ -53,6 +58,11 @@ class Problem:
         return {"x": result.x} if self.loop.guide is None else {"x": result.x, "value": result.values}
 
     @property
+    def network(self) -> Network:
+        """Of a single step: the one that is evaluated."""
+        return self.loop.guide if self.workload.kind == "gradient" else self.loop.denoiser
+
+    @property
     def flops(self) -> int:
         """Dense floating-point operations of one call, all trajectories together (see core/ops.py)."""
         return self.workload.batch * sum(times * program.flops for times, program in self._evaluations())
@@ -64,6 +74,18 @@ class Problem:
         Every op reads its own: a gradient reads the convolutions twice, forward and back.
         """
         return sum(t * sum(op_weight_bytes(op, p.weights) for op in p.ops) for t, p in self._evaluations())
+
+    def digest(self, others: Iterable[bytes] = ()) -> str:
+        """Of everything that it is made of, and of ``others``: what is kept on disk is found again by it."""
+        loop, found = self.loop, hashlib.sha256(self.workload.name.encode())
+        networks = [network for network in (loop.denoiser, loop.guide) if network is not None]
+        arrays = [a for network in networks for a in (*network.weights.values(), network.tables.per_step)]
+        arrays += [*vars(loop.steps).values(), *(loop.clip or ()), self.inpainting.mask, self.inpainting.values]
+        arrays += [self.tape, *([] if self.x is None else [self.x])]
+        programs = (network.program.digest().encode() for network in networks)
+        for part in (*programs, *(np.asarray(array).tobytes() for array in arrays), *others):
+            found.update(part)
+        return found.hexdigest()[:32]
 
     def _evaluations(self) -> list[tuple[int, Program]]:
         """How often each network is evaluated in one call."""

@@ -115,14 +115,11 @@ def candidates(settings: Settings, only: Sequence[str] = ()) -> list[Candidate]:
 
 
 def _all(settings: Settings) -> list[Candidate]:
-    from .iree import Iree
-    from .litert import LiteRt
-    from .mnn import Mnn
-    from .onnx import OnnxRuntime, OpenVino
+    from .loaded import LiteRt, Mnn, OnnxRuntime, OpenVino
     from .ours import engines
     from .torch_compile import CPU_MODES, GPU_MODES, Compiled
     from .torch_eager import Eager
-    from .xla import Xla
+    from .xla import Iree, Xla
 
     if settings.clock == "cpu":
         others = [OnnxRuntime(), OpenVino(), LiteRt(), Mnn(), Xla(), Iree()]

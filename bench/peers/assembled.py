@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..problem import Problem
+from ..problem import OUTPUTS, Problem
 from . import Ready
 
 
@@ -41,9 +41,9 @@ def _arrays(problem: Problem) -> tuple[NDArray[np.float32], ...]:
 
 
 def assemble(
-    problem: Problem, compiler: Callable[[str], Callable[..., Sequence[Any]]], native: Callable[[NDArray], Any],
-    array: Callable[[Any], NDArray], capture: Callable[[Callable[[], Any]], Callable[[], Any]] | None = None,
-    note: str = "",
+    problem: Problem, compiler: Callable[[str], Callable[..., Sequence[Any]]],
+    native: Callable[[NDArray], Any] = np.ascontiguousarray, array: Callable[[Any], NDArray] = np.asarray,
+    capture: Callable[[Callable[[], Any]], Callable[[], Any]] | None = None,
 ) -> Ready:  # fmt: skip
     """A problem of any kind. native, array: to the peer's own arrays and back; capture: records the loop as a graph."""
 
@@ -51,14 +51,14 @@ def assemble(
         return {name: array(a) for name, a in found.items()}
 
     if problem.x is not None:
-        names = {"step": ("y",), "gradient": ("value", "gradient")}[problem.workload.kind]
-        call, ready = compiler(problem.workload.kind), [native(a) for a in inputs(problem, problem.workload.kind)]
-        return Ready(lambda: call(*ready), lambda found: arrays(dict(zip(names, found, strict=True))), note=note)
+        kind = problem.workload.kind
+        call, ready = compiler(kind), [native(a) for a in inputs(problem, kind)]
+        return Ready(lambda: call(*ready), lambda found: arrays(dict(zip(OUTPUTS[kind], found, strict=True))))
     sample = _sampler(problem, compiler, native)
     numbers = _arrays(problem)[1]
     first, given = map(native, _arrays(problem)[:2])
     if capture is None:
-        return Ready(lambda: arrays(sample(first, native(numbers))), loop=lambda: sample(first, given), note=note)
+        return Ready(lambda: arrays(sample(first, native(numbers))), loop=lambda: sample(first, given))
     sample(first, given)  # what is compiled by its first call is so now
     replay = capture(lambda: sample(first, given))
 

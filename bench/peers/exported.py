@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from functools import partial
@@ -20,31 +19,22 @@ _ONNX = ("torch", "onnx", "onnxscript")
 PACKAGES = {
     "onnx": _ONNX, "mnn": (*_ONNX, "MNN"), "tflite": ("torch", "litert_torch"), "vmfb": ("jax", "iree-base-compiler"),
 }  # fmt: skip
-_TORCH = ("assembled.py", "modules.py", "images.py", "exported.py")
-_SOURCES = {"vmfb": ("xla.py", "exported.py")}
+_TORCH = ("assembled.py", "modules.py", "exported.py")
+_SOURCES = {"vmfb": ("xla.py", "jax_function.py", "exported.py")}
 
 
 def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRATCH / "models") -> Path:
-    """The file of a role of assembled.py. form: "rows" (modules.py) or "images" (images.py). In the format "vmfb" it is
+    """The file of a role of assembled.py. form: "rows" or "images" (modules.py). In the format "vmfb" it is
     of a whole workload: role is its kind, form what CPU it is compiled for.
 
     Its name is a digest of all that it is made of: weights, inputs, our code, the exporter's versions. RuntimeError if
     it cannot be exported.
     """
-    name, loop, steps = f"{given.workload.name.replace('/', '-')}-{role}-{form}", given.loop, given.loop.steps
-    digest = hashlib.sha256("".join(f"{name} {package} {version(package)}" for package in PACKAGES[format]).encode())
-    digest.update(b"".join(Path(__file__).with_name(source).read_bytes() for source in _SOURCES.get(format, _TORCH)))
-    for network in filter(None, (loop.denoiser, loop.guide)):
-        digest.update(network.program.digest().encode())
-        for array in (*network.weights.values(), network.tables.per_step):
-            digest.update(array.tobytes())
-    columns = (getattr(steps, column) for column in ("p", "q", "a", "b", "s", "gx", "guide_steps"))
-    start = given.tape if given.x is None else given.x
-    for array in (*columns, *(loop.clip or ()), given.inpainting.mask, start):
-        digest.update(array.tobytes())
-    if format == "vmfb":  # machine code
-        digest.update(str(fingerprint()["isa"]).encode())
-    path = folder / f"{name}-{digest.hexdigest()[:16]}.{format}"
+    name, sources = f"{given.workload.name.replace('/', '-')}-{role}-{form}", _SOURCES.get(format, _TORCH)
+    others = [f"{role} {form}", *(f"{package} {version(package)}" for package in PACKAGES[format])]
+    others += [str(fingerprint()["isa"])] if format == "vmfb" else []  # machine code
+    code = (Path(__file__).with_name(source).read_bytes() for source in sources)
+    path = folder / f"{name}-{given.digest([*map(str.encode, others), *code])[:16]}.{format}"
     if not path.exists():  # by a process of its own: one that only loads models holds no torch
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bench.peers.exported", given.workload.name, role, form, str(path)]
@@ -66,12 +56,10 @@ def _module(given: Problem, role: str, form: str) -> tuple[Any, tuple[Any, ...]]
     import torch
 
     from .assembled import inputs
-    from .images import ImageModule
-    from .modules import PlanModule, ProgramModule
+    from .modules import PlanModule
 
     torch.set_grad_enabled(False)
-    module = PlanModule(given, role, {"rows": ProgramModule, "images": ImageModule}[form]).eval()
-    return module, tuple(torch.tensor(a) for a in inputs(given, role))
+    return PlanModule(given, role, form).eval(), tuple(torch.tensor(a) for a in inputs(given, role))
 
 
 def _onnx(given: Problem, role: str, form: str, path: Path) -> None:
@@ -104,7 +92,8 @@ def _vmfb(given: Problem, role: str, form: str, path: Path) -> None:
     import jax
     from iree.compiler import tools
 
-    from .xla import fresh, function
+    from .jax_function import function
+    from .xla import fresh
 
     call, weights = function(given)
     lowered = jax.jit(partial(call, jax.device_put(weights))).lower(*fresh(given))

@@ -3,6 +3,11 @@
 backends/reference.py says what an op means and is used where it is fast already; what runs faster elsewhere when it is
 written another way is written that way here: a convolution pads inside its own call, the adjoint of a stride-1
 convolution is a convolution with flipped weights, a dense layer is a matrix product.
+
+Networks have two forms. In "rows" values are ``[B, C, H]``. In "images" they are ``[B, C, 1, H]`` and a convolution has
+one row of taps, for engines that are made for pictures: ONNX Runtime, LiteRT and MNN run these faster. There, what
+converters lack or get wrong is spelled out: Mish and GroupNorm by elementary operations, the adjoint of a strided
+convolution by phases.
 """
 
 from __future__ import annotations
@@ -23,17 +28,14 @@ from ..problem import Problem
 
 
 class PlanModule(nn.Module):
-    """One role of assembled.py: ``forward`` takes what ``inputs`` gives for it and returns a tuple.
+    """One role of assembled.py: ``forward`` takes what ``inputs`` gives for it and returns a tuple. form: see above."""
 
-    form: the class of the networks; default ``ProgramModule``.
-    """
-
-    def __init__(self, problem: Problem, role: str, form: type[nn.Module] | None = None) -> None:
+    def __init__(self, problem: Problem, role: str, form: str = "rows") -> None:
         super().__init__()
         loop = problem.loop
         network = loop.denoiser if role in ("step", "denoise") else loop.guide
         program = vjp(network.program) if role in ("gradient", "climb") else network.program
-        self.role, self.net = role, (form or ProgramModule)(program, network.weights)
+        self.role, self.net = role, ProgramModule(program, network.weights, form)
         self.register_buffer("mask", torch.tensor(problem.inpainting.mask))
         self.bounds = [] if loop.clip is None else ["lo", "hi"]
         for name, bound in zip(self.bounds, loop.clip or (), strict=True):
@@ -72,62 +74,94 @@ class PlanModule(nn.Module):
 class ProgramModule(nn.Module):
     """``forward(row [S], *inputs [B, C, H])`` -> tuple of outputs ``[B, C, H]``; unfused Programs only."""
 
-    def __init__(self, program: Program, weights: Mapping[str, NDArray]) -> None:
+    def __init__(self, program: Program, weights: Mapping[str, NDArray], form: str) -> None:
         super().__init__()
-        self.program = program
-        self.layers = nn.ModuleList(self.layer(op, program.shapes, weights) for op in program.ops).requires_grad_(False)
-
-    @staticmethod
-    def layer(op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> nn.Module:
-        """An op as a module: ``(row, [inputs])`` -> output."""
-        return (_Conv if op.kind == "conv" else Layer)(op, shapes, weights)
+        self.program, self.images = program, form == "images"
+        made = (
+            (_Conv if op.kind == "conv" else _Layer)(op, program.shapes, weights, self.images) for op in program.ops
+        )
+        self.layers = nn.ModuleList(made).requires_grad_(False)
 
     def forward(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """In the order of the ops."""
+        if self.images:
+            inputs = tuple(x.unsqueeze(2) for x in inputs)
         values = dict(zip(self.program.inputs.values(), inputs, strict=True))
         for op, layer in zip(self.program.ops, self.layers, strict=True):
             values[op.outs[0]] = layer(row, [values[i] for i in op.ins])
-        return tuple(values[i] for i in self.program.outputs.values())
+        found = tuple(values[i] for i in self.program.outputs.values())
+        return tuple(y.squeeze(2) for y in found) if self.images else found
 
 
-class Layer(nn.Module):
-    """An op and its weights, as parameters: compilers may freeze them."""
+class _Layer(nn.Module):
+    """An op and its weights, as parameters: compilers may freeze them. ``(row, [inputs])`` -> output."""
 
-    def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:
+    def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray], images: bool) -> None:
         super().__init__()
-        self.op, self.made = SimpleNamespace(kind=op.kind, attrs=dict(op.attrs)), shapes[op.outs[0]]
-        self.run = FASTER.get(op.kind, OPS[op.kind])
+        self.op, self.made, self.images = (
+            SimpleNamespace(kind=op.kind, attrs=dict(op.attrs)),
+            shapes[op.outs[0]],
+            images,
+        )
         self.weights = nn.ParameterList(torch.tensor(weights[name]) for name in op.weights)
 
     def forward(self, row: Tensor, ins: list[Tensor]) -> Tensor:
-        return self.run(self.op, self.made, ins, list(self.weights), row)
+        kind, weights = self.op.kind, list(self.weights)
+        if self.images and kind in IMAGES:
+            return IMAGES[kind](self.op, self.made, ins, weights, row)
+        run = ROWS.get(kind, OPS[kind])
+        if not self.images:
+            return run(self.op, self.made, ins, weights, row)
+        return run(self.op, self.made, [x.squeeze(2) for x in ins], weights, row).unsqueeze(2)
 
 
-class _Conv(Layer):
+class _Conv(_Layer):
     """Any convolution of one input, as the native call that does it."""
 
-    def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray]) -> None:
-        super().__init__(op, shapes, weights)
+    def __init__(self, op: Op, shapes: tuple[Shape, ...], weights: Mapping[str, NDArray], images: bool) -> None:
+        super().__init__(op, shapes, weights, images)
         w, length, made = self.weights[0], shapes[op.ins[0]][1], self.made[1]
         k, stride, pad, transposed = (op.attrs[name] for name in ("k", "stride", "pad", "transposed"))
-        self.call, self.options = F.conv1d, (stride, pad)
+        self.call, self.phases = F.conv2d if images else F.conv1d, None
         if not transposed and k == length and not pad and made == 1:
             self.call, w = F.linear, w.flatten(1)
         elif transposed and length == 1 and not pad and made == k:
             self.call, w = F.linear, w.flatten(1).T
         elif transposed and stride == 1:
-            w, self.options = w.transpose(0, 1).flip(-1), (1, k - 1 - pad)
+            w, pad = w.transpose(0, 1).flip(-1), k - 1 - pad
+        elif transposed and images:
+            w, self.phases, stride, pad = w.permute(2, 1, 0).flatten(0, 1)[:, :, None], (k, stride, pad), 1, 0
         elif transposed:
-            # The adjoint of a strided convolution may be longer than the usual transposed one.
-            extra = made - ((length - 1) * stride - 2 * pad + k)
-            self.call, self.options = F.conv_transpose1d, (stride, pad, extra)
+            self.call = F.conv_transpose1d
+        self.options = ((1, stride), (0, pad)) if images else (stride, pad)
+        if self.call is F.conv_transpose1d:  # the adjoint of a strided one may be longer than the usual transposed one
+            self.options += (made - ((length - 1) * stride - 2 * pad + k),)
+        w = w[:, :, None] if self.call is F.conv2d else w
         self.weights[0] = nn.Parameter(w.detach().contiguous())
 
     def forward(self, row: Tensor, ins: list[Tensor]) -> Tensor:
-        (x,), (w, *bias) = ins, self.weights
+        (x,), (w, *bias), (channels, length) = ins, self.weights, self.made
         if self.call is F.linear:
-            return F.linear(x.flatten(1), w, *bias).reshape(len(x), *self.made)
-        return self.call(x, w, bias[0] if bias else None, *self.options)
+            return F.linear(x.flatten(1), w, *bias).reshape(len(x), channels, *[1] * self.images, length)
+        if self.phases is None:
+            return self.call(x, w, bias[0] if bias else None, *self.options)
+        y = self._added_up(F.conv2d(x, w), *self.phases)
+        return y + bias[0][:, None, None] if bias else y
+
+    def _added_up(self, y: Tensor, k: int, stride: int, pad: int) -> Tensor:
+        """Of products per tap ``[B, taps x C, 1, h]``: out[i stride - pad + tap] += y[tap, i], phase by phase."""
+        channels, made = self.made
+        each, phases = -(-made // stride), []
+        for phase in range(stride):
+            total = None
+            for tap in range((phase + pad) % stride, k, stride):
+                ahead = (phase + pad - tap) // stride
+                part = y[:, tap * channels : (tap + 1) * channels, :, max(ahead, 0) : each + ahead]
+                before = max(-ahead, 0)
+                part = F.pad(part, (before, each - before - part.shape[-1]))
+                total = part if total is None else total + part
+            phases.append(torch.zeros_like(phases[0]) if total is None else total)
+        return torch.stack(phases, dim=-1).reshape(len(y), channels, 1, -1)[..., :made]
 
 
 def _linear_attention(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
@@ -148,4 +182,43 @@ def _act_vjp(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row:
     return dy * (t + x * (w / (w + 1)) * (1 - t * t))
 
 
-FASTER = {"linear_attention": _linear_attention, "act_vjp": _act_vjp}
+ROWS = {"linear_attention": _linear_attention, "act_vjp": _act_vjp}
+
+
+def _mish(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
+    w = torch.exp(torch.clamp(ins[0], max=20.0))
+    n = w * (w + 2)
+    return ins[0] * (n / (n + 2))
+
+
+def _normalised(op: Op, x: Tensor) -> tuple[Tensor, Tensor]:
+    grouped = x.reshape(len(x), op.attrs["groups"], -1)
+    grouped = grouped - grouped.mean(2, keepdim=True)
+    r = torch.rsqrt((grouped * grouped).mean(2, keepdim=True) + op.attrs["eps"])
+    return grouped * r, r
+
+
+def _group_norm(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
+    gamma, beta = (w[:, None, None] for w in weights)
+    return _normalised(op, ins[0])[0].reshape(ins[0].shape) * gamma + beta
+
+
+def _group_norm_vjp(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
+    n, r = _normalised(op, ins[0])
+    d = (ins[1] * weights[0][:, None, None]).reshape(n.shape)
+    return (r * (d - d.mean(2, keepdim=True) - n * (d * n).mean(2, keepdim=True))).reshape(ins[0].shape)
+
+
+def _step_bias(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
+    at = op.attrs["table"]
+    return ins[0] + row[at : at + made[0]][:, None, None]
+
+
+IMAGES = {
+    "act": _mish,
+    "act_vjp": _act_vjp,
+    "group_norm": _group_norm,
+    "group_norm_vjp": _group_norm_vjp,
+    "step_bias": _step_bias,
+    **{kind: OPS[kind] for kind in ("add", "concat", "slice")},
+}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..problem import Problem
+from ..problem import OUTPUTS, Problem
 from . import Candidate, Ready, Settings
 
 ORIGINAL = "torch eager, as the original"
@@ -46,7 +46,7 @@ class Eager(Candidate):
             x, t = torch.from_numpy(problem.x), torch.full((batch,), int(problem.loop.steps.t[0]))
             step = torch.no_grad()(lambda: (net(x, t),))
             call = step if kind == "step" else lambda: value_gradient(net, x, t)
-            return Ready(call, lambda found: _named(("y",) if kind == "step" else ("value", "gradient"), found))
+            return Ready(call, partial(_named, kind))
         watch = (lambda values: (values.min().item(), values.max().item())) if self.how == "waits" else None
         loop = EagerLoop(problem.checkpoint, problem.loop, batch, clock.device, watch)
         arrays = problem.tape, problem.inpainting.mask, problem.inpainting.values
@@ -62,9 +62,8 @@ class Eager(Candidate):
             given.copy_(staging, non_blocking=True)
             return [tensor.cpu() for tensor in sample()]
 
-        names = ("x", "value") if problem.loop.guide else ("x",)
-        return Ready(run, lambda found: _named(names, found), sample)
+        return Ready(run, partial(_named, kind), sample)
 
 
-def _named(names: tuple[str, ...], tensors: Any) -> dict[str, Any]:
-    return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=False)}
+def _named(kind: str, tensors: Any) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in zip(OUTPUTS[kind], tensors, strict=False)}

@@ -13,14 +13,11 @@ from bench.ground_truth import GroundTruth
 from bench.machine import compiled
 from bench.peers import KEPT, Settings
 from bench.peers.exported import model
-from bench.peers.iree import Iree
-from bench.peers.litert import LiteRt
-from bench.peers.mnn import Mnn
-from bench.peers.onnx import OnnxRuntime, OpenVino
+from bench.peers.loaded import LiteRt, Mnn, OnnxRuntime, OpenVino
 from bench.peers.ours import Ours, engines
 from bench.peers.torch_compile import CPU_MODES, GPU_MODES, Compiled
 from bench.peers.torch_eager import NAMES, Eager
-from bench.peers.xla import Xla
+from bench.peers.xla import Iree, Xla
 from bench.problem import problem
 from bench.remote import Remote
 from bench.workloads import KINDS, workloads
