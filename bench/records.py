@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -111,14 +110,14 @@ Entry = tuple[Run, Case | Sheet]  # a record and the run it belongs to
 class Log:
     """Appends the records of one run to ``<folder>/<date>-<device>.jsonl``, each as soon as it is known."""
 
-    def __init__(self, folder: Path = RESULTS, **fields: Any) -> None:
+    def __init__(self, folder: str | Path = RESULTS, **fields: Any) -> None:
         now, (head, dirty) = datetime.now(timezone.utc), machine.commit()
         self.run = Run(**{
             "run": uuid.uuid4().hex[:12], "time": now.isoformat(timespec="seconds"), "commit": head, "dirty": dirty,
             "machine": machine.fingerprint(), "versions": machine.versions(), "ceiling": {}, **fields,
         })  # fmt: skip
         device = self.run.machine.get("gpu", {}).get("name") or self.run.machine["cpu"]
-        self.path = folder / f"{now:%Y-%m-%d}-{machine.slug(device)}.jsonl"
+        self.path = Path(folder) / f"{now:%Y-%m-%d}-{machine.slug(device)}.jsonl"
         self.records: list[Any] = []
         self.append(self.run)
 
@@ -135,14 +134,6 @@ class Log:
             os.close(handle)
         self.records.append(record)
         return record
-
-
-def log_of(module: str, words: list[str] | None, threads: int, folder: str | Path = RESULTS) -> Log:
-    """The log of ``python -m <module>``, a command of its own on the CPU. words: its own, if not sys.argv's."""
-    command = " ".join([f"python -m {module}", *(sys.argv[1:] if words is None else words)])
-    return Log(
-        Path(folder), command=command, clock="cpu", threads=threads, isa=None, quick=False, load=os.getloadavg()[0]
-    )
 
 
 def read(paths: Iterable[Path] | None = None) -> list[Entry]:

@@ -18,9 +18,9 @@ import torch
 import diffuser_fast as dfx
 
 from . import machine
-from .console import Console
 from .peers import Settings
-from .records import RESULTS, Sheet, log_of
+from .recording import recording
+from .records import RESULTS, Sheet
 from .repetitions import FULL, Repetitions, Timed, interleave
 from .stats import percentile, ratio_of_medians
 
@@ -67,18 +67,18 @@ def row(entry: Entry, how: Repetitions, threads: int) -> list[Any]:
 
 
 def main() -> None:
-    """Append a sheet of all objects to the records, and show it."""
+    """Show a sheet of all objects, and append it to the records."""
     parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.relatives")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", metavar="TEXT", help="part of an object's name")
-    parser.add_argument("--results", default=RESULTS, type=machine.Path, metavar="FOLDER", help="of the records")
+    parser.add_argument("--results", default=RESULTS, metavar="FOLDER", help="of the records")
+    parser.set_defaults(record=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    log = log_of("bench.relatives", None, options.threads, options.results)
-    with machine.Quiet() as quiet:
-        rows = [row(entry, FULL, options.threads) for entry in entries() if options.only in entry[0]]
-    sheet = Sheet("relatives", f"{options.threads} threads", COLUMNS, rows, quiet.others, quiet.warning)
-    Console().show(log.append(sheet), log.run)
+    with recording("bench.relatives", None, options.threads, options) as kept:
+        with machine.Quiet() as quiet:
+            rows = [row(entry, FULL, options.threads) for entry in entries() if options.only in entry[0]]
+        kept(Sheet("relatives", f"{options.threads} threads", COLUMNS, rows, quiet.others, quiet.warning))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from . import case, machine, roofline
-from .console import Console
 from .peers import Candidate, Settings, candidates
+from .recording import Console
 from .records import RESULTS, Case, Log, Sheet
 from .remote import Remote
 from .repetitions import FRONT_PAGE, FULL, QUICK, Repetitions
@@ -76,7 +75,7 @@ def measured(
 def opened(options: Namespace, settings: Settings, load: float, **fields: Any) -> Log:
     """A log whose run is this command."""
     return Log(
-        Path(options.results or RESULTS), command=" ".join(["python -m bench", *sys.argv[1:]]), clock=settings.clock,
+        options.results or RESULTS, command=" ".join(["python -m bench", *sys.argv[1:]]), clock=settings.clock,
         threads=settings.threads, isa=settings.isa, quick=options.quick, load=load, **fields,
     )  # fmt: skip
 

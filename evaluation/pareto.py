@@ -11,7 +11,6 @@ pictures of docs/paper.md anew.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import time
@@ -22,8 +21,8 @@ import numpy as np
 
 from bench.front_page import digits
 from bench.machine import ROOT, Quiet, usable_cores
-from bench.recording import show
-from bench.records import RESULTS, Entry, Sheet, log_of, read
+from bench.recording import recording
+from bench.records import RESULTS, Entry, Sheet, read
 from bench.report import rewrite
 from bench.tables import NONE, markdown
 from diffuser_fast import load, pretrained
@@ -194,13 +193,13 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, default=CALLS, help="of --times, each setting")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of --times")
     parser.add_argument("--results", metavar="FOLDER", default=RESULTS, help="of the sheets")
+    parser.set_defaults(record=True)
     parser.add_argument("--report", action="store_true", help="only write the tables and the pictures")
     chosen = parser.parse_args(words)
     name = chosen.planner
     if chosen.times:
-        log = log_of("evaluation.pareto", words, chosen.threads, chosen.results)
-        show(log.append(times(name, chosen.only, chosen.calls, chosen.threads)))
-        print(f"1 record appended to {os.path.relpath(log.path)}")
+        with recording("evaluation.pareto", words, chosen.threads, chosen) as kept:
+            kept(times(name, chosen.only, chosen.calls, chosen.threads))
     elif not chosen.report:
         for setting in settings(name):
             if chosen.only not in setting or (name, scores.TRIED + setting) in scores.newest():

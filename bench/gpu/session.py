@@ -18,10 +18,10 @@ from diffuser_fast.backends.gpu import model
 from diffuser_fast.backends.gpu.plan import loop_stages
 
 from .. import machine
-from ..console import Console
 from ..peers import Candidate, Settings, candidates
 from ..peers.ours import engines
 from ..problem import problem
+from ..recording import Console
 from ..records import Log, Sheet
 from ..remote import Failure, Remote
 from ..repetitions import GPU, REHEARSAL

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.console import Console
+from bench.recording import Console
 from bench.records import Case, Sheet
 from bench.report import SECTIONS
 from bench.selection import best
