@@ -8,9 +8,8 @@ or wrong, and what is wrong is not timed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ class GroundTruth:
     """
 
     def __init__(self, problem: Problem, device: str = "cpu") -> None:
-        kept = _kept(problem, device, partial(_computed, problem, device))
+        kept = _kept(problem, device)
         names = [name.removeprefix("exact ") for name in kept if name.startswith("exact ")]
         self.implied = {name: Implied(kept[f"exact {name}"], kept[f"errors {name}"]) for name in names}
         self.exact = {name: one.exact for name, one in self.implied.items()}
@@ -64,10 +63,10 @@ def _computed(problem: Problem, device: str) -> dict[str, NDArray]:
     return {f"{of} {name}": getattr(part, of) for name, part in parts for of in ("exact", "errors")}
 
 
-def _kept(problem: Problem, device: str, computed: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+def _kept(problem: Problem, device: str) -> dict[str, NDArray]:
     """What takes minutes to compute is kept on disk, by a digest of the problem and of the code behind it."""
     if problem.flops < KEPT:
-        return computed()
+        return _computed(problem, device)
     package = Path(diffuser_fast.__file__).parent
     sources = [*package.glob("core/**/*.py"), *package.glob("conformance/*.py"), package / "backends" / "reference.py"]
     digest = problem.digest([device.encode(), *(source.read_bytes() for source in sorted(sources))])
@@ -76,7 +75,7 @@ def _kept(problem: Problem, device: str, computed: Callable[[], dict[str, NDArra
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
-            np.savez(file, **computed())
+            np.savez(file, **_computed(problem, device))
         part.replace(path)
     with np.load(path) as kept:
         return dict(kept)

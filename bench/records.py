@@ -102,6 +102,10 @@ class Sheet:
     others: float | None = None
     warning: str | None = None
 
+    def column(self, head: str) -> list[Any]:
+        """By its head."""
+        return [row[self.columns.index(head)] for row in self.rows]
+
 
 KINDS = {kind.__name__.lower(): kind for kind in (Run, Case, Sheet)}
 Entry = tuple[Run, Case | Sheet]  # a record and the run it belongs to

@@ -67,7 +67,7 @@ def row(entry: Entry, how: Repetitions, threads: int) -> list[Any]:
 
 
 def main() -> None:
-    """Show a sheet of all objects, and append it to the records."""
+    """Append a sheet of all objects to the records, and show it."""
     parser = argparse.ArgumentParser(description=main.__doc__, prog="python -m bench.relatives")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", metavar="TEXT", help="part of an object's name")

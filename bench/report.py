@@ -16,12 +16,12 @@ from .records import Entry, read
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "locomotion.md")
 MARKER = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
+SHEETS = (
+    "tails", "layers", "relatives", "load", "deadlines", "executor", "delays", "pruning", "imitation", "candidates",
+)  # fmt: skip
 SECTIONS = {
     "summary": front_page.summary, "suite": partial(tables.suite, clock="cpu"), "memory": tables.memory,
-    "gpu": tables.gpu, "tails": partial(tables.sheets, what="tails"), "layers": partial(tables.sheets, what="layers"),
-    "relatives": partial(tables.sheets, what="relatives"),
-    **{what: partial(tables.sheets, what=what) for what in ("load", "deadlines", "executor", "delays", "pruning")},
-    **{what: partial(tables.sheets, what=what) for what in ("imitation", "candidates")},
+    "gpu": tables.gpu, **{what: partial(tables.sheets, what=what) for what in SHEETS},
 }  # fmt: skip
 
 

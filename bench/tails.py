@@ -1,12 +1,15 @@
-"""Tails of a control loop: how late the latest of 10,000 actions is."""
+"""Tails of a control loop: how late the latest of 10,000 actions is, alone and under load, and plans with budgets."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 
-from . import machine, real_time
-from .control_loop import CALLS, in_turns, made
+import numpy as np
+
+from . import machine
+from .control_loop import CALLS, WARM_UP, busy, deadlines, in_turns, jitter, loaded, made, situations
 from .peers import Settings
 from .recording import add_options, recording
 from .records import Sheet
@@ -46,18 +49,47 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args(words)
     if options.fifo:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.fifo))
-    workload = workloads().find(options.workload)
-    latencies, missed = {}, {}
+    workload, latencies, missed = workloads().find(options.workload), {}, {}
     with recording("bench.tails", words, max(options.threads), options) as kept:
         planners = {threads: made(workload, threads) for threads in options.threads}
         for hogs in options.busy:
-            with real_time.busy(hogs):
-                for sheet in real_time.sheets(workload.name, planners, hogs, options, latencies, missed):
+            how = {threads: f"{threads} thread{'s' * (threads > 1)}, {hogs} busy" for threads in planners}
+            with busy(hogs):
+                if options.calls:
+                    sheet, ms = loaded(workload.name, planners, options.calls, hogs)
+                    latencies |= dict(zip(how.values(), ms, strict=True))
                     kept(sheet)
+                for threads, planner in planners.items():
+                    which = f"{workload.name}, {how[threads]}"
+                    if options.budgets:
+                        seen = situations(planner, max(options.budget_calls, WARM_UP))
+                        sheet = deadlines(planner, seen, options.budgets, options.period_ms * 1e-3, which)
+                        missed[how[threads]] = sheet.column("budget, %"), sheet.column("late, %")
+                        kept(sheet)
+                    if options.steps:
+                        kept(jitter(planner, situations(planner, options.steps), options.dt_ms * 1e-3, which))
     if options.plot:
-        from .tail_plots import draw
-
         draw(options.plot, workload.name, latencies, missed)
+
+
+def draw(
+    path: str, title: str, latencies: Mapping[str, np.ndarray], missed: Mapping[str, tuple[list[float], list[float]]]
+) -> None:
+    """A PNG of milliseconds ``[calls]`` by name, and by name of budgets and of late plans, in per cent."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), dpi=120, layout="tight")
+    left, right = figure.subplots(1, 2)
+    for name, ms in latencies.items():
+        ordered = np.sort(ms)
+        left.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), where="post", label=name)
+    left.set(xscale="log", yscale="log", xlabel="milliseconds", ylabel="share of calls that took longer", title=title)
+    for name, budgets_and_late in missed.items():
+        right.plot(*budgets_and_late, "o-", label=name)
+    right.set(xlabel="budget, % of a whole plan", ylabel="late, %", title="deadlines")
+    for axes in (left, right):
+        axes.legend(fontsize=7)
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -86,12 +86,16 @@ class Workloads:
         chosen = list(self.suite) if names is None else [self.find(name) for name in names]
         if only:
             whole = [pattern for pattern in only if pattern.count("/") == 2 and not set(pattern) & set("*?[")]
-            parts = [f"*{p}*" if not set(p) & set("*?[") else p for p in only if p not in whole]
-            found = [w for w in chosen if any(fnmatch.fnmatchcase(w.name, part) for part in parts)]
+            found = [w for w in chosen if matches(w.name, [pattern for pattern in only if pattern not in whole])]
             chosen = list(dict.fromkeys([*found, *map(self.find, whole)]))
         if not chosen:
             raise ValueError(f"--only: nothing matches {', '.join(only)}; workloads.toml names them all")
         return chosen
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits one of these: shell-style, or part of a name."""
+    return any(fnmatch.fnmatchcase(name, one) or one.lower() in name.lower() for one in patterns)
 
 
 @lru_cache

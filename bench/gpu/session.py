@@ -68,7 +68,7 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
         console.say(f"checks: {at_once} at a time, {left() - over:.0f} s at most")
         sheet = checked([REHEARSED] if small else jobs, at_once, lambda: max(0.0, left() - over), console.say)
         console.show(log.append(sheet), log.run)
-        right = not any(row[sheet.columns.index("failed")] for row in sheet.rows)
+        right = not any(sheet.column("failed"))
         if not small:
             right &= cuda_checked(log, console, left, at_once, cuda)
     if options.no_suite:
@@ -100,10 +100,10 @@ def cuda_checked(log: Log, console: Console, left: Callable[[], float], at_once:
         jobs = [(one, device, part, PARTS, None, launches) for one in CUDA_PRECISIONS for part in range(PARTS)]
         sheet = checked(jobs, at_once, lambda: max(0.0, left() - over), console.say, f"cuda {launches}")
         console.show(log.append(sheet), log.run)
-        right &= not any(row[sheet.columns.index("failed")] for row in sheet.rows)
+        right &= not any(sheet.column("failed"))
     sheet = sanitizer.measure(SANITIZING * left() / 6)
     console.show(log.append(sheet), log.run)
-    return right and not any(row[sheet.columns.index("errors")] for row in sheet.rows)
+    return right and not any(sheet.column("errors"))
 
 
 def measured(constants: Sheet) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib.util
 import os
 import platform
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ..clocks import CLOCKS, WallClock
 from ..machine import SCRATCH, compiled
 from ..problem import Problem
+from ..workloads import matches
 
 CAP = Path(__file__).parents[1] / "cap.c"
 KEPT = {"scalar": 0x3, "avx2": 0x7, "avx512": 0xE7}  # by an instruction set: the system's mask of registers
@@ -107,7 +107,7 @@ def candidates(settings: Settings, only: Sequence[str] = ()) -> list[Candidate]:
     everyone = _all(settings)
     wanted = [pattern for pattern in only if not pattern.startswith("!")] or ["*"]
     unwanted = [pattern[1:] for pattern in only if pattern.startswith("!")]
-    found = [c for c in everyone if _any(c.name, wanted) and not _any(c.name, unwanted)]
+    found = [c for c in everyone if matches(c.name, wanted) and not matches(c.name, unwanted)]
     if not found:
         names = ", ".join(c.name for c in everyone)
         raise ValueError(f"--candidates: nothing matches {', '.join(only)}; there are {names}")
@@ -125,7 +125,3 @@ def _all(settings: Settings) -> list[Candidate]:
         others = [OnnxRuntime(), OpenVino(), LiteRt(), Mnn(), Xla(), Iree()]
         return [Eager(), *map(Compiled, CPU_MODES), *others, *engines(settings)]
     return [Eager("waits"), Eager(), Eager("one graph"), *map(Compiled, GPU_MODES), *engines(settings)]
-
-
-def _any(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, one) or one.lower() in name.lower() for one in patterns)

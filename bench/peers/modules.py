@@ -172,13 +172,16 @@ def _linear_attention(op: Op, made: Shape, ins: list[Tensor], weights: list[Tens
     return (context.transpose(-1, -2) @ (q * op.attrs["q_scale"])).reshape(batch, channels // 3, length)
 
 
-def _act_vjp(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
-    """With w = e^x: tanh(softplus(x)) = n / (n + 2), n = w (w + 2); sigmoid(x) = w / (w + 1). One exponential instead
-    of four; beyond 20 both are 1 in float32."""
-    x, dy = ins
+def _tanh_softplus(x: Tensor) -> tuple[Tensor, Tensor]:
+    """And e^x = w: tanh(softplus(x)) = n / (n + 2), n = w (w + 2). One exponential; beyond 20 it is 1 in float32."""
     w = torch.exp(torch.clamp(x, max=20.0))
     n = w * (w + 2)
-    t = n / (n + 2)
+    return n / (n + 2), w
+
+
+def _act_vjp(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
+    """With sigmoid(x) = w / (w + 1)."""
+    (x, dy), (t, w) = ins, _tanh_softplus(ins[0])
     return dy * (t + x * (w / (w + 1)) * (1 - t * t))
 
 
@@ -186,9 +189,7 @@ ROWS = {"linear_attention": _linear_attention, "act_vjp": _act_vjp}
 
 
 def _mish(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
-    w = torch.exp(torch.clamp(ins[0], max=20.0))
-    n = w * (w + 2)
-    return ins[0] * (n / (n + 2))
+    return ins[0] * _tanh_softplus(ins[0])[0]
 
 
 def _normalised(op: Op, x: Tensor) -> tuple[Tensor, Tensor]:
