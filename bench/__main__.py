@@ -30,7 +30,7 @@ def main(words: list[str] | None = None) -> int:
             run()
             return 0
         if options.gpu:
-            from .gpu.session import run
+            from .gpu import run
         else:
             from .suite import run
         logs, right = run(options)

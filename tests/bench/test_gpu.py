@@ -1,4 +1,4 @@
-"""What is of a GPU alone, without one: its name, its model, a whole rehearsal."""
+"""What is of a GPU alone, without one: its name, a whole rehearsal."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from bench.gpu import session  # noqa: E402 (need torch)
-from bench.gpu.session import cases  # noqa: E402
+from bench import gpu as session  # noqa: E402 (needs torch)
+from bench.gpu import cases  # noqa: E402
 from bench.peers import Settings, candidates  # noqa: E402
-from bench.records import Sheet, read  # noqa: E402
+from bench.records import read  # noqa: E402
 from bench.workloads import workloads  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,11 +97,3 @@ def test_kernels_are_found_without_an_installation():
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == ROOT / "kernels" / "__init__.py"
-
-
-def test_what_was_measured_reaches_the_model():
-    constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
-    assert session.measured(constants) == {"node": 1.5}
-    assert session.measured(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
-    found = session.modelled([workloads().find("hopper/guided/b1")], {"node": 1.5})
-    assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"

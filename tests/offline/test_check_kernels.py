@@ -107,7 +107,7 @@ def test_what_is_not_fit_to_ship_is_an_error(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("early", "capability"), [(False, 80), (False, 90), (True, 90)])
 def test_the_kernel_that_measures_launches_compiles(early, capability):
-    from bench.gpu.constants import BLOCK, touch
+    from on_gpu.constants import BLOCK, touch
 
     signature = {"x_ptr": "*fp32", "BLOCK": "constexpr", "EARLY": "constexpr"}
     launched = {"launch_pdl": True} if early else {}

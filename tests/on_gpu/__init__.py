@@ -1,1 +1,1 @@
-"""What `make gpu` (bench/gpu/session.py) checks on a GPU: right answers of its engines, and NVIDIA's sanitizer."""
+"""What `make gpu` (bench/gpu.py) checks on a GPU: answers of engines, NVIDIA's sanitizer, what models assume."""

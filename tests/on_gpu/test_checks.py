@@ -7,7 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from on_gpu import checks, sanitizer  # noqa: E402 (need torch)
+from bench.records import Sheet  # noqa: E402
+from bench.workloads import workloads  # noqa: E402
+from on_gpu import checks, modelled, sanitizer  # noqa: E402 (need torch)
 from on_gpu.checks import COLUMNS, Part, checked, planned, row  # noqa: E402
 
 
@@ -104,3 +106,11 @@ def test_without_the_sanitizer_it_says_so(monkeypatch):
     assert len(rows) == 3 * len(sanitizer.LAUNCHES) and all(
         row[2] is None and "not on the path" in row[3] for row in rows
     )
+
+
+def test_what_was_measured_reaches_the_model():
+    constants = Sheet("constants", "launching", ["constant", "us"], [["kernel in a graph", 1.5], ["other", None]])
+    assert modelled.known(constants) == {"node": 1.5}
+    assert modelled.known(Sheet("constants", "launching", [], [["kernel in a graph", None]])) == {}
+    found = modelled.sheet([workloads().find("hopper/guided/b1")], {"node": 1.5})
+    assert len(found.rows) == 4 and found.rows[0][3] == "node 1.50"

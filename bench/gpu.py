@@ -7,30 +7,26 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from diffuser_fast import backends
 from diffuser_fast.backends.cuda import PRECISIONS as CUDA_PRECISIONS
 from diffuser_fast.backends.gpu import model
-from diffuser_fast.backends.gpu.plan import loop_stages
 
-from .. import machine
-from ..peers import Candidate, Settings, candidates
-from ..peers.ours import engines
-from ..problem import problem
-from ..recording import Console
-from ..records import Log, Sheet
-from ..remote import Failure, Remote
-from ..repetitions import GPU, REHEARSAL
-from ..suite import measured as timed
-from ..suite import opened
-from ..workloads import Workload, workloads
+from . import machine
+from .peers import Candidate, Settings, candidates
+from .peers.ours import engines
+from .recording import Console
+from .records import Log
+from .remote import Failure, Remote
+from .repetitions import GPU, REHEARSAL
+from .suite import measured, opened
+from .workloads import Workload, workloads
 
 sys.path.insert(0, str(machine.ROOT / "tests"))
-from on_gpu import sanitizer
+from on_gpu import modelled, sanitizer
 from on_gpu.checks import BACKEND, PARTS, checked
 
 CHECKING = 0.32  # of all the time, at most
@@ -73,19 +69,19 @@ def run(options: Namespace) -> tuple[list[Log], bool]:
             right &= cuda_checked(log, console, left, at_once, cuda)
     if options.no_suite:
         return [log], right
-    with Remote(import_module, "bench.gpu.constants") as there:
+    with Remote(import_module, "on_gpu.constants") as there:
         try:
             sheet = there.call("measure", settings.clock, *((3, 1) if small else ()), limit=left())
             console.show(log.append(sheet), log.run)
-            known = measured(sheet)
-            console.show(log.append(modelled(workloads().select(None, MODELLED), known)), log.run)
+            known = modelled.known(sheet)
+            console.show(log.append(modelled.sheet(workloads().select(None, MODELLED), known)), log.run)
             if known and not small:
                 model.remember(gpu["name"], known)
                 console.say(f"{model.MEASURED.name}: the engine's choices on {gpu['name']} follow {known}")
         except Failure as error:
             console.say(f"what launching costs was not measured: {error}")
     how, everyone = REHEARSAL if small else GPU, candidates(settings, options.candidates)
-    for case in timed(cases(chosen, everyone, small), settings, how, log, console, left):
+    for case in measured(cases(chosen, everyone, small), settings, how, log, console, left):
         right &= not any(r.ours and r.exactness == "wrong" for r in case.results)
     return [log], right
 
@@ -104,22 +100,6 @@ def cuda_checked(log: Log, console: Console, left: Callable[[], float], at_once:
     sheet = sanitizer.measure(SANITIZING * left() / 6)
     console.show(log.append(sheet), log.run)
     return right and not any(sheet.column("errors"))
-
-
-def measured(constants: Sheet) -> dict[str, float]:
-    """What the model (model.py) can be told of what was measured, by the model's names."""
-    found = {row[0]: row[1] for row in constants.rows}
-    return {"node": found["kernel in a graph"]} if found.get("kernel in a graph") else {}
-
-
-def modelled(chosen: Iterable[Workload], known: Mapping[str, float]) -> Sheet:
-    """The model of these workloads, with what has been measured in the place of what is assumed."""
-    said, rows = ", ".join(f"{name} {value:.2f}" for name, value in known.items()) or None, []
-    for workload in chosen:
-        stages = loop_stages(problem(replace(workload, batch=1)).loop)
-        for way, found in model.modelled(stages, workload.batch, known=known).items():
-            rows.append([f"{workload.name}, {way}", found.low, found.high, said])
-    return Sheet("model", "a range, no measurement", ["run as", "from, ms", "to, ms", "measured constants"], rows)
 
 
 def cases(

@@ -15,11 +15,10 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from bench.clocks import CLOCKS
+from bench.records import Sheet
+from bench.remote import sentence
 from diffuser_fast.backends.triton.tiling import MODEL
-
-from ..clocks import CLOCKS
-from ..records import Sheet
-from ..remote import sentence
 
 BLOCK = 256
 COLUMNS = ["constant", "us", "the model assumes, us", "why not"]
