@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import ROOT
+from .machine import ROOT, whole
 from .records import Case, Entry, Run, Sheet
 from .selection import Setting, best
 from .tables import NONE, NOTHING, exact, family, fastest, markdown, when
@@ -120,9 +120,8 @@ def draw(entries: Iterable[Entry], path: Path = PICTURE) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(COLORS), fontsize=8, frameon=False)
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", metadata={"Source": digest(entries), "Software": None})
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png", metadata={"Source": digest(entries), "Software": None})
 
 
 def digest(entries: Iterable[Entry]) -> str:

@@ -7,7 +7,6 @@ or wrong, and what is wrong is not timed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 import diffuser_fast
 from diffuser_fast.conformance import Implied, ImpliedPlan, implied_by_plan, judge
 
-from .machine import SCRATCH
+from .machine import SCRATCH, whole
 from .problem import FAR, Problem
 
 WRONG = 0.05  # root mean square error, as a part of the root mean square of the answer
@@ -72,11 +71,8 @@ def _kept(problem: Problem, device: str) -> dict[str, NDArray]:
     digest = problem.digest([device.encode(), *(source.read_bytes() for source in sorted(sources))])
     path = SCRATCH / "truth" / f"{digest}.npz"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             np.savez(file, **_computed(problem, device))
-        part.replace(path)
     with np.load(path) as kept:
         return dict(kept)
 

@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,18 @@ def compiled(source: Path, flags: Sequence[str], into: Path) -> Path | None:
     if compiler is None:
         return None
     if not into.exists() or into.stat().st_mtime < source.stat().st_mtime:
-        into.parent.mkdir(parents=True, exist_ok=True)
-        fresh = into.with_name(f"{into.name}.{os.getpid()}")
-        subprocess.run([compiler, *flags, str(source), "-o", str(fresh)], check=True, capture_output=True)
-        fresh.replace(into)  # whole or not at all: another suite may be running it
+        with whole(into) as part:
+            subprocess.run([compiler, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
     return into
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that is there whole or not at all: another suite may be using it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    yield part
+    part.replace(path)
 
 
 def versions() -> dict[str, str | None]:

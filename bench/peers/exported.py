@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..machine import ROOT, SCRATCH, fingerprint
+from ..machine import ROOT, SCRATCH, fingerprint, whole
 from ..problem import Problem, problem
 from ..workloads import workloads
 
@@ -36,7 +36,6 @@ def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRA
     code = (Path(__file__).with_name(source).read_bytes() for source in sources)
     path = folder / f"{name}-{given.digest([*map(str.encode, others), *code])[:16]}.{format}"
     if not path.exists():  # by a process of its own: one that only loads models holds no torch
-        folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bench.peers.exported", given.workload.name, role, form, str(path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -45,10 +44,9 @@ def model(given: Problem, role: str, format: str, form: str, folder: Path = SCRA
 
 
 def main(workload: str, role: str, form: str, path: str) -> None:
-    """Export, whole or not at all."""
-    part = Path(path).with_suffix(".part")
-    _WRITERS[Path(path).suffix.removeprefix(".")](problem(workloads().find(workload)), role, form, part)
-    part.replace(path)
+    """Export."""
+    with whole(Path(path)) as part:
+        _WRITERS[Path(path).suffix.removeprefix(".")](problem(workloads().find(workload)), role, form, part)
 
 
 def _module(given: Problem, role: str, form: str) -> tuple[Any, tuple[Any, ...]]:

@@ -108,10 +108,8 @@ def _prepared(op: Op, shapes: tuple[Shape, ...], weights: list[NDArray]) -> list
     if op.kind != "conv":
         return weights
     w, length, k = weights[0], shapes[op.ins[0]][1], op.attrs["k"]
-    if op.attrs["transposed"] and op.attrs["stride"] > 1:
-        w = w.transpose(0, 2, 1).reshape(len(w), -1)  # [in, taps x out]
-    elif op.attrs["transposed"] and length == 1 and shapes[op.outs[0]][1] == k:
-        w = w.transpose(0, 2, 1).reshape(len(w), -1)  # a dense layer's adjoint: [in, length x out]
+    if op.attrs["transposed"] and (op.attrs["stride"] > 1 or (length == 1 and shapes[op.outs[0]][1] == k)):
+        w = w.transpose(0, 2, 1).reshape(len(w), -1)  # [in, taps x out]; the second is a dense layer's adjoint
     elif op.attrs["transposed"]:
         w = w[:, :, ::-1].transpose(2, 0, 1).reshape(-1, w.shape[1])  # [taps x in, out]
     else:
@@ -198,18 +196,6 @@ def _linear_attention(op: Op, shape: Shape, ins: list[Any], weights: list[Any], 
     return jnp.einsum("bhde,bnhd->bnhe", context, q * op.attrs["q_scale"]).reshape(batch, length, channels // 3)
 
 
-def _concat(op: Op, shape: Shape, ins: list[Any], weights: list[Any], row: Any) -> Any:
-    return jnp.concatenate(ins, axis=2)
-
-
-def _slice(op: Op, shape: Shape, ins: list[Any], weights: list[Any], row: Any) -> Any:
-    return ins[0][:, :, op.attrs["lo"] : op.attrs["lo"] + shape[0]]
-
-
-def _step_bias(op: Op, shape: Shape, ins: list[Any], weights: list[Any], row: Any) -> Any:
-    return ins[0] + row[op.attrs["table"] : op.attrs["table"] + shape[0]]
-
-
 OPS = {
     "conv": _conv,
     "group_norm": _group_norm,
@@ -218,8 +204,8 @@ OPS = {
     "act": lambda op, shape, ins, weights, row: ins[0] * _tanh_softplus(ins[0])[0],
     "act_vjp": _act_vjp,
     "add": lambda op, shape, ins, weights, row: ins[0] + ins[1],
-    "concat": _concat,
-    "slice": _slice,
-    "step_bias": _step_bias,
+    "concat": lambda op, shape, ins, weights, row: jnp.concatenate(ins, axis=2),
+    "slice": lambda op, shape, ins, weights, row: ins[0][:, :, op.attrs["lo"] : op.attrs["lo"] + shape[0]],
+    "step_bias": lambda op, shape, ins, weights, row: ins[0] + row[op.attrs["table"] : op.attrs["table"] + shape[0]],
     "linear_attention": _linear_attention,
 }

@@ -185,13 +185,6 @@ def _act_vjp(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row:
     return dy * (t + x * (w / (w + 1)) * (1 - t * t))
 
 
-ROWS = {"linear_attention": _linear_attention, "act_vjp": _act_vjp}
-
-
-def _mish(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], row: Tensor) -> Tensor:
-    return ins[0] * _tanh_softplus(ins[0])[0]
-
-
 def _normalised(op: Op, x: Tensor) -> tuple[Tensor, Tensor]:
     grouped = x.reshape(len(x), op.attrs["groups"], -1)
     grouped = grouped - grouped.mean(2, keepdim=True)
@@ -215,8 +208,9 @@ def _step_bias(op: Op, made: Shape, ins: list[Tensor], weights: list[Tensor], ro
     return ins[0] + row[at : at + made[0]][:, None, None]
 
 
+ROWS = {"linear_attention": _linear_attention, "act_vjp": _act_vjp}
 IMAGES = {
-    "act": _mish,
+    "act": lambda op, made, ins, weights, row: ins[0] * _tanh_softplus(ins[0])[0],
     "act_vjp": _act_vjp,
     "group_norm": _group_norm,
     "group_norm_vjp": _group_norm_vjp,
