@@ -25,7 +25,7 @@ from .repetitions import GPU, REHEARSAL
 from .suite import measured, opened
 from .workloads import Workload, workloads
 
-sys.path.insert(0, str(machine.ROOT / "tests"))
+sys.path.append(str(machine.ROOT / "tests"))  # `on_gpu`, as tests call it: a package `tests` may be somebody's
 from on_gpu import modelled, sanitizer
 from on_gpu.checks import BACKEND, PARTS, checked
 
