@@ -35,3 +35,15 @@ def test_variable_horizon(tmp_path):
     assert heads == ("horizon 64", "horizon 128 (trained)", "horizon 136")
     assert [said.split("%")[0] for said in told][1:] == ["100", "100"] and not told[0].startswith("100%")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@needs_engine
+def test_warm_start(tmp_path):
+    pytest.importorskip("mujoco")
+    picture = tmp_path / "warm.png"
+    words = [sys.executable, str(EXAMPLES / "warm_start.py"), "--batch-size", "2", "--out", str(picture)]
+    words += ["--episodes", "1", "--steps", "12", "--budgets", "1", "5"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["last 1", "last 5", "from noise"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
