@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 BACKENDS = ("cpu", "triton", "cuda", "reference")
 MOST_THREADS = 4096  # of an engine
@@ -19,6 +20,7 @@ class Settings:
     DIFFUSER_FAST_CORES: cores that its threads are pinned to, e.g. "2,3" ("": none is pinned). The caller's own thread
     is the first, pinned while it plans.
     DIFFUSER_FAST_ISA: one of ``ISAS`` instead of the widest that the CPU has.
+    DIFFUSER_FAST_PLANNERS: a folder whose ``NAME.safetensors`` are known by name, beside those of the package.
     (DIFFUSER_FAST_BUILD and its like belong to setup.py, which says what they mean; TRITON_INTERPRET is Triton's own.)
     """
 
@@ -26,6 +28,7 @@ class Settings:
     threads: int | None = None
     cores: tuple[int, ...] = ()
     isa: str | None = None
+    planners: Path | None = None
 
 
 def usable_cores() -> set[int]:
@@ -49,11 +52,15 @@ def read(environ: dict[str, str] | os._Environ = os.environ) -> Settings:
     isa = environ.get("DIFFUSER_FAST_ISA") or None
     if isa not in (None, *ISAS):
         raise ValueError(f"DIFFUSER_FAST_ISA: found {isa!r}, expected one of {', '.join(ISAS)}")
+    planners = environ.get("DIFFUSER_FAST_PLANNERS") or None
+    if planners is not None and not Path(planners).is_dir():
+        raise ValueError(f"DIFFUSER_FAST_PLANNERS: found {planners!r}, expected a folder")
     return Settings(
         backend=backend,
         threads=int(threads) if threads else None,
         cores=tuple(map(int, cores)),
         isa=isa,
+        planners=Path(planners) if planners else None,
     )
 
 

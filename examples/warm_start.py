@@ -28,9 +28,7 @@ checkpoint = dfx.load("hopper-medium")
 means, errors, times = [], [], []
 for budget in (*options.budgets, None):
     planner = dfx.Planner(checkpoint, batch_size=options.batch_size, precision="int8", warm_start=budget)
-    run = rollout_body(
-        planner, "hopper-medium", episodes=options.episodes, seed=options.seed, max_steps=options.steps
-    )
+    run = rollout_body(planner, "hopper-medium", episodes=options.episodes, seed=options.seed, max_steps=options.steps)
     means.append(run.returns.mean())
     errors.append(run.returns.std(ddof=1) / len(run.returns) ** 0.5 if len(run.returns) > 1 else 0)
     times.append(float(np.median(run.latency_ms)))

@@ -36,6 +36,12 @@ def test_instruction_sets_that_make_no_sense(isa):
         read({"DIFFUSER_FAST_ISA": isa})
 
 
+def test_planners_are_in_a_folder(tmp_path):
+    assert read({"DIFFUSER_FAST_PLANNERS": str(tmp_path)}).planners == tmp_path
+    with pytest.raises(ValueError, match=r"DIFFUSER_FAST_PLANNERS: found '.*none', expected a folder"):
+        read({"DIFFUSER_FAST_PLANNERS": str(tmp_path / "none")})
+
+
 def test_settings_are_a_record():
     with pytest.raises(AttributeError):
         Settings().threads = 4

@@ -106,7 +106,7 @@ def _found(path: PathLike) -> Path:
     if Path(path).exists():
         return Path(path)
     names = pretrained.names()
-    if str(path) in names:
+    if str(path) in (*names, *pretrained.APART):
         return pretrained.path(str(path))
     raise FileNotFoundError(
         f"{path}: no such file or folder, nor a bundled checkpoint ({', '.join(names) or 'there are none'})"

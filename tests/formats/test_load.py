@@ -1,9 +1,11 @@
 """load: any format by its content, with value networks and statistics from elsewhere, or a bundled one by name."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from diffuser_fast.core.normalizers import Gaussian, Limits
 from diffuser_fast.core.schedule import BUFFERS, cosine
 from diffuser_fast.core.spec import UNetSpec
 from diffuser_fast.formats import FORMATS, load, load_value, save
+from diffuser_fast.settings import Settings
 
 HOPPER = FOLDER / "hopper_guided"
 
@@ -192,6 +195,25 @@ def test_bundled_names(tmp_path, monkeypatch):
     spec = UNetSpec(16, 5, dim=8, dim_mults=(1,))
     (tmp_path / "maze2d").write_bytes(save(checkpoint(unet=weights(spec)), tmp_path / "c").read_bytes())
     assert load("maze2d").unet.spec == spec
+
+
+def test_a_planner_that_wheels_leave_out(tmp_path, monkeypatch):
+    """It is known by name where a folder has it, and the error says how to get there."""
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "APART", ("large",))
+    refuses("large", "large: a planner that wheels leave out.* DIFFUSER_FAST_PLANNERS", error=FileNotFoundError)
+    more = tmp_path / "more"
+    more.mkdir()
+    save(checkpoint(), more / "large.safetensors")
+    monkeypatch.setattr(pretrained, "SETTINGS", Settings(planners=more))
+    same(load("large"), checkpoint())
+    assert pretrained.names() == ["large"] and pretrained.path("large").parent == more
+
+
+def test_what_wheels_leave_out_is_said_twice_alike():
+    with open(Path(__file__).parents[2] / "pyproject.toml", encoding="utf-8") as file:
+        left = re.findall(r'"([\w-]+)\.safetensors"', file.read())
+    assert left == list(pretrained.APART)
 
 
 def test_what_is_bundled_loads():
