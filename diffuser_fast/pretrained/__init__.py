@@ -1,7 +1,7 @@
 """Checkpoints that come with the package: ``<name>.safetensors`` in this folder, each with a model card beside it.
 
-A wheel has some of them. Those that it leaves out (``APART``) lie in a checkout all the same, and elsewhere in the folder
-that DIFFUSER_FAST_PLANNERS names, as planners of one's own may.
+A wheel has some of them. Those that it leaves out (``APART``) lie in a checkout all the same, and elsewhere in the
+folder that DIFFUSER_FAST_PLANNERS names, as planners of one's own may.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def path(name: str) -> Path:
             return folder / f"{name}.safetensors"
     if name in APART:
         raise FileNotFoundError(
-            f"{name}: a planner that wheels leave out, for its size. {name}.safetensors lies in the project's repository, "
-            "in diffuser_fast/pretrained, with presets and model card: put these into a folder and name that in "
+            f"{name}: a planner that wheels leave out, for its size. {name}.safetensors lies in the project's "
+            "repository, in diffuser_fast/pretrained, with presets and model card: put these into a folder and name that in "
             "DIFFUSER_FAST_PLANNERS, or give the file's path"
         )
     raise ValueError(f"pretrained: found {name!r}, expected one of: {', '.join(names()) or '(none are bundled)'}")
