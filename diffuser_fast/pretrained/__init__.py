@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..settings import SETTINGS
 
-APART: tuple[str, ...] = ()  # as in pyproject.toml, exclude-package-data
+APART = ("halfcheetah-medium",)  # as in pyproject.toml, exclude-package-data
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -32,7 +32,7 @@ def path(name: str) -> Path:
     if name in APART:
         raise FileNotFoundError(
             f"{name}: a planner that wheels leave out, for its size. {name}.safetensors lies in the project's "
-            "repository, in diffuser_fast/pretrained, with presets and model card: put these into a folder and name that in "
-            "DIFFUSER_FAST_PLANNERS, or give the file's path"
+            "repository, in diffuser_fast/pretrained, with presets and model card: put these into a folder and name "
+            "that in DIFFUSER_FAST_PLANNERS, or give the file's path"
         )
     raise ValueError(f"pretrained: found {name!r}, expected one of: {', '.join(names()) or '(none are bundled)'}")
