@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..settings import SETTINGS
 
-APART = ("halfcheetah-medium",)  # as in pyproject.toml, exclude-package-data
+APART = ("halfcheetah-medium", "maze2d-large")  # as in pyproject.toml, exclude-package-data
 _FOLDER = Path(__file__).resolve().parent
 
 
