@@ -115,6 +115,11 @@ _BODIES = {
     "use_padding": True, "max_path_length": 1000, "discount": 0.997, "termination_penalty": -100.0,
     "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
 }  # fmt: skip
+# Section 5.3 and appendix C of the paper, on cubes of another arm: a smaller network, of states alone.
+_STACKING = {
+    "horizon": 128, "n_timesteps": 100, "dim_mults": (1, 4, 8), "conditions": "first", "steps": 30_000,
+    "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
+}  # fmt: skip
 _NETWORKS = {
     "hopper": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
     "walker2d": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
@@ -125,8 +130,10 @@ _NETWORKS = {
 def published(env: str, target: str = "planner") -> Recipe:
     """The original's settings for an environment (released config), for the planner or for the value network.
 
-    Mazes: horizon and diffusion steps per layout. Locomotion: those of all data sets of a body.
+    Mazes: horizon and diffusion steps per layout. Locomotion: those of all data sets of a body. Stacking: a planner.
     """
+    if env == "stacking" and target == "planner":
+        return Recipe(**_STACKING)
     layout = next((name for name in _MAZES if env.startswith(("maze2d-", "multi2d-")) and name in env), None)
     if layout is not None:
         horizon, n_timesteps = _MAZES[layout]
@@ -135,7 +142,7 @@ def published(env: str, target: str = "planner") -> Recipe:
     if body is None:
         raise ValueError(
             f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(_MAZES)}, "
-            f"{', '.join(_NETWORKS)}"
+            f"{', '.join(_NETWORKS)}, and of a planner of stacking"
         )
     settings = {**_BODIES, **_NETWORKS[body], "steps": 40_000}
     if target == "value":
