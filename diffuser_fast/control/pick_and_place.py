@@ -32,12 +32,13 @@ from ..envs.stacking import (
     facing,
     free_place,
     import_ogbench,
+    observations,
     position,
     positions,
     tops,
 )
 
-RECIPE = "pick-and-place-1"  # to be changed whenever the same seed would give other data
+RECIPE = "pick-and-place-2"  # to be changed whenever the same seed would give other data
 LENGTH = 136  # rows of a path: windows of 128 begin in its first steps
 PLACEMENTS = 5000
 IN_A_ROW = 3
@@ -54,7 +55,7 @@ def collect_stacking(
     """Record ``n_placements`` pick-and-places, ``COPIES`` paths of each; scene s follows from (seed, s) alone.
 
     path: also write an HDF5 file there, whole or not at all. workers: processes. progress(done, n_placements).
-    The stream: observations ``[N, 27]`` (envs/stacking.py), actions ``[N, 0]``, timeouts where a path ends; attributes
+    The stream: observations ``[N, 47]`` (envs/stacking.py), actions ``[N, 0]``, timeouts where a path ends; attributes
     env_id, seed, n_placements, copies, recipe, version, and attempts, of which n_placements succeeded.
     """
     n_placements, workers = whole("n_placements", n_placements, 1), whole("workers", workers, 1)
@@ -69,7 +70,7 @@ def collect_stacking(
             placements = placements[: n_placements - len(paths) // COPIES]
             attempts += tried
             rng = np.random.default_rng([seed, number, 1])
-            paths += [_symmetric(states, rng) for states in placements for _ in range(COPIES)]
+            paths += [observations(_symmetric(states, rng)) for states in placements for _ in range(COPIES)]
             if progress:
                 progress(len(paths) // COPIES, n_placements)
             if len(paths) == n_placements * COPIES:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,23 +26,26 @@ from ..core.scalars import whole
 from ..envs.stacking import (
     CUBE,
     CUBES,
+    OBSERVATION_DIM,
     PLACED,
     STATE_DIM,
     Scene,
     below,
     facing,
     free_place,
+    observations,
     position,
     positions,
     tallest,
     tops,
 )
 from ..planner import Planner
-from .pick_and_place import IN_A_ROW, move
-from .tracking import effector_action
+from .pick_and_place import IN_A_ROW, LENGTH, choose, move, placed
+from .tracking import follow
 
 TASKS = ("unconditional", "conditional", "rearrangement")
 ACTING = ("guided", "unguided", "oracle")
+GIVEN = range(STATE_DIM, OBSERVATION_DIM)  # at every time of a plan
 SETTLED = 96  # planned steps after which every cube of the data is where it was put
 GUIDE = Guide(scale=1.0, n_steps=2, t_stopgrad=0, variance_power=0.5)
 WEIGHT = 5.0  # of the costs; the guide's scale is 1
@@ -133,10 +137,10 @@ class Stacker:
     ) -> None:  # fmt: skip
         _known(task)
         found = checkpoint.observation_dim, checkpoint.action_dim
-        if found != (STATE_DIM, 0):
+        if found != (OBSERVATION_DIM, 0):
             raise ValueError(
                 f"checkpoint: it was trained for {found[0]} observations and {found[1]} actions; "
-                f"stacking has {STATE_DIM} and 0"
+                f"stacking has {OBSERVATION_DIM} and 0"
             )
         self.task, self.guided = task, guided
         cost = costs(checkpoint.unet.spec.horizon, weight).get(task) if guided else None
@@ -148,12 +152,15 @@ class Stacker:
         names = [cube for cube in (goal.on, goal.cube) if cube is not None]
         names += [cube for cube in range(CUBES) if cube not in names]
         cubes = np.asarray(state[7:]).reshape(CUBES, 5)[names].reshape(-1)
-        conditions: dict[int, Any] = {0: facing([[*state[:7], *cubes]])[0]}
+        first = observations(facing([[*state[:7], *cubes]]))[0]
+        told = dict(enumerate(first))
+        conditions: dict[int, Any] = {t: {d: told[d] for d in GIVEN} for t in range(self.planner.horizon)} | {0: first}
         if self.guided and self.task == "rearrangement":
             at = range(27)[position(names.index(goal.cube))]
-            conditions |= {t: dict(zip(at, goal.place)) for t in range(SETTLED, self.planner.horizon)}
+            for t in range(SETTLED, self.planner.horizon):
+                conditions[t] |= dict(zip(at, goal.place))
         plans = self.planner.plan(conditions, number=number)
-        return plans.observations[0], plans.latency_ms
+        return plans.observations[0, :, :STATE_DIM], plans.latency_ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,16 +227,35 @@ def rollout_stacking(
             plan, ms = stacker.plan(state, goal, n * EPISODES + number)
             plans.append(plan)
             latency.append(ms)
-            for step in range(len(plan) - 1):
-                state = scene.step(effector_action(state, plan, step))
-                states.append(state)
+            for seen in follow(scene, state, plan):
+                states.append(seen)
                 qpos.append(scene.qpos)
+            state = states[-1]
         placements.append(episode.done(state))
         traced = traced or tuple(np.array(one) for one in (states, qpos, plans))
         if progress:
             progress(number - seed + 1, episodes)
     acting = "oracle" if stacker is None else "guided" if stacker.guided else "unguided"
     return StackingRollout(task, acting, seed, np.array(placements), np.array(latency), *traced)
+
+
+def replayed(*, episodes: int = 50, seed: int = 0) -> list[bool]:
+    """Whether the controller places cubes where the oracle did, by the oracle's states alone: what no plan can exceed.
+
+    One pick-and-place of each of ``episodes`` scenes, of those that the oracle placed.
+    """
+    scene, found = Scene(), []
+    for number in count(seed):
+        rng = np.random.default_rng([number, 2])
+        state = scene.reset(rng, towers=True)
+        back, (cube, place) = scene.snapshot(), choose(state, rng)
+        states = move(scene, cube, place, rng)
+        if placed(states, cube, place):
+            plan = np.concatenate((states, np.repeat(states[-1:], LENGTH - len(states), 0)))
+            *_, last = follow(scene, back(), plan)
+            found.append(bool(np.linalg.norm(last[position(cube)] - place) <= PLACED))
+        if len(found) == episodes:
+            return found
 
 
 def _known(task: str) -> None:

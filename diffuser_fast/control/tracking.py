@@ -6,10 +6,12 @@ states).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.stacking import CONTACT, EFFECTOR, GRIPPER, YAW
+from ..envs.stacking import CONTACT, EFFECTOR, GRIPPER, YAW, Scene
 
 # Of the point mass (envs/physics.py): a sphere of radius 0.1 and density 1000, damping 1, motors of gear 100, 10 ms.
 MASS, DAMPING, GEAR, DT = 4 / 3 * np.pi * 0.1**3 * 1000, 1.0, 100.0, 0.01
@@ -66,3 +68,13 @@ def effector_action(state: NDArray, plan: NDArray, step: int) -> NDArray[np.floa
     turn = np.arctan2(aim_s * c - aim_c * s, aim_c * c + aim_s * s)
     grip = 1.0 if aim[CONTACT] > HELD else GRIPPER_GAIN * (aim[GRIPPER] - state[GRIPPER])
     return np.array((*(aim[EFFECTOR] - state[EFFECTOR]), turn, grip))
+
+
+def follow(scene: Scene, state: NDArray, plan: NDArray) -> Iterator[NDArray[np.float64]]:
+    """Follow a plan ``[H, 27]`` in the simulation from ``state [27]`` to its end: the state after each step.
+
+    What is planned of cubes is not looked at.
+    """
+    for step in range(len(plan) - 1):
+        state = scene.step(effector_action(state, plan, step))
+        yield state

@@ -8,17 +8,23 @@ A state, float64 [27], metres and radians:
     0:3   effector x, y, z        3:5  cosine and sine of its yaw
     5     gripper, 0 open, 1 closed (0.56 on a cube)           6  force on a finger, 0 to 1
     7 + 5 i : 12 + 5 i            cube i: x, y, z, cosine and sine of its yaw
+
+An observation of the planner's, [47], has besides where the cubes are when a plan begins, 27 : 47. These are the same
+numbers at every time of a plan, and given at every time. Of plans that were told them at the first time alone, after
+5,000 updates of training, all cubes drifted by 10 to 40 cm.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CUBES, STATE_DIM, CUBE = 4, 27, 0.04  # metres, an edge
+CUBES, STATE_DIM, OBSERVATION_DIM = 4, 27, 47
+CUBE = 0.04  # metres, an edge
 EFFECTOR, YAW, GRIPPER, CONTACT = slice(0, 3), slice(3, 5), 5, 6
 BOUNDS = np.array([[0.3, -0.3], [0.55, 0.3]])  # of cubes on the table, OGBench's
 CLEARANCE = 0.09  # between towers: fingers go down beside a cube
@@ -35,7 +41,7 @@ def position(cube: int) -> slice:
 
 def positions(states: ArrayLike) -> NDArray[np.float64]:
     """States ``[..., 27]`` -> where the cubes are, ``[..., 4, 3]``."""
-    states = np.asarray(states, np.float64)
+    states = np.asarray(states, np.float64)[..., :STATE_DIM]
     return states[..., 7:].reshape(*states.shape[:-1], CUBES, 5)[..., :3]
 
 
@@ -81,6 +87,12 @@ def facing(states: ArrayLike) -> NDArray[np.float64]:
         states[:, 10 + 5 * cube] = np.cos(turn) * cosine - np.sin(turn) * sine
         states[:, 11 + 5 * cube] = np.sin(turn) * cosine + np.cos(turn) * sine
     return states
+
+
+def observations(states: ArrayLike) -> NDArray[np.float64]:
+    """States of one pick-and-place ``[H, 27]``, from its beginning -> observations ``[H, 47]``."""
+    states = np.asarray(states, np.float64)
+    return np.concatenate((states, np.repeat(states[:1, 7:], len(states), 0)), 1)
 
 
 def free_place(rng: np.random.Generator, taken: ArrayLike) -> NDArray[np.float64]:
@@ -147,6 +159,21 @@ class Scene:
             yaw = info[f"privileged/block_{cube}_yaw"][0]
             row += [*info[f"privileged/block_{cube}_pos"], np.cos(yaw), np.sin(yaw)]
         return np.array(row)
+
+    def snapshot(self) -> Callable[[], NDArray[np.float64]]:
+        """A function that puts the simulation back to what it is now, and returns the state."""
+        import mujoco
+
+        model, data, kind = self.env.model, self.env.data, mujoco.mjtState.mjSTATE_INTEGRATION
+        kept = np.zeros(mujoco.mj_stateSize(model, kind))
+        mujoco.mj_getState(model, data, kept, kind)
+
+        def back() -> NDArray[np.float64]:
+            mujoco.mj_setState(model, data, kept, kind)
+            mujoco.mj_forward(model, data)
+            return self.observed()
+
+        return back
 
     @property
     def qpos(self) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ class Recipe:
     target: "planner" (the denoiser) or "value" (the guide, on discounted returns).
     horizon, dim, dim_mults, attention: the network. n_timesteps: T, diffusion steps (cosine schedule).
     conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
+    given: how many of an observation's last numbers are given so at every time; a plan is told them as conditions.
     action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
     discount, termination_penalty: of the returns a value network learns. n_step: these are of so many steps, not to a
     path's end, which a time limit may have set: how far that is off is not in a state.
@@ -37,6 +38,7 @@ class Recipe:
     attention: bool = False
     n_timesteps: int = 64
     conditions: str = "first_last"
+    given: int = 0
     normalizer: str = "limits"
     clip_denoised: bool = True
     prediction: str = "x0"
@@ -67,6 +69,8 @@ class Recipe:
         for name in ("steps", "batch_size", "n_timesteps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.given < 0:
+            raise ValueError(f"given: found {self.given}, expected at least 0")
         if not 0 <= self.seed <= MOST_SEED:
             raise ValueError(f"seed: found {self.seed}, expected a number from 0 to {MOST_SEED}")
         for name in ("decay", "ema"):
@@ -117,8 +121,8 @@ _BODIES = {
 }  # fmt: skip
 # Section 5.3 and appendix C of the paper, on cubes of another arm: a smaller network, of states alone.
 _STACKING = {
-    "horizon": 128, "n_timesteps": 100, "dim_mults": (1, 4, 8), "conditions": "first", "steps": 30_000,
-    "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
+    "horizon": 128, "n_timesteps": 100, "dim_mults": (1, 4, 8), "conditions": "first", "given": 20,
+    "steps": 30_000, "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
 }  # fmt: skip
 _NETWORKS = {
     "hopper": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},

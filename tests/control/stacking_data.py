@@ -14,23 +14,6 @@ def scene():
     return stacking.Scene()
 
 
-def snapshot():
-    """A function that puts the scene back to what it is now."""
-    import mujoco
-
-    model, data = scene().env.model, scene().env.data
-    kind = mujoco.mjtState.mjSTATE_INTEGRATION
-    kept = np.zeros(mujoco.mj_stateSize(model, kind))
-    mujoco.mj_getState(model, data, kept, kind)
-
-    def back():
-        mujoco.mj_setState(model, data, kept, kind)
-        mujoco.mj_forward(model, data)
-        return scene().observed()
-
-    return back
-
-
 @functools.cache
 def placements():
     """Some that succeeded: (function that goes back to the beginning, cube, place, states)."""
@@ -41,7 +24,7 @@ def placements():
         state = scene().reset(rng, towers=True)
         for _ in range(pick_and_place.IN_A_ROW):
             cube, place = pick_and_place.choose(state, rng)
-            back = snapshot()
+            back = scene().snapshot()
             states = pick_and_place.move(scene(), cube, place, rng)
             if not pick_and_place.placed(states, cube, place):
                 break

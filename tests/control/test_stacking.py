@@ -11,13 +11,13 @@ from diffuser_fast.control import stacking as st
 from diffuser_fast.core.cost_network import with_cost
 from diffuser_fast.core.passes import vjp
 from diffuser_fast.core.spec import UNetSpec
-from diffuser_fast.envs.stacking import CUBE, STATE_DIM, Scene, position
+from diffuser_fast.envs.stacking import CUBE, OBSERVATION_DIM, STATE_DIM, Scene, position
 
 APART = state(*(((0.3 + 0.07 * i, 0.1 * i - 0.15, 0.02), 0.1) for i in range(4)))
 
 
 def checkpoint(**options):
-    net = UNetSpec(16, STATE_DIM, dim=16, dim_mults=(1, 2))
+    net = UNetSpec(16, OBSERVATION_DIM, dim=16, dim_mults=(1, 2))
     return c.random_checkpoint(net, **{"action_dim": 0, "n_train": 4, **options})
 
 
@@ -58,7 +58,7 @@ def test_gradients_are_differences(task):
     """The guide's gradient, of the network that engines run, against differences of the formula."""
     ckpt, cost = checkpoint(), st.costs(16)[task]
     program, weights = with_cost(None, cost, ckpt, 16)
-    x = np.random.default_rng(3).normal(size=(1, 16, STATE_DIM)) * 0.3
+    x = np.random.default_rng(3).normal(size=(1, 16, OBSERVATION_DIM)) * 0.3
     inputs = {"x": x.transpose(0, 2, 1), "dy": np.ones((1, 1, 1))}
     found = run(vjp(program), {name: array.astype(np.float64) for name, array in weights.items()}, inputs)["dx"]
 
