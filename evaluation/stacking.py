@@ -23,6 +23,8 @@ from bench.tables import markdown
 from diffuser_fast import load
 from diffuser_fast.control.stacking import ACTING, BATCH, GUIDE, TASKS, WEIGHT, Stacker, replayed, rollout_stacking
 from diffuser_fast.core.whole_file import whole_file
+from diffuser_fast.envs.raster import write_gif
+from diffuser_fast.envs.stacking_picture import film
 
 from .scores import FOLDER, append, shown
 
@@ -47,7 +49,12 @@ def measured(options: argparse.Namespace, task: str) -> dict[str, Any]:
             load(options.planner), task, guided=options.acting == "guided", guide=replace(GUIDE, scale=options.scale),
             weight=options.weight, batch_size=options.batch_size, precision=options.precision, threads=options.threads,
         )  # fmt: skip
-    return rollout_stacking(stacker, task, episodes=options.episodes, seed=options.seed).summary()
+    found = rollout_stacking(stacker, task, episodes=options.episodes, seed=options.seed)
+    if options.gif:
+        if stacker is None:
+            raise ValueError("--gif: the oracle has no plan to show")
+        write_gif(options.gif, film(found.states, found.plans), fps=20)
+    return found.summary()
 
 
 def table(folder: Path = FOLDER) -> str:
@@ -93,6 +100,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--weight", type=float, default=WEIGHT, help="of the cost (%(default)s)")
     parser.add_argument("--precision")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--gif", help="a film of the first episode, of the last task")
     parser.add_argument("--json", action="store_true", help="print the whole record")
     parser.add_argument("--record", action="store_true", help="append to evaluation/results; needs a clean tree")
     parser.add_argument("--report", action="store_true", help="only write the table of docs/stacking.md")

@@ -167,7 +167,7 @@ class Stacker:
 class StackingRollout:
     """N episodes. placements: bool ``[N, 3]``, judged in the simulation at an episode's end.
 
-    latency_ms: of every plan. Of the first episode: states ``[T + 1, 27]``, qpos ``[T + 1, nq]``, plans ``[3, H, 27]``.
+    latency_ms: of every plan. Of the first episode: states ``[T + 1, 27]`` and plans ``[3, H, 27]``.
     """
 
     task: str
@@ -176,7 +176,6 @@ class StackingRollout:
     placements: NDArray[np.bool_]
     latency_ms: NDArray[np.float64]
     states: NDArray[np.float64] = field(repr=False)
-    qpos: NDArray[np.float64] = field(repr=False)
     plans: NDArray[np.float32] = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def rollout_stacking(
         rng = np.random.default_rng([number, 2])
         state = scene.reset(rng)
         episode = Episode.drawn(task, state, rng)
-        states, qpos, plans = [state], [scene.qpos], []
+        states, plans = [state], []
         for n in range(IN_A_ROW):
             goal = episode.goal(state)
             if stacker is None:
@@ -227,12 +226,10 @@ def rollout_stacking(
             plan, ms = stacker.plan(state, goal, n * EPISODES + number)
             plans.append(plan)
             latency.append(ms)
-            for seen in follow(scene, state, plan):
-                states.append(seen)
-                qpos.append(scene.qpos)
+            states.extend(follow(scene, state, plan))
             state = states[-1]
         placements.append(episode.done(state))
-        traced = traced or tuple(np.array(one) for one in (states, qpos, plans))
+        traced = traced or tuple(np.array(one) for one in (states, plans))
         if progress:
             progress(number - seed + 1, episodes)
     acting = "oracle" if stacker is None else "guided" if stacker.guided else "unguided"

@@ -175,11 +175,6 @@ class Scene:
 
         return back
 
-    @property
-    def qpos(self) -> NDArray[np.float64]:
-        """Positions of all joints, a copy, for pictures."""
-        return self.env.data.qpos.copy()
-
 
 def import_ogbench() -> tuple[Any, Any]:
     """OGBench's environment and oracle of cubes, or an ImportError that names the cure."""
