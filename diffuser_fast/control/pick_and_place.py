@@ -38,7 +38,7 @@ from ..envs.stacking import (
     tops,
 )
 
-RECIPE = "pick-and-place-2"  # to be changed whenever the same seed would give other data
+RECIPE = "pick-and-place-3"  # to be changed whenever the same seed would give other data
 LENGTH = 136  # rows of a path: windows of 128 begin in its first steps
 PLACEMENTS = 5000
 IN_A_ROW = 3

@@ -36,6 +36,7 @@ from ..envs.stacking import (
     observations,
     position,
     positions,
+    states_of,
     tallest,
     tops,
 )
@@ -103,11 +104,15 @@ class Episode:
         return Goal(cube, on, cubes[on] + (0, 0, CUBE))
 
 
+def place(cube: int) -> tuple[Form, Form, Form]:
+    """Where a cube is planned to be: where it was, and how far it is moved."""
+    at = range(STATE_DIM)[position(cube)]
+    return tuple(Cost.observation(STATE_DIM - 7 + d) + Cost.observation(d) for d in at)
+
+
 def stacked(bottom: int = 0, top: int = 1) -> Form:
     """The squared distance of cube ``top`` from where it would stand on cube ``bottom``, square metres."""
-    x, y, z = (
-        Cost.observation(a) - Cost.observation(b) for a, b in zip(range(27)[position(top)], range(27)[position(bottom)])
-    )
+    x, y, z = (a - b for a, b in zip(place(top), place(bottom)))
     return x**2 + y**2 + (z - CUBE) ** 2
 
 
@@ -147,7 +152,7 @@ class Stacker:
         size = (BATCH if cost else 1) if batch_size is None else batch_size
         self.planner = Planner(checkpoint, batch_size=size, cost=cost, guide=guide if cost else None, **options)
 
-    def plan(self, state: NDArray, goal: Goal, number: int) -> tuple[NDArray[np.float32], float]:
+    def plan(self, state: NDArray, goal: Goal, number: int) -> tuple[NDArray[np.float64], float]:
         """States ``[H, 27]`` from ``state [27]`` on, of cubes as they are named in the plan, and the milliseconds."""
         names = [cube for cube in (goal.on, goal.cube) if cube is not None]
         names += [cube for cube in range(CUBES) if cube not in names]
@@ -156,11 +161,11 @@ class Stacker:
         told = dict(enumerate(first))
         conditions: dict[int, Any] = {t: {d: told[d] for d in GIVEN} for t in range(self.planner.horizon)} | {0: first}
         if self.guided and self.task == "rearrangement":
-            at = range(27)[position(names.index(goal.cube))]
+            moved = position(names.index(goal.cube))
             for t in range(SETTLED, self.planner.horizon):
-                conditions[t] |= dict(zip(at, goal.place))
+                conditions[t] |= dict(zip(range(STATE_DIM)[moved], goal.place - state[position(goal.cube)]))
         plans = self.planner.plan(conditions, number=number)
-        return plans.observations[0, :, :STATE_DIM], plans.latency_ms
+        return states_of(plans.observations[0]), plans.latency_ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +181,7 @@ class StackingRollout:
     placements: NDArray[np.bool_]
     latency_ms: NDArray[np.float64]
     states: NDArray[np.float64] = field(repr=False)
-    plans: NDArray[np.float32] = field(repr=False)
+    plans: NDArray[np.float64] = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
         """Plain values: score = 100 * successful placements of three, its standard error over episodes, and every

@@ -121,7 +121,7 @@ _BODIES = {
 }  # fmt: skip
 # Section 5.3 and appendix C of the paper, on cubes of another arm: a smaller network, of states alone.
 _STACKING = {
-    "horizon": 128, "n_timesteps": 100, "dim_mults": (1, 4, 8), "conditions": "first", "given": 20,
+    "horizon": 128, "n_timesteps": 100, "dim": 64, "dim_mults": (1, 2, 4), "conditions": "first", "given": 20,
     "steps": 30_000, "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
 }  # fmt: skip
 _NETWORKS = {

@@ -43,6 +43,18 @@ def test_a_quarter_turn_is_no_turn():
     np.testing.assert_array_equal(same[:, :10], path[:, :10])
 
 
+def test_observations_are_states():
+    path = s.facing(np.stack((TOWER, TOWER, TOWER)))
+    path[1, 7:10] += 0.1
+    path[2, 10:12] = np.cos(1.0), np.sin(1.0)
+    seen = s.observations(path)
+    assert seen.shape == (3, s.OBSERVATION_DIM)
+    np.testing.assert_allclose(s.states_of(seen), path, atol=1e-12)
+    np.testing.assert_allclose(seen[:, 12:27], np.tile([0, 0, 0, 1, 0], (3, 3)), atol=1e-12)
+    np.testing.assert_allclose(seen[1, 7:12], [0.1, 0.1, 0.1, 1, 0], atol=1e-12)
+    np.testing.assert_array_equal(seen[:, 27:], np.tile(path[0, 7:], (3, 1)))
+
+
 def test_free_places():
     rng, taken = np.random.default_rng(0), []
     for _ in range(6):
