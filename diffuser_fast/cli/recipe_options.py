@@ -23,6 +23,7 @@ HELP = {
     "normalizer": "limits or gaussian.",
     "prediction": "x0 or epsilon.",
     "conditions": "What is given in training: first, or first_last observation.",
+    "given": "How many of an observation's last numbers are given at every time.",
     "termination_penalty": "Added to the last reward of paths that terminated.",
     "n_step": "Values: returns of so many steps. Default: to the end of the path.",
     "use_padding": "Windows may run over a path's end, into zeros.",

@@ -103,4 +103,5 @@ def _infos(file, steps: int) -> dict[str, np.ndarray]:
 
 def _write(file, name: str, array: np.ndarray) -> None:
     # Shuffled bytes and gzip at its fastest: a Maze2D stream shrinks to about a half, flags to nothing.
-    file.create_dataset(name, data=array, compression="gzip", compression_opts=1, shuffle=True)
+    packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.size else {}
+    file.create_dataset(name, data=array, **packed)

@@ -17,7 +17,8 @@ from .fields import FIELDS, FLAGS, REQUIRED, choose
 class Stream:
     """N recorded steps of equal lengths, all finite; ValueError otherwise, naming source and field.
 
-    observations: float32 [N, O], before the step; actions: float32 [N, A]; rewards: float32 [N]; terminals:
+    observations: float32 [N, O], before the step; actions: float32 [N, A], of A = 0 where states alone are
+    planned; rewards: float32 [N]; terminals:
     bool [N], the step ended the task; timeouts: bool [N], the record was cut after the step for another
     reason; infos: more arrays of length N; attributes: what is known of the whole, such as `env_id`, `seed`
     and `default_goal`; source: where it came from, for messages; recorded: the fields that were there, the
@@ -83,7 +84,7 @@ def _check(stream: Stream) -> None:
         array, axes = getattr(stream, name), "[steps, dimensions]" if name in REQUIRED else "[steps]"
         if array.ndim != axes.count(",") + 1:
             fail(name, f"an array of shape {list(array.shape)}", axes)
-        if 0 in array.shape:
+        if not len(array) or (name != "actions" and 0 in array.shape):
             fail(name, f"an array of shape {list(array.shape)}", "at least one step and one dimension")
     steps = len(stream)
     for name, array in [(name, getattr(stream, name)) for name in FIELDS] + [

@@ -22,11 +22,13 @@ def noised(x0: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tens
     return abar.sqrt() * x0 + (1 - abar).sqrt() * noise
 
 
-def with_conditions(x: Tensor, x0: Tensor, action_dim: int, conditions: str) -> Tensor:
-    """x with the observations at the conditions' times taken from x0."""
+def with_conditions(x: Tensor, x0: Tensor, action_dim: int, conditions: str, given: int = 0) -> Tensor:
+    """x with the observations at the conditions' times, and their last ``given`` numbers at every time, from x0."""
     x = x.clone()
     for time in CONDITIONS[conditions]:
         x[:, time, action_dim:] = x0[:, time, action_dim:]
+    if given:
+        x[:, :, -given:] = x0[:, :, -given:]
     return x
 
 
@@ -35,10 +37,10 @@ def planner_loss(
     alphas_cumprod: Tensor, weights: Tensor,
 ) -> Tensor:  # fmt: skip
     """Weighted squared error of the prediction; what is given is clamped in the input and in the prediction."""
-    x = with_conditions(noised(x0, t, noise, alphas_cumprod), x0, action_dim, recipe.conditions)
+    x = with_conditions(noised(x0, t, noise, alphas_cumprod), x0, action_dim, recipe.conditions, recipe.given)
     target = x0 if recipe.prediction == "x0" else noise
     # The original clamps the prediction to the given observations, for epsilon prediction too.
-    prediction = with_conditions(net(x, t).float(), x0, action_dim, recipe.conditions)
+    prediction = with_conditions(net(x, t).float(), x0, action_dim, recipe.conditions, recipe.given)
     return ((prediction - target) ** 2 * weights).mean()
 
 
@@ -47,5 +49,5 @@ def value_loss(
     alphas_cumprod: Tensor,
 ) -> Tensor:  # fmt: skip
     """Squared error of the value of a noised trajectory against the return of the clean one."""
-    x = with_conditions(noised(x0, t, noise, alphas_cumprod), x0, action_dim, recipe.conditions)
+    x = with_conditions(noised(x0, t, noise, alphas_cumprod), x0, action_dim, recipe.conditions, recipe.given)
     return ((net(x, t).float() - returns) ** 2).mean()

@@ -20,6 +20,7 @@ class Recipe:
     target: "planner" (the denoiser) or "value" (the guide, on discounted returns).
     horizon, dim, dim_mults, attention: the network. n_timesteps: T, diffusion steps (cosine schedule).
     conditions: "first" or "first_last" observation given, in the noisy input and in the prediction.
+    given: how many of an observation's last numbers are given so at every time; a plan is told them as conditions.
     action_weight, loss_discount: weights of the squared error (first action; per time). prediction: "x0", "epsilon".
     discount, termination_penalty: of the returns a value network learns. n_step: these are of so many steps, not to a
     path's end, which a time limit may have set: how far that is off is not in a state.
@@ -37,6 +38,7 @@ class Recipe:
     attention: bool = False
     n_timesteps: int = 64
     conditions: str = "first_last"
+    given: int = 0
     normalizer: str = "limits"
     clip_denoised: bool = True
     prediction: str = "x0"
@@ -67,6 +69,8 @@ class Recipe:
         for name in ("steps", "batch_size", "n_timesteps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.given < 0:
+            raise ValueError(f"given: found {self.given}, expected at least 0")
         if not 0 <= self.seed <= MOST_SEED:
             raise ValueError(f"seed: found {self.seed}, expected a number from 0 to {MOST_SEED}")
         for name in ("decay", "ema"):
@@ -115,6 +119,11 @@ _BODIES = {
     "use_padding": True, "max_path_length": 1000, "discount": 0.997, "termination_penalty": -100.0,
     "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
 }  # fmt: skip
+# Section 5.3 and appendix C of the paper, on cubes of another arm: a smaller network, of states alone.
+_STACKING = {
+    "horizon": 128, "n_timesteps": 100, "dim": 64, "dim_mults": (1, 2, 4), "conditions": "first", "given": 20,
+    "steps": 30_000, "lr": 1e-3, "schedule": "cosine", "max_grad_norm": 1.0,
+}  # fmt: skip
 _NETWORKS = {
     "hopper": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
     "walker2d": {"horizon": 32, "dim_mults": (1, 2, 4, 8)},
@@ -125,8 +134,10 @@ _NETWORKS = {
 def published(env: str, target: str = "planner") -> Recipe:
     """The original's settings for an environment (released config), for the planner or for the value network.
 
-    Mazes: horizon and diffusion steps per layout. Locomotion: those of all data sets of a body.
+    Mazes: horizon and diffusion steps per layout. Locomotion: those of all data sets of a body. Stacking: a planner.
     """
+    if env == "stacking" and target == "planner":
+        return Recipe(**_STACKING)
     layout = next((name for name in _MAZES if env.startswith(("maze2d-", "multi2d-")) and name in env), None)
     if layout is not None:
         horizon, n_timesteps = _MAZES[layout]
@@ -135,7 +146,7 @@ def published(env: str, target: str = "planner") -> Recipe:
     if body is None:
         raise ValueError(
             f"env: no published recipe for {env!r}; there are those of maze2d-{', maze2d-'.join(_MAZES)}, "
-            f"{', '.join(_NETWORKS)}"
+            f"{', '.join(_NETWORKS)}, and of a planner of stacking"
         )
     settings = {**_BODIES, **_NETWORKS[body], "steps": 40_000}
     if target == "value":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffuser_fast.data import Stream, from_arrays
+from diffuser_fast.data import Stream, from_arrays, load_stream, save_stream
 
 
 def arrays(n=6, **changes):
@@ -56,7 +56,7 @@ def test_columns_are_read_as_vectors():
         ({"observations": np.zeros(6)}, r"observations: found .*\[6\], expected \[steps, dimensions\]"),
         ({"actions": np.zeros((6, 2, 1))}, r"actions: found .*\[6, 2, 1\], expected \[steps, dimensions\]"),
         ({"rewards": np.zeros((6, 2))}, r"rewards: found .*\[6, 2\], expected \[steps\]"),
-        ({"actions": np.zeros((6, 0))}, r"actions: found .*\[6, 0\], expected at least one step"),
+        ({"observations": np.zeros((6, 0))}, r"observations: found .*\[6, 0\], expected at least one step"),
         ({"actions": np.array([["a", "b"]] * 6)}, "actions: expected numbers, found ndarray of dtype <U1"),
         (
             {"observations": np.where(np.eye(6, 4) * [1, 1, 1, 0], np.nan, 1)},
@@ -71,6 +71,13 @@ def test_columns_are_read_as_vectors():
 def test_faults_are_named(changes, message):
     with pytest.raises(ValueError, match=f"here.npz: {message}"):
         from_arrays(arrays(**changes), source="here.npz")
+
+
+def test_states_alone_are_a_stream(tmp_path):
+    """Where a controller follows planned states there may be no actions, and then the file says so: [6, 0]."""
+    stream = from_arrays(arrays(actions=np.zeros((6, 0))))
+    again = load_stream(save_stream(stream, tmp_path / "x.hdf5"))
+    assert again.actions.shape == (6, 0) and again.actions.dtype == np.float32
 
 
 def test_an_empty_stream_is_refused():

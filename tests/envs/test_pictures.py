@@ -121,3 +121,21 @@ def test_matplotlib_paths_run_y_across_and_the_best_is_last():
 def test_wrong_paths_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_stacking_shows_cubes_a_gripper_and_a_plan():
+    from envs.test_stacking import TOWER
+
+    from diffuser_fast.envs.stacking_picture import CUBE_COLOURS, STEEL, film, picture
+
+    state = TOWER.copy()
+    state[:5], state[5] = (0.45, 0.0, 0.25, 1.0, 0.0), 0.1
+    frame = picture(state, width=240, height=160)
+    assert frame.shape == (160, 240, 3) and frame.dtype == np.uint8
+    for colour in (*CUBE_COLOURS, STEEL):
+        hue = frame / np.maximum(1, frame.max(-1, keepdims=True))
+        near = np.abs(hue - np.array(colour) / max(colour)).max(-1) < 0.03
+        assert (near & (frame.max(-1) > 0.5 * max(colour))).sum() > 10, colour
+    plan = np.linspace(state, state + 0.1, 8)
+    assert (picture(state, plan, width=240, height=160) != frame).any()
+    assert len(list(film(np.stack([state] * 10), plan[None], every=4))) == 3

@@ -39,7 +39,7 @@ def test_a_figure_of_the_paper_has_ours_or_a_reason(kept):
     assert f"| Maze2D U-Maze | 113.9 ± 3.1 | 108.2 ± 1.5 | 2 | `diffuser-fast rollout {UMAZE}` |" in lines
     assert "| walker2d medium | 79.6 ± 0.55 | not trained here; data and recipe are | - | - |" in lines
     assert "| hopper medium | 74.3 ± 1.4 | not measured yet | - | - |" in lines
-    assert "| block stacking, conditional | 45.6 ± 3.1 | no such environment here | - | - |" in lines
+    assert "| block stacking, conditional | 45.6 ± 3.1 | on another arm: [stacking.md](stacking.md) | - | - |" in lines
     assert len(lines) == 2 + len(paper.ROWS) == 2 + 6 + 9 + 3
     named = {row.planner for row in paper.ROWS}
     assert set(pretrained.names()) <= named, "a bundled planner has no row"

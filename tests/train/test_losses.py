@@ -83,6 +83,8 @@ def test_value_loss():
     assert float(loss) == 7.0
     given = with_conditions(noise, x0, 2, "first")
     assert torch.equal(given[:, 0, 2:], x0[:, 0, 2:]) and torch.equal(given[:, -1], noise[:, -1])
+    always = with_conditions(noise, x0, 2, "first", 1)
+    assert torch.equal(always[..., -1], x0[..., -1]) and torch.equal(always[:, 1:, :-1], noise[:, 1:, :-1])
 
 
 def test_module_is_the_oracle_and_every_weight_learns():

@@ -244,5 +244,13 @@ def test_published_recipes():
     assert (cheetah.target, cheetah.horizon, cheetah.dim_mults, cheetah.attention) == ("value", 4, (1, 4, 8), False)
     assert (cheetah.discount, cheetah.termination_penalty) == (0.997, -100)
     assert published("halfcheetah-medium").attention and published("walker2d-medium") == hopper
-    with pytest.raises(ValueError, match="no published recipe"):
-        published("antmaze")
+    stacking = published("stacking")
+    assert (stacking.horizon, stacking.n_timesteps, stacking.conditions, stacking.normalizer) == (
+        128,
+        100,
+        "first",
+        "limits",
+    )
+    for env, target in (("antmaze", "planner"), ("stacking", "value")):
+        with pytest.raises(ValueError, match="no published recipe"):
+            published(env, target)
