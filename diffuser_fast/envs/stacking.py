@@ -15,8 +15,8 @@ where that was, which is given at every time of a plan:
     7 + 5 i : 12 + 5 i            cube i: moved by x, y, z, cosine and sine of its turn
     27 + 5 i : 32 + 5 i           where it was: x, y, z, cosine and sine of its yaw
 
-A cube that is left alone is five constants then. Told in absolute numbers, and where they were at the first time alone,
-plans let all cubes drift by 10 to 40 cm after 5,000 updates of training.
+A cube that is left alone is five constants then, which are learnt sooner: after 100 updates of one run each the loss
+was 0.06, and 0.15 of absolute numbers (and a narrower network).
 """
 
 from __future__ import annotations
