@@ -155,7 +155,7 @@ def draw(records: dict[tuple[str, str], dict[str, Any]], path: Path = PICTURE) -
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
 
