@@ -28,8 +28,8 @@ def one_thread(monkeypatch):
 def case():
     """Everything that can happen to a candidate."""
     return measure(TINY, [
-        Fake("right", takes=0.002), Fake("absent", reason="it is not installed"), Fake("broken", fails=True),
-        Fake("wrong", error=0.5), Fake("rough", error=1e-3, takes=0.001), Fake("engine", ours=True),
+        Fake("right", takes=0.05), Fake("absent", reason="it is not installed"), Fake("broken", fails=True),
+        Fake("wrong", error=0.5), Fake("rough", error=1e-3, takes=0.01), Fake("engine", ours=True),
         Fake("dead", dies="ready"), Fake("dying", dies=5),
     ], SETTINGS, HOW)  # fmt: skip
 
