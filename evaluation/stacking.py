@@ -33,6 +33,7 @@ TABLE = re.compile(r"(<!-- stacking -->\n).*?(<!-- /stacking -->)", re.DOTALL)
 PAPER = {"unconditional": "58.7 ± 2.5", "conditional": "45.6 ± 3.1", "rearrangement": "58.9 ± 3.4"}
 HEAD = ["task", "acting", "score", "three of three", "episodes", "command"]
 REPLAY = "replay"
+CHOSEN_ON = 10_000  # settings are chosen on seeds from here on, and the table has none of them
 
 
 def measured(options: argparse.Namespace, task: str) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def table(folder: Path = FOLDER) -> str:
     newest = {}
     for path in sorted(folder.glob("*.jsonl")):
         for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            if record["planner"] == "stacking" and not record["dirty"]:
+            if record["planner"] == "stacking" and not record["dirty"] and record["result"]["seed"] < CHOSEN_ON:
                 newest[record["result"]["task"], record["result"]["acting"]] = record
     rows = [HEAD]
     for task in ("one placement", *TASKS):

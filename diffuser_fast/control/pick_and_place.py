@@ -99,9 +99,9 @@ def scenes(seed: int, workers: int = 1) -> Iterator[tuple[list[NDArray], int]]:
         scene = Scene()
         for number in count():
             yield record_scene(scene, np.random.default_rng([seed, number]))
-    with get_context("spawn").Pool(
-        workers, maxtasksperchild=16
-    ) as pool:  # jobs are handed out a few ahead of what has been consumed
+    # Jobs are handed out a few ahead of what has been consumed. A process that has made many scenes is replaced: its
+    # memory grows with them.
+    with get_context("spawn").Pool(workers, maxtasksperchild=16) as pool:
         jobs = ((seed, range(first, first + SCENES_AT_ONCE)) for first in count(0, SCENES_AT_ONCE))
         waiting = [pool.apply_async(_job, next(jobs)) for _ in range(workers + 1)]
         while True:

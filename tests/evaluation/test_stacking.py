@@ -37,12 +37,18 @@ def test_without_a_planner(capsys):
 
 
 def test_the_table_has_the_newest_of_clean_commits(tmp_path):
-    def record(score, dirty=False, acting="guided"):
-        result = {"task": "conditional", "acting": acting, "episodes": 2, "score": score, "standard_error": 1.0,
+    def record(score, dirty=False, acting="guided", seed=0):
+        result = {"task": "conditional", "acting": acting, "episodes": 2, "seed": seed, "score": score, "standard_error": 1.0,
                   "placements": [3, 1]}  # fmt: skip
         return {"planner": "stacking", "dirty": dirty, "command": "x --record", "result": result}
 
-    rows = [record(10.0), record(20.0), record(30.0, dirty=True), record(90.0, acting="oracle")]
+    rows = [
+        record(10.0),
+        record(20.0),
+        record(30.0, dirty=True),
+        record(40.0, seed=10_000),
+        record(90.0, acting="oracle"),
+    ]
     (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     lines = stacking.table(tmp_path).splitlines()
     assert "| conditional | guided | 20.0 ± 1.0 | 50% | 2 | `x` |" in lines

@@ -9,10 +9,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+MOST = 60_000_000  # bytes
+
 TRIAL = """
 import importlib.metadata, importlib.util, pathlib, sys
 import numpy as np
 import diffuser_fast as dfx
+import diffuser_fast.pretrained
 
 site = pathlib.Path(dfx.__file__).parent
 assert pathlib.Path(sys.prefix) in site.parents, f"imported from {site}, not from the wheel"
@@ -27,6 +30,8 @@ print(f"engine       {pathlib.Path(_cpu.__file__).name}")
 
 bundled = sorted((site / "pretrained").glob("*.safetensors"))
 print(f"checkpoints  {', '.join(path.name for path in bundled) or 'none bundled yet'}")
+left_out = [name for name in dfx.pretrained.APART if (site / "pretrained" / f"{name}.safetensors").exists()]
+assert not left_out, f"the wheel has {left_out}, which it should leave out"
 for path in bundled:
     planner = dfx.Planner(dfx.load(path), backend="cpu", seed=1)
     free = planner.plan({})
@@ -48,6 +53,8 @@ def contents(wheel):
     for name in names:
         if name.split("/")[0] not in ("diffuser_fast",) and ".dist-info/" not in name:
             yield f"{name} does not belong in the wheel"
+    if (size := wheel.stat().st_size) > MOST:
+        yield f"the wheel has {size:,} bytes, more than {MOST:,}"
     if not any(name.startswith("diffuser_fast/_cpu.") for name in names):
         yield "the wheel has no compiled engine"
 
