@@ -38,8 +38,8 @@ def test_without_a_planner(capsys):
 
 def test_the_table_has_the_newest_of_clean_commits(tmp_path):
     def record(score, dirty=False, acting="guided", seed=0):
-        result = {"task": "conditional", "acting": acting, "episodes": 2, "seed": seed, "score": score, "standard_error": 1.0,
-                  "placements": [3, 1]}  # fmt: skip
+        result = {"task": "conditional", "acting": acting, "episodes": 2, "seed": seed,
+                  "score": score, "standard_error": 1.0, "placements": [3, 1]}  # fmt: skip
         return {"planner": "stacking", "dirty": dirty, "command": "x --record", "result": result}
 
     rows = [
